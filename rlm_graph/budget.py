@@ -1,0 +1,88 @@
+"""What a run may spend, what it has spent, and what it may pass on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from rlm_graph.errors import BudgetExceeded
+from rlm_graph.value import Value
+
+Ceiling = Literal[
+    "max_turns", "max_cost_usd", "max_tokens", "timeout_s", "max_subcalls", "max_subcalls_per_turn", "max_depth"
+]
+
+SHARE = 0.5
+"""The part of what is left that a child may be granted."""
+
+
+class Usage(Value):
+    """What was spent. Two usages add up; peaks take the larger one."""
+
+    turns: NonNegativeInt = 0
+    """Replies of the root model."""
+    subcalls: NonNegativeInt = 0
+    """Calls that code made to a model; each prompt of a batch is one."""
+    input_tokens: NonNegativeInt = 0
+    output_tokens: NonNegativeInt = 0
+    cost_usd: NonNegativeFloat = 0.0
+    """US dollars, as far as prices are known."""
+    unpriced_calls: NonNegativeInt = 0
+    """Model calls whose price nobody knows. Their cost is not in `cost_usd`."""
+    wall_s: NonNegativeFloat = 0.0
+    """Seconds in which a node of the run was at work; the time between a crash and its resume does not count."""
+    cpu_s: NonNegativeFloat = 0.0
+    """Processor seconds of the sandbox."""
+    peak_memory_bytes: NonNegativeInt = 0
+    """The most memory that the sandbox held at once."""
+
+    @property
+    def tokens(self) -> int:
+        """Input and output tokens together."""
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        summed = {
+            name: getattr(self, name) + getattr(other, name)
+            for name in type(self).model_fields
+            if name != "peak_memory_bytes"
+        }
+        return Usage(**summed, peak_memory_bytes=max(self.peak_memory_bytes, other.peak_memory_bytes))
+
+
+class Budget(Value):
+    """Ceilings on one run. A ceiling holds for the run and everything it calls; `None` is no ceiling."""
+
+    max_turns: PositiveInt | None = 10
+    max_cost_usd: PositiveFloat | None = 2.0
+    max_tokens: PositiveInt | None = None
+    timeout_s: PositiveFloat | None = 300.0
+    """Seconds of work, over all resumes."""
+    max_subcalls: NonNegativeInt | None = None
+    max_subcalls_per_turn: NonNegativeInt | None = None
+    max_depth: NonNegativeInt = 4
+    """Levels of recursion still allowed below this run."""
+    max_output_chars: PositiveInt = 20_000
+    """Characters of one cell's output that the model reads; the middle of a longer one is left out."""
+    allow_unpriced: bool = False
+    """Whether a model of unknown price may be called under a `max_cost_usd`."""
+
+    def met(self, usage: Usage) -> BudgetExceeded | None:
+        """Return the first ceiling that `usage` has reached, as the error that names it."""
+        for ceiling, spent, limit in self._measures(usage):
+            if spent >= limit:
+                return BudgetExceeded(ceiling, spent=spent, limit=limit)
+        return None
+
+    def _measures(self, usage: Usage) -> Iterator[tuple[Ceiling, float, float]]:
+        measures: tuple[tuple[Ceiling, float, float | None], ...] = (
+            ("max_turns", usage.turns, self.max_turns),
+            ("max_cost_usd", usage.cost_usd, self.max_cost_usd),
+            ("max_tokens", usage.tokens, self.max_tokens),
+            ("timeout_s", usage.wall_s, self.timeout_s),
+        )
+        for ceiling, spent, limit in measures:
+            if limit is not None:
+                yield ceiling, spent, limit

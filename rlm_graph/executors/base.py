@@ -1,0 +1,101 @@
+"""What an executor is: a place that runs code in REPLs whose variables outlive each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import JsonValue
+
+from rlm_graph.state import Cell, ContextRef, Execution, ReplHandle, Variable
+from rlm_graph.value import Value
+
+
+class HostCall(Value):
+    """A function of the host that code has called. All of it came from the sandbox: untrusted."""
+
+    id: int
+    """Unique in its cell."""
+    function: str
+    """`llm_query`, `llm_query_batched`, `rlm_query`, `rlm_query_batched`, or a tool's name."""
+    arguments: dict[str, JsonValue]
+    """By parameter name, as the stub in the sandbox bound them."""
+    nth: int
+    """How many equal calls (same function and arguments) the cell made before this one."""
+
+
+class CallResult(Value):
+    """The host's reply: a value, or the text of an error to raise in the code."""
+
+    value: JsonValue = None
+    error: str | None = None
+    error_type: str = "RuntimeError"
+    """Name of the exception that the code sees: a builtin, or `BudgetExceeded`."""
+
+
+Serve = Callable[[HostCall], Awaitable[CallResult]]
+"""Answers one host call. Several may be under way at once."""
+
+
+class Repl(Protocol):
+    """A REPL that this process is attached to."""
+
+    @property
+    def handle(self) -> ReplHandle:
+        """Its name, to be stored."""
+
+    @property
+    def cells_done(self) -> int:
+        """The number of the last cell that this namespace holds the effects of; 0 if it is fresh."""
+
+    async def run(
+        self, cell: Cell, *, number: int, serve: Serve, timeout_s: float, started_at: float | None = None
+    ) -> Execution:
+        """Run a cell, or join it if it runs already, and serve its calls until it ends.
+
+        Idempotent by `number`: a cell that has ended is not run again, its execution is returned. `timeout_s` is
+        in seconds and does not count waiting for calls. `started_at` is set on a replay. Raises `ExecutorError` if
+        the sandbox fails; an exception in the code is part of the execution.
+        """
+
+    async def give(self, number: int, context: ContextRef, *, folder: Path) -> None:
+        """Bind the run's `number`-th context (from 1) to `context`, and add it to `contexts`. Idempotent.
+
+        `folder` is where the context store keeps it on this machine.
+        """
+
+    async def variables(self) -> Sequence[Variable]:
+        """List the names that cells have bound."""
+
+    async def interrupt(self) -> None:
+        """Raise `KeyboardInterrupt` in the running cell."""
+
+
+class Executor(Protocol):
+    """Runs code in REPLs whose variables outlive each cell.
+
+    An exception in the code is part of the result. `ExecutorError` means that the sandbox itself failed.
+    `conformance.py` holds the behaviours that every executor shows.
+    """
+
+    @property
+    def kind(self) -> str:
+        """Its name in settings and handles."""
+
+    @property
+    def declared(self) -> dict[str, str]:
+        """Behaviours of the conformance list that it cannot show, each with the reason."""
+
+    def attached(
+        self, handle: ReplHandle | None, *, tools: Sequence[str] = ()
+    ) -> AbstractAsyncContextManager[Repl]:
+        """Attach to the REPL of that name, or to a fresh one if it is gone or `handle` is None.
+
+        Leaving the context detaches; the REPL lives on. `tools` are names of further host functions.
+        Raises `SetupError` where this machine cannot run the executor, `ExecutorError` where the sandbox fails.
+        """
+
+    async def close(self, handle: ReplHandle) -> None:
+        """End the REPL and remove all it left. Idempotent."""

@@ -1,0 +1,208 @@
+"""What a checkpoint holds: handles and small values, never a context and never a live object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import add
+from typing import Annotated, Any, Literal, TypedDict
+
+from langchain_core.messages import AnyMessage
+from langgraph.channels.delta import DeltaChannel
+from langgraph.graph.message import add_messages
+from pydantic import JsonValue, NonNegativeInt
+
+from rlm_graph.budget import Budget, Ceiling, Usage
+from rlm_graph.value import Value
+
+
+class ContextRef(Value):
+    """Where a long input lies. Equal content has an equal `sha256`, whatever it was called."""
+
+    sha256: str
+    """Of the stored form; also the name of its folder in the context store."""
+    kind: Literal["str", "list", "dict"]
+    """What `context` is in the REPL: one text, a list of texts, or texts by name (for a folder: by path)."""
+    chars: NonNegativeInt
+    """Characters of all texts together."""
+    bytes: NonNegativeInt
+    """Bytes of all texts together, in UTF-8."""
+    parts: NonNegativeInt = 1
+    """How many texts there are."""
+    longest: NonNegativeInt = 0
+    """Characters of the longest text."""
+    source: str = ""
+    """What the caller named: a path, a URL or nothing."""
+    notes: tuple[str, ...] = ()
+    """What was done to it on the way in, such as a fallback encoding."""
+
+
+class ReplHandle(Value):
+    """The name of a REPL that outlives the process which started it."""
+
+    kind: str
+    """The executor it belongs to."""
+    id: str
+    """Unique among the REPLs of all runs."""
+    address: str
+    """Where the executor finds it: a socket's path, a container's id."""
+    worker_version: str
+    """Digest of the supervisor and worker that run in it."""
+
+
+class Cell(Value):
+    """A piece of code to run."""
+
+    code: str
+    language: Literal["python", "bash"] = "python"
+
+
+class CellError(Value):
+    """An exception in a cell, as the model reads it."""
+
+    type: str
+    message: str
+    line: int | None = None
+    """Line in the cell's code, from 1."""
+    traceback: str = ""
+    """Cut to the frames in cells."""
+
+
+class FinalAnswer(Value):
+    """What the code gave as the answer."""
+
+    value: JsonValue
+    """The value, or its `repr` where JSON has no form for it."""
+    exact: bool = True
+    """False if `value` is a `repr`."""
+    via: Literal["FINAL", "FINAL_VAR", "answer"] = "FINAL"
+
+
+class Execution(Value):
+    """What became of one cell."""
+
+    number: int
+    """The cell's number in its run, from 1."""
+    code: str
+    status: Literal["ok", "error", "final", "killed"]
+    """`killed`: the cell ended with its REPL, which lost its variables."""
+    stdout: str = ""
+    stdout_chars: NonNegativeInt = 0
+    """Characters printed; `stdout` holds the head and the tail if it is shorter."""
+    stderr: str = ""
+    stderr_chars: NonNegativeInt = 0
+    value: str | None = None
+    """`repr` of the last expression, as a notebook shows it."""
+    error: CellError | None = None
+    final: FinalAnswer | None = None
+    calls: NonNegativeInt = 0
+    """Host calls that it made."""
+    digest: str = ""
+    """Of its output and calls: a replay that differs has diverged."""
+    started_at: float = 0.0
+    """Unix seconds at which it first started; a replay is told the same."""
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    """Seconds, without those spent waiting for host calls."""
+    peak_memory_bytes: NonNegativeInt = 0
+
+
+class Variable(Value):
+    """A name in the REPL, as `SHOW_VARS` and the observation show it."""
+
+    name: str
+    type: str
+    size: int | None = None
+    preview: str = ""
+
+
+class Turn(Value):
+    """One reply of the model that held code, and what its cells did."""
+
+    number: int
+    namespace: str
+    """Checkpoint namespace of the act that ran it: its host calls are recorded beneath."""
+    contexts: NonNegativeInt = 0
+    """How many contexts the REPL had been given."""
+    executions: tuple[Execution, ...] = ()
+    variables: tuple[Variable, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the model must know besides: a rebuilt REPL, a replay that diverged."""
+
+
+class Answer(Value):
+    """The end of a run."""
+
+    value: JsonValue
+    text: str
+    """`value` as text: itself if it is one, else JSON."""
+    complete: bool = True
+    """False for the best that could be said when a ceiling was met."""
+    ceiling: Ceiling | None = None
+    """The ceiling that ended the run."""
+    via: Literal["FINAL", "FINAL_VAR", "answer", "prose", "best effort"] = "FINAL"
+
+    def __str__(self) -> str:
+        return self.text
+
+
+STORED_TYPES = (
+    Answer, Budget, Cell, CellError, ContextRef, Execution, FinalAnswer, ReplHandle, Turn, Usage, Variable,
+)  # fmt: skip
+"""Every type of ours that a checkpoint can hold. Serializers that want a list of allowed types get this one."""
+
+
+def extend(items: list[Any], writes: Sequence[list[Any]]) -> list[Any]:
+    """Append each write in turn: the reducer of the channels that only grow."""
+    return [*items, *(item for write in writes for item in write)]
+
+
+class RLMInput(TypedDict, total=False):
+    """What a run is given: a question, in words or as the last human message, and perhaps a long context."""
+
+    messages: list[AnyMessage]
+    question: str
+    context: Any
+    """A text, a path, a folder, a URL of a file, a list or a dict of texts; taken in before anything is stored."""
+    budget: Budget
+
+
+class RLMState(TypedDict):
+    """Everything a resumed run needs, and nothing that cannot be stored.
+
+    Live objects (models, executors) belong to the graph that `create_rlm_agent` built.
+    """
+
+    messages: Annotated[list[AnyMessage], add_messages]
+    """The conversation as a user sees it: questions and answers."""
+    contexts: Annotated[list[ContextRef], DeltaChannel(extend)]
+    dialogue: Annotated[list[AnyMessage], DeltaChannel(extend)]
+    """What the root model reads and writes: observations and its replies, verbatim."""
+    seen: int
+    """How many of `messages` the dialogue already holds."""
+    turns: Annotated[list[Turn], DeltaChannel(extend)]
+    cells: list[Cell]
+    """Code of the last reply that has not run yet."""
+    final: FinalAnswer | None
+    """The answer that code or prose has claimed."""
+    problem: str | None
+    """What was wrong with the last reply, to be told to the model."""
+    corrections: int
+    """Replies in a row that held neither code nor an answer."""
+    repl: ReplHandle | None
+    budget: Budget
+    usage: Annotated[Usage, add]
+    ceiling: Ceiling | None
+    """The ceiling that was met."""
+    answer: Answer | None
+
+
+class RLMOutput(TypedDict):
+    """What a run returns."""
+
+    messages: list[AnyMessage]
+    answer: Answer
+    usage: Usage
+
+
+RLMUpdate = dict[str, Any]
+"""What a node changed, by the state's keys."""
