@@ -1,0 +1,82 @@
+# Every target prepares .venv first, once: from Python 3.11 or newer, uv, and what requirements.lock names with its
+# hashes. After that nothing here needs a network, but for `make lock`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# What to look for, best known first; `make PYTHON=...` says it outright.
+PYTHONS := python3.11 python3 python3.12 python3.13 python3.14 python
+PYTHON ?=
+PYTEST_ARGS ?=
+# Options that `make lock` passes on, for instance LOCK_ARGS=--upgrade.
+LOCK_ARGS ?=
+
+.PHONY: help
+help: ## Show this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+
+.PHONY: demo
+demo: $(READY) ## Run the main job on this machine's own files, with a scripted model
+	@$(BIN)/python examples/demo.py
+
+.PHONY: test
+test: $(READY) ## Run the tests, with the coverage that they must reach
+	@rm -f .coverage .coverage.*
+	@$(BIN)/python -c 'import sys; print("tests on Python", sys.version.split()[0])'
+	@$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90 $(PYTEST_ARGS)
+
+.PHONY: coverage
+coverage: $(READY) ## Run the tests and write htmlcov/index.html, line by line
+	@rm -f .coverage .coverage.*
+	@$(BIN)/pytest --cov --cov-report=term-missing --cov-report=html $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(READY) ## Check form, types and who imports whom
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: format
+format: $(READY) ## Put the code into its form
+	@$(BIN)/ruff check --fix --fix-only
+	@$(BIN)/ruff format
+
+.PHONY: lock
+lock: $(READY) ## Work requirements.lock out anew from pyproject.toml
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --all-extras --group dev $(LOCK_ARGS) pyproject.toml --output-file requirements.lock
+
+.PHONY: clean
+clean: ## Remove what was built, the environment included
+	@rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis .import_linter_cache
+
+# uv comes from the lock too: pip takes it with its hashes from there, and uv takes the rest.
+$(READY): pyproject.toml requirements.lock
+	@python=""; \
+	for candidate in $(or $(PYTHON),$(PYTHONS)); do \
+		if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			python="$$candidate"; break; \
+		fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "make: no Python 3.11 or newer among: $(or $(PYTHON),$(PYTHONS)); install one, or say make PYTHON=/path/to/python" >&2; \
+		exit 1; \
+	fi; \
+	if ! $(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		echo "make: preparing $(VENV) with $$("$$python" --version), once"; \
+		if ! "$$python" -m venv --clear $(VENV); then \
+			echo "make: $$python cannot make environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+			exit 1; \
+		fi; \
+	fi
+	@sed -n '/^uv==/,/^    # via/p' requirements.lock > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
+	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+	@$(BIN)/uv pip install --quiet --offline --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@touch $(READY)
