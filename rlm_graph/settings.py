@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, PrivateAttr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from rlm_graph.budget import Budget
 from rlm_graph.value import Value
 
 
@@ -49,6 +52,20 @@ class ModelSettings(Value):
     window_tokens: PositiveInt = 128_000
     """The root model's context window, where litellm does not know it."""
 
+    @field_validator("base_url")
+    @classmethod
+    def _names_a_server_and_no_secret(cls, url: str | None) -> str | None:
+        from urllib.parse import urlsplit
+
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("not an http:// or https:// address")
+        if parts.username or parts.password:
+            raise ValueError("holds a user or password; credentials come from the environment, as OPENAI_API_KEY")
+        return url
+
 
 def data_dir() -> Path:
     """Where runs and contexts are kept unless told otherwise: `RLM_DATA_DIR`, or the user's data folder."""
@@ -57,3 +74,72 @@ def data_dir() -> Path:
     import platformdirs
 
     return Path(os.environ.get("RLM_DATA_DIR") or platformdirs.user_data_dir("rlm-graph", appauthor=False))
+
+
+def _by_kind(executor: Any) -> Any:
+    return {"kind": executor} if isinstance(executor, str) else executor
+
+
+class Settings(BaseSettings):
+    """The settings of one command. `Settings.load` reads them; built by hand, they hold what they are given."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RLM_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    model: str | None = None
+    """The root model, by its litellm name, such as `openai/gpt-5` or `ollama/qwen3:8b`."""
+    sub_model: str | None = None
+    """The model that code asks; by default the root model."""
+    executor: Annotated[ExecutorSettings, BeforeValidator(_by_kind), NoDecode] = LocalSettings()
+    """Where code runs. `executor = "local"` is short for a table with that `kind`."""
+    budget: Budget = Budget()
+    """What one run may spend."""
+    models: ModelSettings = ModelSettings()
+    """How models are reached."""
+    data_dir: Path = Field(default_factory=data_dir)
+    """Where runs and contexts are kept."""
+    db: Path = Field(default_factory=lambda values: values["data_dir"] / "runs.sqlite")
+    """The database of runs; by default `runs.sqlite` in `data_dir`."""
+    tracing: bool = False
+    """Send traces to LangSmith. Its own variables alone do not turn it on."""
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def load(
+        cls, flags: Mapping[str, Any] | None = None, *, config: Path | None = None, folder: Path | None = None
+    ) -> Self:
+        """Read the settings: `flags` > `RLM_*` variables > rlm.toml > pyproject.toml > the user's file > defaults.
+
+        `flags` is nested as the settings are. `config` replaces `rlm.toml` of `folder` (the current one unless
+        given). Raises `SetupError` for an unknown key or variable, a value that does not fit, or an unreadable file.
+        """
+        from rlm_graph.layers import merged, read_layers, validated
+
+        layers = read_layers(cls, flags or {}, config=config, folder=folder or Path.cwd())
+        values, origins = merged(layers)
+        settings = validated(cls, values, origins)
+        settings._origins.update(origins)
+        return settings
+
+    def origin(self, key: str) -> str:
+        """Return where the value of `key` (dotted, such as `budget.max_turns`) came from."""
+        return self._origins.get(key, "default")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing behind the caller's back: `load` hands in what it has read."""
+        return (init_settings,)
