@@ -17,8 +17,8 @@ from rlm_graph.errors import SetupError
 CONFIG_NAME = "rlm.toml"
 PREFIX = "RLM_"
 
-OTHER_VARIABLES: frozenset[str] = frozenset({"RLM_REQUIRE_DOCKER", "RLM_REQUIRE_DENO", "RLM_REQUIRE_CONFINEMENT"})
-"""Variables with our prefix that are no settings: CI says with them what a test may not skip."""
+OTHER_VARIABLES: frozenset[str] = frozenset({"RLM_LIVE", "RLM_REQUIRE_CONFINEMENT", "RLM_REQUIRE_DENO", "RLM_REQUIRE_DOCKER"})
+"""Variables with our prefix that are no settings: our tests read them, to say what may not be skipped."""
 
 SECRET_WORDS = ("api_key", "apikey", "secret", "password")
 

@@ -1,0 +1,261 @@
+"""The database of runs: which there are, how to take each up again, and LangGraph's checkpoints of them.
+
+One SQLite file holds both. A run's id is its LangGraph thread.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from difflib import get_close_matches
+from errno import EISDIR
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from rlm_graph.budget import Usage
+from rlm_graph.errors import InputError, RunNotFoundError, StorageError
+from rlm_graph.value import Value
+
+if TYPE_CHECKING:
+    import aiosqlite
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+Status = Literal["running", "done", "partial", "failed", "interrupted"]
+"""`partial`: a ceiling ended it. A run whose process died stays `running` until it is resumed."""
+
+APPLICATION_ID = 0x524C4D47
+"""Marks an SQLite file as ours (`RLMG`)."""
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 5.0
+"""How long to wait for another process that is writing."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    id TEXT PRIMARY KEY,
+    question TEXT NOT NULL,
+    source TEXT NOT NULL,
+    model TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    status TEXT NOT NULL,
+    usage TEXT NOT NULL,
+    created REAL NOT NULL,
+    updated REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS runs_by_age ON runs (created);
+"""
+
+_COLUMNS = ("id", "question", "source", "model", "settings", "status", "usage", "created", "updated")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+"""Without l, o, 0 and 1, which read alike."""
+_SETTINGS = TypeAdapter(dict[str, JsonValue])
+
+
+class Run(Value):
+    """What the database knows of a run beside its checkpoints."""
+
+    id: str
+    question: str
+    source: str
+    """What the context was taken from, as the user named it."""
+    model: str
+    settings: dict[str, JsonValue]
+    """All that is needed to take the run up again. No secrets: keys come from the environment each time."""
+    status: Status
+    usage: Usage
+    """As of `updated`."""
+    created: float
+    """Unix seconds, as `updated`."""
+    updated: float
+
+
+class Runs:
+    """An open database of runs. Every failure of it is a `StorageError` that leaves the file as it was."""
+
+    def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
+        self.path = path
+        self._connection = connection
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> AsyncIterator[Runs]:
+        """Open the database, made if there is none, for as long as the block lasts.
+
+        Files are the user's alone (0600, in a folder of 0700 if it is made here). What SQLite raises within the block
+        leaves it as `StorageError` too: the saver writes to the same file.
+        """
+        import aiosqlite
+
+        with _storage_errors(path):
+            _make_private(path)
+            async with aiosqlite.connect(path, timeout=busy_timeout_s) as connection:
+                runs = cls(connection, path)
+                await runs._prepare()
+                yield runs
+
+    @cached_property
+    def saver(self) -> AsyncSqliteSaver:
+        """Keeps the checkpoints. It reads back the types that a state of ours holds, and no others."""
+        # Read when LangGraph is imported: the graph's own serializers are then as strict as this one.
+        os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
+        from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+        from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+        from rlm_graph.state import STORED_TYPES
+
+        return AsyncSqliteSaver(self._connection, serde=JsonPlusSerializer(allowed_msgpack_modules=STORED_TYPES))
+
+    async def create(
+        self, *, question: str, source: str, model: str, settings: Mapping[str, JsonValue], id: str | None = None
+    ) -> Run:
+        """Record a run that is about to start. Raises `InputError` if `id` is no fit name or is taken."""
+        if id is not None and not _ID.fullmatch(id):
+            raise InputError(f"{id!r} is no name for a run: letters, digits, '.', '_' and '-', 64 at the most")
+        now = time.time()
+        usage = Usage().model_dump_json()
+        encoded = _SETTINGS.dump_json(dict(settings)).decode()
+        while True:
+            name = id or new_id()
+            try:
+                await self._connection.execute(
+                    "INSERT INTO runs VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?)",
+                    (name, question, source, model, encoded, usage, now, now),
+                )
+            except sqlite3.IntegrityError:
+                if id is None:
+                    continue
+                raise InputError(
+                    f"there is a run {id} already; take it up with `rlm-graph resume {id}`, or choose another name"
+                ) from None
+            await self._connection.commit()
+            return await self.get(name)
+
+    async def get(self, name: str) -> Run:
+        """Return the run whose id is `name` or starts so; the date before the dash may be left out.
+
+        Raises `RunNotFoundError`, which names the ids most like it, or `InputError` if several start so.
+        """
+        ids = [run.id for run in await self.all()]
+        found = [name] if name in ids else [id for id in ids if name and _answers_to(id, name)]
+        if len(found) > 1:
+            raise InputError(f"{len(found)} runs start with {name}: {', '.join(found[:5])}; give more of the id")
+        if not found:
+            near = get_close_matches(name, ids, n=3, cutoff=0.4)
+            hint = f"; did you mean {' or '.join(near)}?" if near else "; `rlm-graph logs` lists all"
+            raise RunNotFoundError(f"no run {name!r} in {self.path}{hint if ids else '; it holds none yet'}")
+        rows = await self._select("WHERE id = ?", found[0])
+        return rows[0]
+
+    async def last(self) -> Run:
+        """Return the run that was created last. Raises `RunNotFoundError` if there is none."""
+        rows = await self._select("ORDER BY created DESC, rowid DESC LIMIT 1")
+        if not rows:
+            raise RunNotFoundError(f"{self.path} holds no run yet")
+        return rows[0]
+
+    async def all(self) -> list[Run]:
+        """Return every run, the newest first."""
+        return await self._select("ORDER BY created DESC, rowid DESC")
+
+    async def reopen(self, id: str, settings: Mapping[str, JsonValue]) -> None:
+        """Record that the run is at work again, and with which settings."""
+        await self._connection.execute(
+            "UPDATE runs SET status = 'running', settings = ?, updated = ? WHERE id = ?",
+            (_SETTINGS.dump_json(dict(settings)).decode(), time.time(), id),
+        )
+        await self._connection.commit()
+
+    async def finish(self, id: str, status: Status, usage: Usage) -> None:
+        """Record how the run ended, for now or for good, and what it has spent."""
+        await self._connection.execute(
+            "UPDATE runs SET status = ?, usage = ?, updated = ? WHERE id = ?",
+            (status, usage.model_dump_json(), time.time(), id),
+        )
+        await self._connection.commit()
+
+    async def _select(self, clause: str, *values: str) -> list[Run]:
+        query = f"SELECT {', '.join(_COLUMNS)} FROM runs {clause}"  # noqa: S608 - the clauses are literals of this class
+        async with self._connection.execute(query, values) as cursor:
+            rows = await cursor.fetchall()
+        try:
+            return [_run(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
+        except ValidationError as error:
+            raise StorageError(f"{self.path}: a run in it cannot be read; left as it is; give another --db") from error
+
+    async def _prepare(self) -> None:
+        """Make the tables, after a look at whose file it is: a database of something else is not written to."""
+        application, version, tables = [
+            await self._scalar(query)
+            for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+        ]
+        if application != APPLICATION_ID and tables:
+            raise StorageError(f"{self.path}: a database of another kind, left as it is; name another with --db")
+        if version > SCHEMA_VERSION:
+            raise StorageError(f"{self.path}: written by a newer rlm-graph; upgrade, or name another with --db")
+        if version == SCHEMA_VERSION:
+            return
+        await self._connection.executescript(
+            f"PRAGMA journal_mode=WAL; PRAGMA application_id={APPLICATION_ID}; BEGIN IMMEDIATE; {_SCHEMA}"
+            f"PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
+        )
+
+    async def _scalar(self, query: str) -> int:
+        async with self._connection.execute(query) as cursor:
+            row = await cursor.fetchone()
+        return int(row[0]) if row else 0
+
+
+def new_id() -> str:
+    """Return a short name for a run: the day and four random characters."""
+    return time.strftime("%Y%m%d-") + "".join(secrets.choice(_ALPHABET) for _ in range(4))
+
+
+def _run(row: dict[str, Any]) -> Run:
+    settings, usage = _SETTINGS.validate_json(row.pop("settings")), Usage.model_validate_json(row.pop("usage"))
+    return Run(settings=settings, usage=usage, **row)
+
+
+def _answers_to(id: str, name: str) -> bool:
+    return id.startswith(name) or (re.match(r"\d{8}-", id) is not None and id[9:].startswith(name))
+
+
+def _make_private(path: Path) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, "a folder is no database", str(path))
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be made: {error.strerror}; name another with --db") from error
+
+
+@contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StorageError(f"{path}: {_advice(error)}") from error
+
+
+def _advice(error: sqlite3.Error) -> str:
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith("SQLITE_NOTADB"):
+        return "not a database; left as it is; name another with --db"
+    if name.startswith("SQLITE_CORRUPT"):
+        return "the database is damaged; left as it is; copy it away and try `sqlite3 FILE .recover`, or give --db"
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return "another process holds the database; try again when it is done, or name another with --db"
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return "the database cannot be written; check who owns it and its folder, or name another with --db"
+    if name.startswith("SQLITE_FULL"):
+        return "no space is left for the database; free some, then `rlm-graph resume` goes on from the last step"
+    return f"{error}; what was recorded is kept"
