@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import add
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels.delta import DeltaChannel
 from langgraph.graph.message import add_messages
 from pydantic import JsonValue, NonNegativeInt
+from typing_extensions import NotRequired, TypedDict
 
 from rlm_graph.budget import Budget, Ceiling, Usage
 from rlm_graph.value import Value
@@ -83,6 +84,7 @@ class Execution(Value):
     number: int
     """The cell's number in its run, from 1."""
     code: str
+    language: Literal["python", "bash"] = "python"
     status: Literal["ok", "error", "final", "killed"]
     """`killed`: the cell ended with its REPL, which lost its variables."""
     stdout: str = ""
@@ -129,6 +131,17 @@ class Turn(Value):
     """What the model must know besides: a rebuilt REPL, a replay that diverged."""
 
 
+class SubcallReply(Value):
+    """What became of one call that code made: recorded, so that it is never made twice."""
+
+    value: JsonValue = None
+    """The sub-model's text, or what a tool returned."""
+    error: str | None = None
+    """Words of the error that the code sees instead."""
+    error_type: str = "SubcallError"
+    usage: Usage = Usage()
+
+
 class Answer(Value):
     """The end of a run."""
 
@@ -146,7 +159,8 @@ class Answer(Value):
 
 
 STORED_TYPES = (
-    Answer, Budget, Cell, CellError, ContextRef, Execution, FinalAnswer, ReplHandle, Turn, Usage, Variable,
+    Answer, Budget, Cell, CellError, ContextRef, Execution, FinalAnswer, ReplHandle, SubcallReply, Turn, Usage,
+    Variable,
 )  # fmt: skip
 """Every type of ours that a checkpoint can hold. Serializers that want a list of allowed types get this one."""
 
@@ -194,6 +208,18 @@ class RLMState(TypedDict):
     ceiling: Ceiling | None
     """The ceiling that was met."""
     answer: Answer | None
+    structured_response: NotRequired[Any]
+
+
+def state_schema(answer_type: type | None) -> type:
+    """Return the state of an agent whose typed answers are of `answer_type`.
+
+    LangGraph allows a strict serializer the types that it finds in the schema, so the answer's type must stand there.
+    """
+    if answer_type is None:
+        return RLMState
+    annotations = {"structured_response": NotRequired[answer_type]}  # type: ignore[valid-type]  # known at run time
+    return type(RLMState)("TypedRLMState", (RLMState,), {"__annotations__": annotations, "__module__": __name__})
 
 
 class RLMOutput(TypedDict):
@@ -202,6 +228,8 @@ class RLMOutput(TypedDict):
     messages: list[AnyMessage]
     answer: Answer
     usage: Usage
+    structured_response: NotRequired[Any]
+    """The answer as an object of `response_format`, where the agent has one."""
 
 
 RLMUpdate = dict[str, Any]

@@ -72,6 +72,9 @@ class Repl(Protocol):
     async def interrupt(self) -> None:
         """Raise `KeyboardInterrupt` in the running cell."""
 
+    async def kill(self) -> None:
+        """End the running cell with its REPL, for code that ignores the interrupt; `run` then returns `killed`."""
+
 
 class Executor(Protocol):
     """Runs code in REPLs whose variables outlive each cell.
@@ -85,14 +88,20 @@ class Executor(Protocol):
         """Its name in settings and handles."""
 
     @property
+    def cell_timeout_s(self) -> float:
+        """Seconds that a cell may compute."""
+
+    @property
     def declared(self) -> dict[str, str]:
         """Behaviours of the conformance list that it cannot show, each with the reason."""
 
     def attached(
-        self, handle: ReplHandle | None, *, tools: Sequence[str] = ()
+        self, handle: ReplHandle | None, *, name: str | None = None, tools: Sequence[str] = ()
     ) -> AbstractAsyncContextManager[Repl]:
-        """Attach to the REPL of that name, or to a fresh one if it is gone or `handle` is None.
+        """Attach to the REPL of that handle; if there is none or it is gone, to the one called `name`, or a fresh one.
 
+        `name` (16 hex digits) becomes the `id` of a REPL that is started here, so that a host which was killed before
+        it could store the handle finds the REPL again by the same name. Without one, the id is random.
         Leaving the context detaches; the REPL lives on. `tools` are names of further host functions.
         Raises `SetupError` where this machine cannot run the executor, `ExecutorError` where the sandbox fails.
         """

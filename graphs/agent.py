@@ -1,0 +1,116 @@
+"""The workflow of an agent: observe → think → act, round and round, then finalize."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.tools import BaseTool, tool
+from langgraph.graph import START, StateGraph
+from langgraph.store.base import BaseStore
+from langgraph.types import Checkpointer
+
+from rlm_graph import bridge
+from rlm_graph.answers import AnswerFormat
+from rlm_graph.budget import Budget
+from rlm_graph.context import ContextStore
+from rlm_graph.executors import create_executor
+from rlm_graph.executors.base import Executor
+from rlm_graph.graphs.subcall import create_subcall
+from rlm_graph.intake import RLMGraph
+from rlm_graph.models import chat_model, model_name, profile, retry_policy
+from rlm_graph.nodes.act import act
+from rlm_graph.nodes.finalize import finalize
+from rlm_graph.nodes.observe import observe
+from rlm_graph.nodes.routing import route_after_act, route_after_finalize, route_after_think
+from rlm_graph.nodes.think import think
+from rlm_graph.prompts import system_prompt
+from rlm_graph.settings import ExecutorSettings, ModelSettings, data_dir
+from rlm_graph.state import RLMInput, RLMOutput, state_schema
+from rlm_graph.subcalls import Subcalls
+
+
+def create_rlm_agent(
+    model: str | BaseChatModel,
+    *,
+    sub_model: str | BaseChatModel | None = None,
+    executor: str | ExecutorSettings | Executor = "local",
+    budget: Budget | None = None,
+    tools: Sequence[BaseTool | Callable[..., Any]] = (),
+    response_format: type | Mapping[str, Any] | None = None,
+    checkpointer: Checkpointer = None,
+    store: BaseStore | None = None,
+    settings: ModelSettings | None = None,
+    contexts: ContextStore | Path | None = None,
+    strict_replay: bool = False,
+    name: str = "rlm",
+) -> RLMGraph:
+    """Return the agent as a compiled graph: invoke it, stream it, or make it a node of a larger graph.
+
+    Args:
+        model: a litellm name such as `openai/gpt-5`, or any chat model.
+        sub_model: answers the calls that code makes; by default `model` does.
+        executor: where code runs: a kind, its settings, or an executor.
+        budget: the ceilings of a run that is given none.
+        tools: functions of the host that code may call by name.
+        response_format: a pydantic model, TypedDict or JSON schema that the answer must fit; the run then also
+            returns it as `structured_response`.
+        checkpointer: with one, a run can be resumed: `invoke(None, config)`.
+        store: LangGraph's store for what outlives a run.
+        settings: how models are reached.
+        contexts: where long inputs are kept; by default in the user's data folder.
+        strict_replay: fail a run whose code behaves differently when its REPL is rebuilt, instead of telling the model.
+        name: of the graph, as a node and in traces.
+
+    The input is `{"question": str}` or `{"messages": [...]}`, with `context`: a text, a `Path` of a file or folder, a
+    URL, or a list or dict of texts. The output has `messages`, `answer` and `usage`.
+
+    Raises `SetupError` if a model, the executor or the response format cannot be used.
+    """
+    settings = settings or ModelSettings()
+    budget = budget or Budget()
+    root = chat_model(model, settings)
+    sub = root if sub_model is None else chat_model(sub_model, settings)
+    by_name = {None: sub, model_name(root): root, model_name(sub): sub}
+    used = [given if isinstance(given, BaseTool) else tool(given) for given in tools]
+    retry = retry_policy(settings)
+    place = create_executor(executor)
+    answer_format = AnswerFormat(response_format)
+    kept = contexts if isinstance(contexts, ContextStore) else ContextStore(contexts or data_dir() / "contexts")
+    subcalls = Subcalls(
+        create_subcall(by_name, tools=used, retry=retry), tools=used, max_concurrency=settings.max_concurrency
+    )
+    small = profile(root, settings) == "small"
+    prompt = system_prompt(
+        profile="small" if small else "standard",
+        tools=[(signature(used_tool), used_tool.description) for used_tool in used],
+        max_depth=budget.max_depth,
+        answer_schema=answer_format.schema,
+    )
+
+    graph = StateGraph(state_schema(answer_format.type), input_schema=RLMInput, output_schema=RLMOutput)
+    graph.add_node("observe", bridge.node(observe, models=(root, sub), budget=budget))
+    graph.add_node(
+        "think", bridge.node(think, model=root, system_prompt=prompt, wants_code=small), retry_policy=retry
+    )
+    graph.add_node(
+        "act",
+        bridge.node(act, executor=place, subcalls=subcalls, store=kept, strict_replay=strict_replay),
+    )
+    graph.add_node(
+        "finalize",
+        bridge.node(finalize, model=root, system_prompt=prompt, executor=place, answer_format=answer_format),
+    )
+    graph.add_edge(START, "observe")
+    graph.add_edge("observe", "think")
+    graph.add_conditional_edges("think", route_after_think)
+    graph.add_conditional_edges("act", route_after_act)
+    graph.add_conditional_edges("finalize", route_after_finalize)
+    return RLMGraph.of(graph.compile(checkpointer=checkpointer, store=store, name=name), kept)
+
+
+def signature(used: BaseTool) -> str:
+    """Write a tool as the call that code makes: `name(argument, …)`."""
+    return f"{used.name}({', '.join(used.args)})"

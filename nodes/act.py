@@ -1,0 +1,112 @@
+"""Act: run the cells the model wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+from collections.abc import Sequence
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_config
+
+from rlm_graph.budget import Usage
+from rlm_graph.context import ContextStore
+from rlm_graph.executors.base import Executor, Repl
+from rlm_graph.ledger import Ledger
+from rlm_graph.replay import Replay
+from rlm_graph.state import Execution, RLMState, RLMUpdate, Turn
+from rlm_graph.subcalls import CallScope, Subcalls
+
+INTERRUPT_GRACE_S = 5.0
+"""Seconds that a cell has to end after it was interrupted at the run's time ceiling."""
+
+
+async def act(
+    state: RLMState,
+    *,
+    executor: Executor,
+    subcalls: Subcalls,
+    store: ContextStore,
+    strict_replay: bool,
+) -> RLMUpdate:
+    """Run the pending cells, one after another until one fails or gives the answer, and record the turn.
+
+    A mistake in the code becomes part of the turn, for the model to read. A failure of the sandbox leaves as
+    `ExecutorError`: the last checkpoint then holds the run.
+    """
+    config = get_config()
+    ledger = Ledger(state["budget"], state["usage"])
+    scope = subcalls.within(ledger, config)
+    replay = Replay(
+        subcalls=subcalls,
+        ledger=ledger,
+        config=config,
+        store=store,
+        timeout_s=executor.cell_timeout_s,
+        strict=strict_replay,
+    )
+    async with executor.attached(state.get("repl"), name=repl_name(config), tools=subcalls.tools) as repl:
+        notes = await replay.rebuild(repl, state["turns"], state["contexts"])
+        executions = await _run_cells(repl, state, scope, ledger, executor.cell_timeout_s)
+        turn = Turn(
+            number=len(state["turns"]) + 1,
+            namespace=scope.namespace,
+            contexts=len(state["contexts"]),
+            executions=tuple(executions),
+            variables=tuple(await repl.variables()),
+            notes=notes,
+        )
+        handle = repl.handle
+    for execution in executions:
+        ledger.charge(Usage(cpu_s=execution.cpu_s, peak_memory_bytes=execution.peak_memory_bytes))
+    final = executions[-1].final
+    met = None if final is not None else ledger.met()
+    return {
+        "turns": [turn],
+        "cells": [],
+        "final": final,
+        "repl": handle,
+        "usage": ledger.used,
+        "ceiling": None if met is None else met.ceiling,
+    }
+
+
+async def _run_cells(
+    repl: Repl, state: RLMState, scope: CallScope, ledger: Ledger, cell_timeout_s: float
+) -> list[Execution]:
+    executions: list[Execution] = []
+    for number, cell in enumerate(state["cells"], start=last_number(state["turns"]) + 1):
+        running = asyncio.ensure_future(
+            repl.run(cell, number=number, serve=functools.partial(scope.serve, number), timeout_s=cell_timeout_s)
+        )
+        try:
+            executions.append(await _until_ceiling(running, repl, ledger))
+        finally:
+            running.cancel()
+        if executions[-1].status != "ok":
+            break
+    return executions
+
+
+async def _until_ceiling(running: asyncio.Future[Execution], repl: Repl, ledger: Ledger) -> Execution:
+    """Wait for a cell, and interrupt it when the run's time is over."""
+    done, _ = await asyncio.wait({running}, timeout=ledger.seconds_left)
+    if not done:
+        await repl.interrupt()
+        done, _ = await asyncio.wait({running}, timeout=INTERRUPT_GRACE_S)
+    if not done:
+        await repl.kill()
+    return await running
+
+
+def repl_name(config: RunnableConfig) -> str:
+    """Name the REPL that the run would start here, so that a run killed before it stored the handle finds it again."""
+    configurable = config["configurable"]
+    name = f"{configurable.get('thread_id', '')}|{configurable['checkpoint_ns']}"
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def last_number(turns: Sequence[Turn]) -> int:
+    """Return the number of the last cell that ran; 0 before the first."""
+    return next((turn.executions[-1].number for turn in reversed(turns) if turn.executions), 0)

@@ -1,0 +1,107 @@
+"""Call: make one of the calls that code has asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage
+from langchain_core.tools import BaseTool
+from langgraph.config import get_config
+from langgraph.errors import GraphBubbleUp
+from langgraph.runtime import Runtime, get_runtime
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from rlm_graph.budget import Usage
+from rlm_graph.errors import BudgetExceeded, ModelError, RLMError
+from rlm_graph.ledger import Ledger
+from rlm_graph.models import ask
+from rlm_graph.state import SubcallReply
+from rlm_graph.subcalls import ModelRequest, Ticket, ToolRequest
+
+CHARS_PER_TOKEN = 4
+"""A rough figure, for reserving a call before the provider has counted its tokens."""
+
+
+class Errand(TypedDict):
+    """Which request of the ticket to work on."""
+
+    index: int
+
+
+async def call(
+    errand: Errand, *, models: Mapping[str | None, BaseChatModel], tools: Mapping[str, BaseTool], max_attempts: int
+) -> dict[str, Any]:
+    """Make the request and record what it was answered.
+
+    An error that code can act on is recorded as the reply. `ModelError` leaves while another attempt is due, so that
+    the retry policy makes it.
+    """
+    runtime: Runtime[Ticket] = get_runtime()
+    ticket, index = runtime.context, errand["index"]
+    request = ticket.requests[index]
+    ticket.asked.append(index)
+    try:
+        if isinstance(request, ToolRequest):
+            reply = await _use_tool(request, tools, ticket.ledger)
+        else:
+            reply = await _ask_model(request, models, ticket.ledger)
+    except BudgetExceeded as error:
+        reply = SubcallReply(error=str(error), error_type="BudgetExceeded")
+    except ModelError as error:
+        info = runtime.execution_info
+        if error.retryable and info is not None and info.node_attempt < max_attempts:
+            raise
+        reply = SubcallReply(error=str(error), usage=Usage(subcalls=1))
+    return {"replies": {index: reply}}
+
+
+async def _ask_model(
+    request: ModelRequest, models: Mapping[str | None, BaseChatModel], ledger: Ledger
+) -> SubcallReply:
+    model = models.get(request.model)
+    if model is None:
+        names = ", ".join(name for name in models if name)
+        return SubcallReply(error=f"no model {request.model!r} here; there are: {names}", error_type="ValueError")
+    messages: list[AnyMessage] = [HumanMessage(request.prompt)]
+    if request.system is not None:
+        messages.insert(0, SystemMessage(request.system))
+    options = {} if request.max_tokens is None else {"max_tokens": request.max_tokens}
+    with ledger.reserved(len(request.prompt) // CHARS_PER_TOKEN) as reservation:
+        try:
+            async with asyncio.timeout(ledger.seconds_left):
+                answer, usage = await ask(model, messages, config=get_config(), **options)
+        except TimeoutError:
+            limit = ledger.budget.timeout_s or 0.0
+            raise BudgetExceeded("timeout_s", spent=ledger.total.wall_s, limit=limit) from None
+        reservation.usage = usage
+    return SubcallReply(value=answer.text, usage=usage + Usage(subcalls=1))
+
+
+async def _use_tool(request: ToolRequest, tools: Mapping[str, BaseTool], ledger: Ledger) -> SubcallReply:
+    tool = tools[request.tool]
+    given = {name: value for name, value in request.arguments.items() if value is not None}
+    try:
+        async with asyncio.timeout(ledger.seconds_left):
+            result = await tool.ainvoke(given, get_config())
+    except TimeoutError:
+        if ledger.seconds_left != 0:
+            return SubcallReply(error=f"{request.tool}: timed out", error_type="TimeoutError")
+        raise BudgetExceeded("timeout_s", spent=ledger.total.wall_s, limit=ledger.budget.timeout_s or 0.0) from None
+    except (GraphBubbleUp, RLMError):
+        raise
+    except Exception as error:  # a tool may raise anything, and all of it is for the code that called it
+        kind = "ValueError" if isinstance(error, ValidationError) else type(error).__name__
+        return SubcallReply(error=f"{request.tool}: {error}", error_type=kind)
+    return SubcallReply(value=_as_json(result))
+
+
+def _as_json(result: Any) -> JsonValue:
+    """Give a tool's result the form in which it can be stored and sent: JSON, or its text."""
+    try:
+        value: JsonValue = TypeAdapter(Any).dump_python(result, mode="json")
+    except ValueError:
+        return str(result)
+    return value

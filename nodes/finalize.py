@@ -1,0 +1,86 @@
+"""Finalize: settle the answer and close the REPL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langgraph.config import get_config
+
+from rlm_graph.answers import AnswerFormat
+from rlm_graph.budget import Usage
+from rlm_graph.errors import ModelError
+from rlm_graph.executors.base import Executor
+from rlm_graph.ledger import Ledger
+from rlm_graph.models import ask
+from rlm_graph.nodes.routing import MAX_CORRECTIONS
+from rlm_graph.parsing import parse
+from rlm_graph.prompts import best_effort_prompt
+from rlm_graph.state import Answer, FinalAnswer, RLMState, RLMUpdate
+
+LAST_CALL_S = 60.0
+"""Seconds for the one request that is made after the time ceiling, so that what was found is not lost."""
+
+
+async def finalize(
+    state: RLMState, *, model: BaseChatModel, system_prompt: str, executor: Executor, answer_format: AnswerFormat
+) -> RLMUpdate:
+    """Turn the claimed answer into the run's answer; without one, ask once for the best that the evidence allows.
+
+    An answer of the wrong form goes back to the model with the validator's words, a bounded number of times.
+    """
+    ledger = Ledger(state["budget"], state["usage"])
+    final = state["final"]
+    if final is None:
+        final = await _best_effort(state, model, system_prompt, ledger)
+        answer = Answer(value=final.value, text=as_text(final), complete=False, ceiling=state["ceiling"], via="best effort")
+    else:
+        problem = answer_format.problem(final)
+        if problem is not None and state["ceiling"] is None and state["corrections"] < MAX_CORRECTIONS:
+            return {
+                "final": None, "problem": problem, "corrections": state["corrections"] + 1, "usage": ledger.used,
+            }  # fmt: skip
+        answer = Answer(value=final.value, text=as_text(final), complete=problem is None, via=final.via)
+    if state.get("repl") is not None:
+        await executor.close(state["repl"])
+    return {
+        "answer": answer,
+        "messages": [AIMessage(answer.text)],
+        "seen": len(state["messages"]) + 1,
+        "repl": None,
+        "usage": ledger.used,
+        **answer_format.output(answer),
+    }
+
+
+async def _best_effort(state: RLMState, model: BaseChatModel, system_prompt: str, ledger: Ledger) -> FinalAnswer:
+    """Ask for the best answer there is; if even that fails, take the last thing that the code printed."""
+    messages = [
+        SystemMessage(system_prompt),
+        *state["dialogue"],
+        HumanMessage(best_effort_prompt(state["ceiling"])),
+    ]
+    try:
+        async with asyncio.timeout(max(ledger.seconds_left or 0.0, LAST_CALL_S)):
+            message, usage = await ask(model, messages, config=get_config())
+    except (ModelError, TimeoutError):
+        return FinalAnswer(value=_last_words(state))
+    ledger.charge(usage + Usage(turns=1))
+    reply = parse(message)
+    return reply.final or FinalAnswer(value=reply.text.strip() or _last_words(state))
+
+
+def _last_words(state: RLMState) -> str:
+    for turn in reversed(state.get("turns", [])):
+        for execution in reversed(turn.executions):
+            words = execution.stdout.strip() or (execution.value or "")
+            if words:
+                return words
+    return ""
+
+
+def as_text(final: FinalAnswer) -> str:
+    """Return a text as it is, and any other value as JSON."""
+    return final.value if isinstance(final.value, str) else json.dumps(final.value, ensure_ascii=False, indent=2)

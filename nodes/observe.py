@@ -1,0 +1,92 @@
+"""Observe: write what the model will see next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langgraph.types import Overwrite
+
+from rlm_graph.budget import Budget, Usage
+from rlm_graph.errors import InputError, SetupError
+from rlm_graph.models import has_price, model_name
+from rlm_graph.prompts import correction, observation, question_prompt
+from rlm_graph.state import RLMState, RLMUpdate
+
+
+async def observe(state: RLMState, *, models: Sequence[BaseChatModel], budget: Budget) -> RLMUpdate:
+    """Put the next observation into the dialogue: a new question, a turn's outcome, or a correction.
+
+    Raises `InputError` if there is no question, `SetupError` if a ceiling on cost was set and a model has no price.
+    """
+    if len(state["messages"]) > state.get("seen", 0):
+        return _begin(state, models, budget)
+    if state["problem"] is not None:
+        return {"dialogue": _reply_to(state["dialogue"], correction(state["problem"])), "problem": None}
+    if not state["turns"]:
+        raise InputError("there is no question: give `question`, or a human message")
+    text = observation(
+        state["turns"][-1],
+        budget=state["budget"],
+        usage=state["usage"],
+        max_chars=state["budget"].max_output_chars,
+    )
+    return {"dialogue": _reply_to(state["dialogue"], text)}
+
+
+def _begin(state: RLMState, models: Sequence[BaseChatModel], budget: Budget) -> RLMUpdate:
+    """Start on a new question: what the run spends from here on is counted anew, the REPL and the dialogue stay."""
+    asked = state.get("budget", budget)
+    _check_prices(asked, models)
+    earlier, question = _split(state["messages"][state.get("seen", 0) :])
+    prompt = question_prompt(question.text, state.get("contexts", []), budget=asked)
+    content = prompt if isinstance(question.content, str) else [{"type": "text", "text": prompt}, *_media(question)]
+    return {
+        "dialogue": [*earlier, HumanMessage(content, id=question.id)],
+        "seen": len(state["messages"]),
+        "cells": [],
+        "final": None,
+        "problem": None,
+        "corrections": 0,
+        "budget": asked,
+        "usage": Overwrite(Usage()),
+        "ceiling": None,
+        "answer": None,
+    }
+
+
+def _split(new: Sequence[AnyMessage]) -> tuple[list[AnyMessage], HumanMessage]:
+    for index in range(len(new) - 1, -1, -1):
+        message = new[index]
+        if isinstance(message, HumanMessage):
+            if not message.text.strip():
+                raise InputError("the question is empty")
+            return list(new[:index]), message
+    raise InputError("there is no question: give `question`, or a human message")
+
+
+def _media(question: HumanMessage) -> list[str | dict[str, object]]:
+    return [block for block in question.content if isinstance(block, dict) and block.get("type") != "text"]
+
+
+def _check_prices(budget: Budget, models: Sequence[BaseChatModel]) -> None:
+    # Only a ceiling that somebody set is refused: the default one could never hold for a local model.
+    if budget.allow_unpriced or budget.max_cost_usd is None or "max_cost_usd" not in budget.model_fields_set:
+        return
+    for model in models:
+        if not has_price(model):
+            raise SetupError(
+                f"the price of {model_name(model)} is unknown, so max_cost_usd cannot hold: "
+                "allow it with allow_unpriced (--allow-unpriced) or drop the ceiling"
+            )
+
+
+def _reply_to(dialogue: Sequence[AnyMessage], text: str) -> list[AnyMessage]:
+    """Address the observation as the provider demands: to each tool call, if the model called tools."""
+    last = dialogue[-1]
+    if not isinstance(last, AIMessage) or not last.tool_calls:
+        return [HumanMessage(text)]
+    first, *others = [call["id"] or "" for call in last.tool_calls]
+    return [ToolMessage(text, tool_call_id=first), *(ToolMessage("See above.", tool_call_id=id) for id in others)]
+

@@ -1,0 +1,31 @@
+"""Where to go next: each router is a list of edges and decides by the state alone."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rlm_graph.state import RLMState
+
+MAX_CORRECTIONS = 3
+"""Replies in a row with neither code nor an answer, after which the run ends with what it has."""
+
+
+def route_after_think(state: RLMState) -> Literal["act", "observe", "finalize"]:
+    """Run the code; without code take the answer; without either, tell the model, a bounded number of times."""
+    if state["cells"]:
+        return "act"
+    if state["final"] is not None or state["ceiling"] is not None or state["corrections"] >= MAX_CORRECTIONS:
+        return "finalize"
+    return "observe"
+
+
+def route_after_act(state: RLMState) -> Literal["observe", "finalize"]:
+    """Go round again unless there is an answer or no budget for another turn."""
+    if state["final"] is not None or state["ceiling"] is not None:
+        return "finalize"
+    return "observe"
+
+
+def route_after_finalize(state: RLMState) -> Literal["observe", "__end__"]:
+    """End, or go back once more when the answer was not of the form that was asked for."""
+    return "__end__" if state["answer"] is not None else "observe"

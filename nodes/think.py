@@ -1,0 +1,44 @@
+"""Think: ask the root model and read its reply."""
+
+from __future__ import annotations
+
+import asyncio
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import SystemMessage
+from langgraph.config import get_config
+
+from rlm_graph.budget import Usage
+from rlm_graph.ledger import Ledger
+from rlm_graph.models import ask
+from rlm_graph.parsing import Reply, parse
+from rlm_graph.state import RLMState, RLMUpdate
+
+
+async def think(state: RLMState, *, model: BaseChatModel, system_prompt: str, wants_code: bool) -> RLMUpdate:
+    """Ask the model for its next step and take code or an answer from the reply.
+
+    `wants_code` holds an answer back until at least one cell has run. Raises `ModelError` if the provider fails.
+    """
+    ledger = Ledger(state["budget"], state["usage"])
+    messages = [SystemMessage(system_prompt), *state["dialogue"]]
+    try:
+        async with asyncio.timeout(ledger.seconds_left):
+            message, usage = await ask(model, messages, config=get_config())
+    except TimeoutError:
+        return {"usage": ledger.used, "ceiling": "timeout_s", "cells": []}
+    ledger.charge(usage + Usage(turns=1))
+    reply = parse(message)
+    if wants_code and reply.final is not None and not state.get("turns"):
+        reply = Reply(problem="Look at the evidence first: run at least one ```repl block before the final answer.")
+    # Code that was paid for still runs, and an answer is an answer: only a reply without either ends the run here.
+    met = None if reply.cells or reply.final is not None else ledger.met()
+    return {
+        "dialogue": [message],
+        "usage": ledger.used,
+        "cells": list(reply.cells),
+        "final": reply.final,
+        "problem": reply.problem,
+        "corrections": state["corrections"] + 1 if reply.problem is not None else 0,
+        "ceiling": None if met is None else met.ceiling,
+    }

@@ -1,0 +1,71 @@
+"""Recursive language models as durable LangGraph workflows.
+
+Importing this loads nothing: each name below is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rlm_graph.budget import Budget, Usage
+    from rlm_graph.context import ContextStore
+    from rlm_graph.errors import (
+        BudgetExceeded,
+        ExecutorError,
+        InputError,
+        ModelError,
+        RLMError,
+        SetupError,
+        StorageError,
+    )
+    from rlm_graph.graphs.agent import create_rlm_agent
+    from rlm_graph.settings import LocalSettings, ModelSettings
+    from rlm_graph.state import STORED_TYPES, Answer
+
+_HOMES = {
+    "Answer": "rlm_graph.state",
+    "Budget": "rlm_graph.budget",
+    "BudgetExceeded": "rlm_graph.errors",
+    "ContextStore": "rlm_graph.context",
+    "ExecutorError": "rlm_graph.errors",
+    "InputError": "rlm_graph.errors",
+    "LocalSettings": "rlm_graph.settings",
+    "ModelError": "rlm_graph.errors",
+    "ModelSettings": "rlm_graph.settings",
+    "RLMError": "rlm_graph.errors",
+    "STORED_TYPES": "rlm_graph.state",
+    "SetupError": "rlm_graph.errors",
+    "StorageError": "rlm_graph.errors",
+    "Usage": "rlm_graph.budget",
+    "create_rlm_agent": "rlm_graph.graphs.agent",
+}
+
+__all__ = [
+    "STORED_TYPES",
+    "Answer",
+    "Budget",
+    "BudgetExceeded",
+    "ContextStore",
+    "ExecutorError",
+    "InputError",
+    "LocalSettings",
+    "ModelError",
+    "ModelSettings",
+    "RLMError",
+    "SetupError",
+    "StorageError",
+    "Usage",
+    "create_rlm_agent",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,88 @@
+"""The account of one turn: what its calls may spend, have spent, and have reserved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rlm_graph.budget import Budget, Usage
+from rlm_graph.errors import BudgetExceeded
+
+
+@dataclass
+class Reservation:
+    """A call under way: what it is expected to spend, until `usage` says what it did."""
+
+    tokens: int
+    usage: Usage = field(default_factory=Usage)
+
+
+class Ledger:
+    """Reserves a call before it is made and settles it after, against one budget.
+
+    Everything that uses a ledger runs on one event loop, so between two awaits its figures hold.
+    """
+
+    def __init__(self, budget: Budget, usage: Usage) -> None:
+        self.budget = budget
+        self._before = usage
+        self._started = time.monotonic()
+        self._reserved: list[Reservation] = []
+        self.spent = Usage()
+        """Since this ledger was opened, without the time."""
+
+    @property
+    def used(self) -> Usage:
+        """Since this ledger was opened, with the time."""
+        return self.spent + Usage(wall_s=time.monotonic() - self._started)
+
+    @property
+    def total(self) -> Usage:
+        """What the run has spent by now."""
+        return self._before + self.used
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until `timeout_s`, never negative; None without that ceiling."""
+        if self.budget.timeout_s is None:
+            return None
+        return max(0.0, self.budget.timeout_s - self.total.wall_s)
+
+    def met(self) -> BudgetExceeded | None:
+        """Return the ceiling that has been reached, if any."""
+        return self.budget.met(self.total)
+
+    def charge(self, usage: Usage) -> None:
+        """Add what was spent elsewhere, such as by a call that is answered from the record."""
+        self.spent += usage
+
+    @contextmanager
+    def reserved(self, tokens: int) -> Iterator[Reservation]:
+        """Admit one call of about `tokens` input tokens. Raises `BudgetExceeded` if there is no room for it."""
+        self._admit(tokens)
+        reservation = Reservation(tokens)
+        self._reserved.append(reservation)
+        try:
+            yield reservation
+        finally:
+            self._reserved.remove(reservation)
+            self.spent += reservation.usage + Usage(subcalls=1)
+
+    def _admit(self, tokens: int) -> None:
+        total, under_way = self.total, len(self._reserved)
+        expected = total.tokens + sum(reservation.tokens for reservation in self._reserved)
+        calls = total.subcalls + under_way
+        for ceiling, spent, limit in (
+            ("max_subcalls", calls, self.budget.max_subcalls),
+            ("max_subcalls_per_turn", self.spent.subcalls + under_way, self.budget.max_subcalls_per_turn),
+        ):
+            if limit is not None and spent >= limit:
+                raise BudgetExceeded(ceiling, spent=spent, limit=limit)
+        if self.budget.max_tokens is not None and expected + tokens > self.budget.max_tokens:
+            raise BudgetExceeded("max_tokens", spent=expected, limit=self.budget.max_tokens)
+        # Turns are the root model's: the calls of its last turn are not over them.
+        met = self.budget.model_copy(update={"max_turns": None}).met(total)
+        if met is not None:
+            raise met
