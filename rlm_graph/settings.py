@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, PrivateAttr, field_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rlm_graph.budget import Budget
@@ -67,6 +67,19 @@ class ModelSettings(Value):
         return url
 
 
+class ContextSettings(Value):
+    """What may be taken in as a context."""
+
+    max_download_bytes: PositiveInt = 2 << 30
+    """The largest file that is fetched from a URL."""
+    max_redirects: NonNegativeInt = 5
+    """Redirects that a URL may lead through."""
+    request_timeout_s: PositiveFloat = 30.0
+    """Seconds of silence after which a download is given up."""
+    max_memory_bytes: PositiveInt | None = None
+    """Memory that a context may take in the REPL; by default what this machine has left when it is taken in."""
+
+
 def data_dir() -> Path:
     """Where runs and contexts are kept unless told otherwise: `RLM_DATA_DIR`, or the user's data folder."""
     import os
@@ -102,6 +115,8 @@ class Settings(BaseSettings):
     """What one run may spend."""
     models: ModelSettings = ModelSettings()
     """How models are reached."""
+    contexts: ContextSettings = ContextSettings()
+    """What may be taken in as a context."""
     data_dir: Path = Field(default_factory=data_dir)
     """Where runs and contexts are kept."""
     db: Path = Field(default_factory=lambda values: values["data_dir"] / "runs.sqlite")

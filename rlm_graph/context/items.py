@@ -1,0 +1,122 @@
+"""The kinds of text that can be taken in, each with the way it is read."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from rlm_graph.context import encoding, fetch
+from rlm_graph.context.draft import Draft
+from rlm_graph.context.memory import BLOCK
+from rlm_graph.context.notes import Notes
+from rlm_graph.errors import InputError
+from rlm_graph.settings import ContextSettings
+
+
+class Item(Protocol):
+    """One text to take in."""
+
+    @property
+    def name(self) -> str | None:
+        """What it is called in a dict."""
+
+    def write(self, draft: Draft, notes: Notes, settings: ContextSettings) -> None:
+        """Add it to the draft, and what was done to it to the notes. Raises `InputError`, `StorageError`."""
+
+
+@dataclass(frozen=True)
+class TextItem:
+    """A text that is in memory."""
+
+    name: str | None
+    text: str
+
+    def write(self, draft: Draft, notes: Notes, settings: ContextSettings) -> None:
+        with draft.part(self.name):
+            draft.write_text(self.text)
+
+
+@dataclass(frozen=True)
+class FileItem:
+    """A file that the caller named: it must be readable, and is taken even if it is binary."""
+
+    name: str | None
+    path: Path
+
+    def write(self, draft: Draft, notes: Notes, settings: ContextSettings) -> None:
+        try:
+            mode = self.path.stat()
+            if stat.S_ISREG(mode.st_mode):
+                draft.expect(mode.st_size)
+                path = self.path
+            else:
+                with self.path.open("rb") as pipe:
+                    path = draft.spool(iter(lambda: pipe.read(BLOCK), b""))
+            with path.open("rb", buffering=0) as file:
+                notes.add_all(encoding.copy(file, draft, self.name), self.name)
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+
+
+@dataclass(frozen=True)
+class FolderFileItem:
+    """A file found in a folder: left out, and noted, if it is binary or cannot be read."""
+
+    name: str
+    path: Path
+
+    def write(self, draft: Draft, notes: Notes, settings: ContextSettings) -> None:
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                notes.add_all(encoding.copy(file, draft, self.name, text_only=True), self.name)
+        except encoding.BinaryFile:
+            notes.add("left out because it is binary", self.name)
+        except OSError as error:
+            notes.add(f"left out because it cannot be read ({error.strerror})", self.name)
+
+
+@dataclass(frozen=True)
+class UrlItem:
+    """A file on the web."""
+
+    name: str | None
+    url: str
+
+    def write(self, draft: Draft, notes: Notes, settings: ContextSettings) -> None:
+        with fetch.download(self.url, settings) as answer:
+            path = draft.spool(answer.blocks())
+        with path.open("rb", buffering=0) as file:
+            notes.add_all(encoding.copy(file, draft, self.name, charset=answer.charset), self.name)
+
+
+@dataclass(frozen=True)
+class StreamItem:
+    """A stream of bytes or of text, such as standard input."""
+
+    name: str | None
+    stream: Any
+
+    def write(self, draft: Draft, notes: Notes, settings: ContextSettings) -> None:
+        stream = getattr(self.stream, "buffer", self.stream)
+        try:
+            path = draft.spool(_stream_blocks(stream))
+        except OSError as error:
+            raise InputError(f"the stream cannot be read: {error}; give a file") from error
+        with path.open("rb", buffering=0) as file:
+            notes.add_all(encoding.copy(file, draft, self.name), self.name)
+
+
+def _stream_blocks(stream: Any) -> Iterator[bytes]:
+    while block := stream.read(BLOCK):
+        yield block.encode("utf-8", "surrogatepass") if isinstance(block, str) else block
+
+
+def unreadable(path: Path, error: Exception) -> InputError:
+    """Say why a named path cannot be used."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{path} does not exist; check the path")
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return InputError(f"{path} cannot be read: {reason}; check the path and its permissions")

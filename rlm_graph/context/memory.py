@@ -1,0 +1,113 @@
+"""What a text takes in memory once a REPL holds it as a `str`, and how much memory there is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+BLOCK = 1 << 20
+"""Bytes that are read, decoded, hashed and written at a time."""
+
+ASTRAL = tuple(bytes([lead]) for lead in range(0xF0, 0xF5))
+NARROW = bytes(range(0xC4))
+"""Every byte that UTF-8 uses for code points below 256."""
+
+UNLIMITED = 1 << 60
+"""Cgroup v1 writes "no limit" as a number near 2**63."""
+
+
+class Part(NamedTuple):
+    """One text of a stored context, as its index lists it."""
+
+    name: str | None
+    start: int
+    """Offset of its first byte in `text`."""
+    bytes: int
+    chars: int
+    ascii: bool
+
+
+def most_bytes(parts: Iterable[Part]) -> int:
+    """Return bytes that the parts take at most: CPython spends 1, 2 or 4 on every character of a `str`."""
+    return sum(part.chars if part.ascii else 4 * part.chars for part in parts)
+
+
+def exact_bytes(text: BinaryIO, parts: Iterable[Part]) -> int:
+    """Return the bytes that the parts of `text` take, from the widest character of each."""
+    return sum(part.chars * (1 if part.ascii else _width(text, part)) for part in parts)
+
+
+def _width(text: BinaryIO, part: Part) -> int:
+    width = 1
+    for block in _blocks(text, part):
+        if any(lead in block for lead in ASTRAL):
+            return 4
+        if width == 1 and block.translate(None, NARROW):
+            width = 2
+    return width
+
+
+def _blocks(text: BinaryIO, part: Part) -> Iterator[bytes]:
+    text.seek(part.start)
+    left = part.bytes
+    while left and (block := text.read(min(BLOCK, left))):
+        left -= len(block)
+        yield block
+
+
+def available(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the bytes of memory that this process can still use: the system's, or its cgroup's if that is less.
+
+    Where there is no `/proc`, the machine's whole memory.
+    """
+    return min([_system(proc), *_cgroup_limits(proc, cgroups)])
+
+
+def _system(proc: Path) -> int:
+    try:
+        for line in (proc / "meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _cgroup_limits(proc: Path, cgroups: Path) -> Iterator[int]:
+    """Yield what each cgroup above this process leaves. Inside a container its own cgroup is often the mounted root."""
+    try:
+        lines = (proc / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, limit_name, usage_name, cache_name = cgroups, "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            root, cache_name = cgroups / "memory", "total_inactive_file"
+            limit_name, usage_name = "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        leaf = Path(path.lstrip("/"))
+        for folder in (leaf, *leaf.parents):
+            limit = _number(root / folder / limit_name)
+            used = _number(root / folder / usage_name)
+            if limit is not None and used is not None and limit < UNLIMITED:
+                # Files in the page cache count as usage, though the kernel gives them up when memory is wanted.
+                yield max(limit - used + _cache(root / folder / "memory.stat", cache_name), 0)
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):  # `max` is no number
+        return None
+
+
+def _cache(file: Path, name: str) -> int:
+    try:
+        return int(dict(line.split() for line in file.read_text().splitlines()).get(name, 0))
+    except (OSError, ValueError):
+        return 0
