@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError, TomlConfigSettingsSource
 
-from rlm_graph.errors import SetupError
+from rlm_graph.errors import InputError, SetupError
 
+FLAG = "flag"
 CONFIG_NAME = "rlm.toml"
 PREFIX = "RLM_"
 
-OTHER_VARIABLES: frozenset[str] = frozenset({"RLM_LIVE", "RLM_REQUIRE_CONFINEMENT", "RLM_REQUIRE_DENO", "RLM_REQUIRE_DOCKER"})
+OTHER_VARIABLES = frozenset({"RLM_LIVE", "RLM_REQUIRE_CONFINEMENT", "RLM_REQUIRE_DENO", "RLM_REQUIRE_DOCKER"})
 """Variables with our prefix that are no settings: our tests read them, to say what may not be skipped."""
 
 SECRET_WORDS = ("api_key", "apikey", "secret", "password")
@@ -48,7 +49,7 @@ def read_layers(
     if config is not None and not config.is_file():
         raise SetupError(f"{config}: no such settings file; `rlm-graph init` writes one")
     layers = [
-        Layer("flag", dict(flags)),
+        Layer(FLAG, dict(flags)),
         Layer("environment", _environment(settings)),
         _file(settings, config or folder / CONFIG_NAME),
         _file(settings, folder / "pyproject.toml", table=("tool", "rlm-graph")),
@@ -71,12 +72,15 @@ def merged(layers: list[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
             values["executor"] = {}
             origins = {key: place for key, place in origins.items() if not key.startswith("executor.")}
         _overlay(values, layer.values)
-        origins.update({key: _place(layer, key) for key, _ in _leaves(layer.values)})
+        origins.update({".".join(path): _place(layer, path) for path, _ in _leaves(layer.values)})
     return values, origins
 
 
 def validated(settings: type[S], values: Mapping[str, Any], origins: Mapping[str, str]) -> S:
-    """Build the settings. Raises `SetupError` naming the place and the key of the first value that does not fit."""
+    """Build the settings. Raises `SetupError` naming the place and the key of the first value that does not fit.
+
+    It is an `InputError` if that value was given as a flag.
+    """
     try:
         return settings(**values)
     except ValidationError as error:
@@ -85,7 +89,8 @@ def validated(settings: type[S], values: Mapping[str, Any], origins: Mapping[str
         prefixes = [".".join(keys[:length]) for length in range(len(keys), 0, -1)]
         key = next((prefix for prefix in prefixes if prefix in origins), prefixes[0])
         message = first["msg"].removeprefix("Value error, ")
-        raise SetupError(f"{origins.get(key, 'settings')}: {key}: {message}{_given(first)}") from error
+        kind = InputError if origins.get(key) == FLAG else SetupError
+        raise kind(f"{origins.get(key, 'settings')}: {key}: {message}{_given(first)}") from error
 
 
 def _given(details: Any) -> str:
@@ -146,13 +151,13 @@ def _plain(layer: Layer, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_keys(settings: type[BaseSettings], layer: Layer) -> None:
-    for key, value in _leaves(layer.values):
-        path = key.split(".")
+    for path, value in _leaves(layer.values):
+        key = ".".join(path)
         near = _nearest(settings, path)
         if near is not None:
             raise SetupError(f"{layer.place}: unknown key {key}{_hint(key, near)}")
         if _is_table(settings, path) and not isinstance(value, dict | BaseModel):
-            raise SetupError(f"{_place(layer, key)}: {key} is a table, not {value!r}")
+            raise SetupError(f"{_place(layer, path)}: {key} is a table, not {value!r}")
 
 
 def _hint(name: str, near: str) -> str:
@@ -161,20 +166,21 @@ def _hint(name: str, near: str) -> str:
     return f"; did you mean {near}?" if near else "; `rlm-graph config show` lists all"
 
 
-def _nearest(model: type[BaseModel], path: list[str]) -> str | None:
+def _nearest(model: type[BaseModel], path: Sequence[str]) -> str | None:
     """Return None if `path` names a setting, else the setting most like it, or '' if none is."""
     name, *rest = path
     if name not in model.model_fields:
         return next(iter(get_close_matches(name, model.model_fields, n=1, cutoff=0.5)), "")
-    if not rest:
+    annotation = model.model_fields[name].annotation
+    if not rest or get_origin(annotation) is dict:
         return None
-    found = [_nearest(member, rest) for member in _models_in(model.model_fields[name].annotation)]
+    found = [_nearest(member, rest) for member in _models_in(annotation)]
     if None in found:
         return None
     return f"{name}.{max(filter(None, found), key=len, default='')}".rstrip(".")
 
 
-def _is_table(model: type[BaseModel], path: list[str]) -> bool:
+def _is_table(model: type[BaseModel], path: Sequence[str]) -> bool:
     return len(path) == 1 and any(_models_in(model.model_fields[path[0]].annotation))
 
 
@@ -185,12 +191,12 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(member)
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from _leaves(value, (*above, key))
         else:
-            yield prefix + key, value
+            yield (*above, key), value
 
 
 def _overlay(values: dict[str, Any], stronger: Mapping[str, Any]) -> None:
@@ -201,5 +207,5 @@ def _overlay(values: dict[str, Any], stronger: Mapping[str, Any]) -> None:
             values[key] = dict(value) if isinstance(value, dict) else value
 
 
-def _place(layer: Layer, key: str) -> str:
-    return PREFIX + key.replace(".", "__").upper() if layer.place == "environment" else layer.place
+def _place(layer: Layer, path: Sequence[str]) -> str:
+    return PREFIX + "__".join(path).upper() if layer.place == "environment" else layer.place

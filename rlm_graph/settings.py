@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    PrivateAttr,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rlm_graph.budget import Budget
@@ -36,6 +45,13 @@ ExecutorSettings = LocalSettings
 """The union of all executors' settings, told apart by `kind`."""
 
 
+class ModelPrice(Value):
+    """What a model charges, in US dollars for a million tokens."""
+
+    input_usd: NonNegativeFloat
+    output_usd: NonNegativeFloat
+
+
 class ModelSettings(Value):
     """How models are reached. Keys come from the environment alone and are never stored."""
 
@@ -51,6 +67,8 @@ class ModelSettings(Value):
     """Prompt profile; by default `small` for models on a local server, else `standard`."""
     window_tokens: PositiveInt = 128_000
     """The root model's context window, where litellm does not know it."""
+    prices: dict[str, ModelPrice] = {}
+    """Prices by the name that the model is asked for with: for models that litellm has no price of, or a wrong one."""
 
     @field_validator("base_url")
     @classmethod
@@ -133,7 +151,8 @@ class Settings(BaseSettings):
         """Read the settings: `flags` > `RLM_*` variables > rlm.toml > pyproject.toml > the user's file > defaults.
 
         `flags` is nested as the settings are. `config` replaces `rlm.toml` of `folder` (the current one unless
-        given). Raises `SetupError` for an unknown key or variable, a value that does not fit, or an unreadable file.
+        given). Raises `SetupError` for an unknown key or variable, a value that does not fit, or an unreadable file,
+        and `InputError` for a flag's value that does not fit.
         """
         from rlm_graph.layers import merged, read_layers, validated
 
