@@ -5,6 +5,7 @@ RLMError
 ├── InputError             what the caller gave cannot be used: no question, an unreadable context, a bad schema
 │   └── RunNotFoundError   no run of that name is in the database
 ├── StorageError           the database is corrupt, locked, full or of another kind
+├── RunHeldError           another process is at work on the run
 ├── BudgetExceeded         a call asked for more than is left
 ├── ExecutorError          the sandbox failed, and no code the model writes can repair it
 │   └── ReplLostError      the REPL that a checkpoint names is gone and cannot be rebuilt
@@ -34,6 +35,18 @@ class RunNotFoundError(InputError):
 
 class StorageError(RLMError):
     """The database of runs cannot be read or written."""
+
+
+class RunHeldError(RLMError):
+    """Another process is at work on the run. `holder` tells which one and since when, as far as it is known."""
+
+    def __init__(self, run: str, holder: str) -> None:
+        self.run = run
+        self.holder = holder
+        super().__init__(f"run {run} is held by {holder}; wait for it (--wait), or end that process")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return RunHeldError, (self.run, self.holder)
 
 
 class BudgetExceeded(RLMError):
@@ -66,8 +79,16 @@ class ReplLostError(ExecutorError):
 
 
 class ModelError(RLMError):
-    """The provider failed. `retryable` tells whether the same request may succeed later."""
+    """The provider failed. `retryable` tells whether the same request may succeed later.
 
-    def __init__(self, message: str, *, retryable: bool = False) -> None:
+    `too_long`: the request exceeds the model's context window. `retry_after_s` is the pause that the provider asked
+    for, in seconds.
+    """
+
+    def __init__(
+        self, message: str, *, retryable: bool = False, too_long: bool = False, retry_after_s: float | None = None
+    ) -> None:
         self.retryable = retryable
+        self.too_long = too_long
+        self.retry_after_s = retry_after_s
         super().__init__(message)

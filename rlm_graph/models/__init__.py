@@ -1,0 +1,18 @@
+"""Models: from a name to a chat model, one request with what it cost, and the provider's errors.
+
+Names are litellm's (`provider/model`); any `BaseChatModel` may stand in their place. Nothing here imports litellm,
+which takes seconds, until a named model is built or a price is looked up.
+"""
+
+from __future__ import annotations
+
+from rlm_graph.models.asking import ask as ask
+from rlm_graph.models.asking import retry_policy as retry_policy
+from rlm_graph.models.chat import chat_model as chat_model
+from rlm_graph.models.chat import check_model as check_model
+from rlm_graph.models.chat import model_name as model_name
+from rlm_graph.models.chat import profile as profile
+from rlm_graph.models.errors import as_model_error as as_model_error
+from rlm_graph.models.prices import has_price as has_price
+from rlm_graph.models.prices import supports_vision as supports_vision
+from rlm_graph.models.prices import window as window

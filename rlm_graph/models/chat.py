@@ -1,0 +1,170 @@
+"""Names: which server a model's name means, what is missing to reach it, and the chat model that does."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from langchain_core.language_models import BaseChatModel
+
+from rlm_graph.errors import SetupError
+from rlm_graph.models.library import load_litellm
+from rlm_graph.settings import ModelSettings
+
+DEFAULTS = ModelSettings()
+NO_KEY = "no-key"
+"""Sent to a server of one's own where no key is set: clients insist on one, and such servers ignore it."""
+
+_ADDRESSABLE = frozenset(
+    {
+        "custom_openai", "docker_model_runner", "hosted_vllm", "lemonade", "litellm_proxy", "llamafile", "lm_studio",
+        "ollama", "ollama_chat", "oobabooga", "openai", "openai_like", "text-completion-openai", "vllm", "xinference",
+    }
+)  # fmt: skip
+"""Providers that name a protocol, not a place: a base URL is for them. `groq/...` means Groq, wherever the URL leads."""
+_ON_THIS_MACHINE = frozenset({"docker_model_runner", "lemonade", "llamafile", "lm_studio", "ollama", "ollama_chat"})
+_OTHER_CREDENTIALS = frozenset({"bedrock", "bedrock_mantle", "sagemaker", "sagemaker_chat", "sagemaker_nova",
+                                "vertex_ai", "vertex_ai_beta", "oci", "watsonx", "github_copilot"})  # fmt: skip
+"""Providers that also take credentials from profiles, roles and files: only a request can tell whether they are there."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where the requests of a named model go."""
+
+    name: str
+    """With the provider that litellm is to use."""
+    base_url: str | None
+    key: str | None
+
+    def __repr__(self) -> str:
+        return f"Route({self.name!r}, {self.base_url!r})"
+
+
+def route(name: str, settings: ModelSettings = DEFAULTS) -> Route:
+    """Return where `name` leads under `settings` and the environment.
+
+    With a base URL (`settings.base_url`, else `LLM_BASE_URL`, else `OPENAI_BASE_URL`), a name without a provider is
+    asked for there, by OpenAI's protocol: `qwen3:8b`, `meta-llama/Llama-3.1-8B`. A name with a provider keeps it. The
+    key is `LLM_API_KEY`, else `OPENAI_API_KEY`, else a placeholder.
+    """
+    address = settings.base_url or os.environ.get("LLM_BASE_URL") or os.environ.get("OPENAI_BASE_URL")
+    provider, slash, _ = name.partition("/")
+    has_provider = bool(slash) and provider in load_litellm().provider_list
+    if not address or (has_provider and provider not in _ADDRESSABLE):
+        return Route(name, None, None)
+    if has_provider and provider != "openai":
+        return Route(name, address, None)
+    key = os.environ.get("LLM_API_KEY") or os.environ.get("OPENAI_API_KEY") or NO_KEY
+    return Route(name if has_provider else f"openai/{name}", address, key)
+
+
+def chat_model(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) -> BaseChatModel:
+    """Return the chat model of that name; a model object is returned as it is.
+
+    It makes each request once: retries are LangGraph's, see `retry_policy`. Call `check_model` first for an error
+    that says what is missing.
+    """
+    if isinstance(model, BaseChatModel):
+        return model
+    load_litellm()
+    from langchain_litellm import ChatLiteLLM
+
+    there = route(model, settings)
+    price = settings.prices.get(model)
+    return ChatLiteLLM(
+        model=there.name,
+        api_base=there.base_url,
+        api_key=there.key,
+        temperature=settings.temperature,
+        request_timeout=settings.request_timeout_s,
+        max_retries=1,  # attempts, in langchain-litellm's count
+        model_kwargs={"max_retries": 0},  # of the provider's SDK
+        metadata=None if price is None else {"price": price.model_dump()},
+    )
+
+
+def check_model(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) -> None:
+    """Raise `SetupError`, before any request, if the name means no provider or its key is missing."""
+    if isinstance(model, BaseChatModel):
+        return
+    there = route(model, settings)
+    if there.base_url is not None:
+        parts = urlsplit(there.base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise SetupError(f"the base URL {there.base_url!r} is not an http:// or https:// address")
+        return
+    litellm = load_litellm()
+    try:
+        _, provider, _, _ = litellm.get_llm_provider(model=model)
+    except litellm.BadRequestError:
+        raise SetupError(_unknown(model)) from None
+    if provider in _OTHER_CREDENTIALS or provider in _ON_THIS_MACHINE:
+        return
+    missing = litellm.validate_environment(model=model)["missing_keys"]
+    if missing:
+        either = provider == "gemini"  # its keys are two names for one thing
+        raise SetupError(f"no key for {model}: set {(' or ' if either else ' and ').join(missing)}")
+
+
+def _unknown(model: str) -> str:
+    litellm = load_litellm()
+    provider, slash, rest = model.partition("/")
+    bare = rest if slash else model
+    known = [name for name, facts in litellm.model_cost.items() if facts.get("mode") in {"chat", "responses"}]
+    close = difflib.get_close_matches(bare, known, n=3, cutoff=0.6)
+    if slash:
+        providers = [str(getattr(each, "value", each)) for each in litellm.provider_list]
+        close = [f"{each}/{bare}" for each in difflib.get_close_matches(provider, providers, n=3, cutoff=0.6)] or close
+    advice = "name it provider/model, such as openai/gpt-5, or set LLM_BASE_URL for a server of your own"
+    return f"unknown model {model!r}: {advice}" + (f"; close matches: {', '.join(close)}" if close else "")
+
+
+def model_name(model: str | BaseChatModel) -> str:
+    """Return the name that a model goes by, with its provider where it is known."""
+    if isinstance(model, str):
+        return model
+    for attribute in ("model", "model_name", "model_id", "deployment_name"):
+        name = getattr(model, attribute, None)
+        if isinstance(name, str) and name:
+            return name
+    return model._llm_type
+
+
+def base_url(model: BaseChatModel) -> str | None:
+    """Return the address that a model object sends to, where it tells."""
+    for attribute in ("api_base", "openai_api_base", "base_url", "anthropic_api_url"):
+        address: Any = getattr(model, attribute, None)
+        if isinstance(address, str) and address:
+            return address
+    return None
+
+
+def profile(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) -> Literal["standard", "small"]:
+    """Return how strictly the model is to be prompted: `small` for models on this machine or its network."""
+    if settings.profile is not None:
+        return settings.profile
+    if isinstance(model, BaseChatModel):
+        name, address = model_name(model), base_url(model)
+        local = model._llm_type == "chat-ollama"
+    else:
+        there = route(model, settings)
+        name, address, local = there.name, there.base_url, False
+    if address is not None:
+        local = is_private(address)
+    elif name.partition("/")[0] in _ON_THIS_MACHINE:
+        local = True
+    return "small" if local else "standard"
+
+
+def is_private(url: str) -> bool:
+    """Tell whether the URL leads to this machine or its own network. No name is resolved."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".localhost", ".internal", ".lan", ".home.arpa"))

@@ -1,0 +1,132 @@
+"""A provider's failure, in its own words: one line, no key in it, and whether to try again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from rlm_graph.errors import ModelError, RLMError
+
+MAX_CHARS = 600
+"""Characters of the provider's words that are kept."""
+MAX_PAUSE_S = 60.0
+"""The longest pause that a provider is granted."""
+
+_NOT_PROVIDERS = frozenset({"builtins", "langgraph", "pydantic", "pydantic_core", "rlm_graph"})
+"""Where exceptions come from that are somebody's mistake or a signal, and no provider's failure."""
+_RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
+# Both are told by words, because servers of one's own report them under any status, even within a stream.
+_TOO_LONG = re.compile(
+    r"context[ _](length|window|size)|maximum context|max_model_len|(prompt|input|request) is too long|too many tokens",
+    re.IGNORECASE,
+)
+_OUT_OF_MONEY = re.compile(r"insufficient_quota|exceeded your current quota|credit balance|billing", re.IGNORECASE)
+_UNREACHABLE = re.compile(r"connection error|cannot connect|connection refused|name or service not known", re.IGNORECASE)
+_TIMED_OUT = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
+
+# What litellm puts before and after the provider's words.
+_BEFORE = re.compile(r"^(litellm\.)?\w*(Error|Exception|Timeout)( Error)?\s*(:|-)\s*")
+_AFTER = re.compile(
+    r"\s*(Original exception:|Error_str:|Received Model Group=|LiteLLM Retried:|Handle with `litellm\."
+    r"|Learn more: https://docs\.litellm).*",
+    re.DOTALL,
+)
+_SECRETS = re.compile(
+    r"\b(?:sk|pk|rk|gsk|xai|hf|r8|AIza|key)[-_]?[A-Za-z0-9_*-]{12,}|(?<=Bearer )\S+|(?<=[?&]key=)[^&\s\"']+", re.IGNORECASE
+)
+_SECRET_VARIABLE = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
+
+
+def as_model_error(error: Exception, *, name: str, address: str | None = None) -> ModelError | None:
+    """Return the `ModelError` that tells what `error` says of the model `name`, or None if no provider raised it."""
+    cause = getattr(error, "original_exception", None)
+    inner = cause if isinstance(cause, Exception) else error
+    if not _from_provider(inner):
+        return None
+    kinds = {kind.__name__ for kind in type(inner).__mro__}
+    status = _status(inner)
+    words = provider_words(inner)
+    too_long = not kinds.isdisjoint({"ContextWindowExceededError", "ContextOverflowError"}) or (
+        status not in {401, 403, 404, 429} and _TOO_LONG.search(words) is not None
+    )
+    if too_long:
+        return ModelError(f"{name}: the request exceeds its context window: {words}", too_long=True)
+    if "ContentPolicyViolationError" in kinds:
+        return ModelError(f"{name}: refused by the provider's content policy: {words}")
+    if not kinds.isdisjoint({"Timeout", "APITimeoutError", "TimeoutError", "TimeoutException"}) and status in {None, 408}:
+        return ModelError(f"{name}: no reply in time: {words}", retryable=True)
+    if _UNREACHABLE.search(words) and status in {None, 500, 503}:
+        where = f" at {address}" if address else ""
+        return ModelError(f"{name}: cannot reach the server{where}; is it running? ({words})", retryable=True)
+    if status is None or "APIConnectionError" in kinds:
+        label = "the stream fell silent: " if _TIMED_OUT.search(words) else ""
+        return ModelError(f"{name}: {label}{words}", retryable=True)
+    if status in {401, 403}:
+        return ModelError(f"{name}: the provider refused the key ({status}): {words}")
+    if status == 429 and _OUT_OF_MONEY.search(words):
+        return ModelError(f"{name}: the account has nothing left ({status}): {words}")
+    if status not in _RETRYABLE_STATUS and status < 500:
+        return ModelError(f"{name}: {words} ({status})")
+    return ModelError(f"{name}: {words} ({status})", retryable=True, retry_after_s=_pause(inner))
+
+
+def provider_words(error: BaseException) -> str:
+    """Return what the provider said: one line, without what the client libraries wrapped it in, and without keys."""
+    text = _AFTER.sub("", str(error)).strip()
+    while (shorter := _BEFORE.sub("", text, count=1)) != text:
+        text = shorter
+    text = " ".join((_message_in_json(text) or text).split())
+    for secret in _secrets():
+        text = text.replace(secret, "[key]")
+    text = _SECRETS.sub("[key]", text)
+    text = text.encode("utf-8", "replace").decode()
+    if len(text) > MAX_CHARS:
+        text = text[:MAX_CHARS] + "…"
+    return text or type(error).__name__
+
+
+def _from_provider(error: Exception) -> bool:
+    if isinstance(error, RLMError):
+        return False
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] not in _NOT_PROVIDERS
+
+
+def _status(error: Exception) -> int | None:
+    for holder in (error, getattr(error, "response", None)):
+        status = getattr(holder, "status_code", None)
+        if isinstance(status, int) and status >= 400:
+            return status
+    return None
+
+
+def _message_in_json(text: str) -> str | None:
+    """Dig the message out of a JSON body, which some providers' errors hold whole: `{"error": {"message": ...}}`."""
+    start, end = text.find("{"), text.rfind("}")
+    if start < 0 or end < start:
+        return None
+    try:
+        found: Any = json.loads(text[start : end + 1])
+    except ValueError:
+        return None
+    while isinstance(found, dict):
+        found = next((found[key] for key in ("error", "message", "detail") if found.get(key)), None)
+    return text[:start] + found if isinstance(found, str) else None
+
+
+def _secrets() -> Iterator[str]:
+    for name, value in os.environ.items():
+        if len(value) >= 8 and _SECRET_VARIABLE.search(name):
+            yield value
+
+
+def _pause(error: Exception) -> float | None:
+    for holder in (error, getattr(error, "response", None)):
+        headers = getattr(holder, "litellm_response_headers", None) or getattr(holder, "headers", None)
+        try:
+            return min(max(float(headers["retry-after"]), 0.0), MAX_PAUSE_S) if headers is not None else None
+        except (KeyError, TypeError, ValueError):
+            continue  # none there, or a date: the retry policy's own pauses serve
+    return None

@@ -1,0 +1,68 @@
+"""litellm: loaded late and made quiet."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
+
+
+@functools.lru_cache(maxsize=1)
+def load_litellm() -> ModuleType:
+    """Import litellm, once, so that it fetches nothing, reads no `.env` file and prints nothing to stdout.
+
+    Takes 3 to 5 seconds the first time. A variable that the user has set is left as it is.
+    """
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    # In its default mode it reads the `.env` file of the folder that it is installed under.
+    os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+    import litellm
+
+    litellm.suppress_debug_info = True
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        # Its own handler writes whatever is below a warning to stdout, where only the answer belongs.
+        for handler in list(logger.handlers):
+            if type(handler).__module__.startswith("litellm"):
+                logger.removeHandler(handler)
+                logger.addHandler(_to_stderr(handler))
+    return litellm
+
+
+def _to_stderr(handler: logging.Handler) -> logging.Handler:
+    quiet = logging.StreamHandler(sys.stderr)
+    quiet.setLevel(handler.level)
+    quiet.setFormatter(handler.formatter)
+    for each in handler.filters:
+        quiet.addFilter(each)
+    return quiet
+
+
+def facts(key: str) -> dict[str, Any] | None:
+    """Return what litellm's list of models says of `key`: prices, window and modes. It needs no network."""
+    return _list_of_models().get(key)
+
+
+def _list_of_models() -> dict[str, Any]:
+    if "litellm" in sys.modules and hasattr(sys.modules["litellm"], "model_cost"):
+        listed: dict[str, Any] = load_litellm().model_cost
+        return listed
+    return _shipped_list()
+
+
+@functools.lru_cache(maxsize=1)
+def _shipped_list() -> dict[str, Any]:
+    # Read as a file: for a model object of another package, importing litellm would be seconds for one number.
+    found = importlib.util.find_spec("litellm")
+    folder = Path((found.submodule_search_locations or ["."])[0]) if found is not None else Path()
+    path = folder / "model_prices_and_context_window_backup.json"
+    listed: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return listed

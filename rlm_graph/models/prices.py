@@ -1,0 +1,122 @@
+"""What a reply cost, and what a model can take, as far as anybody knows."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.messages.ai import UsageMetadata
+
+from rlm_graph.models.chat import DEFAULTS, model_name
+from rlm_graph.models.library import facts, load_litellm
+from rlm_graph.settings import ModelPrice, ModelSettings
+
+_PROVIDERS = {
+    "amazon_bedrock": "bedrock",
+    "fireworks": "fireworks_ai",
+    "google_genai": "gemini",
+    "google_vertexai": "vertex_ai",
+    "mistralai": "mistral",
+    "together": "together_ai",
+}
+"""LangChain's name of a provider, where litellm has another."""
+
+
+def has_price(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) -> bool:
+    """Tell whether the cost of a reply can be known. A price of zero is a price."""
+    if isinstance(model, str) and model in settings.prices:
+        return True
+    return own_price(model) is not None or _prices(model) is not None
+
+
+def window(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) -> int:
+    """Return how many tokens fit into one request, from the model's own profile, litellm's list or the settings."""
+    described = {} if isinstance(model, str) else dict(model.profile or {})
+    listed = _listed(model)
+    known = described.get("max_input_tokens") or (listed[1].get("max_input_tokens") if listed else None)
+    return int(known) if known else settings.window_tokens
+
+
+def supports_vision(model: str | BaseChatModel) -> bool:
+    """Tell whether the model is known to read images."""
+    described = {} if isinstance(model, str) else dict(model.profile or {})
+    listed = _listed(model)
+    return bool(described.get("image_inputs") or (listed is not None and listed[1].get("supports_vision")))
+
+
+async def cost_usd(model: BaseChatModel, message: AIMessage, tokens: UsageMetadata) -> float | None:
+    """Return what the reply cost in US dollars, or None if nobody knows its price.
+
+    In this order: the price that the settings give the model, the cost that the provider or litellm named in the
+    reply, litellm's list (with its prices for cached tokens and long prompts).
+    """
+    price = own_price(model)
+    if price is not None:
+        return (tokens["input_tokens"] * price.input_usd + tokens["output_tokens"] * price.output_usd) / 1_000_000
+    named = message.response_metadata.get("response_cost")
+    if isinstance(named, int | float) and named > 0:
+        return float(named)
+    priced = _prices(model)
+    if priced is None:
+        return None
+    key, input_price, output_price = priced
+    if not input_price and not output_price:
+        return 0.0
+    # In a thread: it may be what imports litellm.
+    return await asyncio.to_thread(_listed_cost, key, tokens)
+
+
+def own_price(model: str | BaseChatModel) -> ModelPrice | None:
+    """Return the price that a model object carries in its metadata, as `{"price": {"input_usd", "output_usd"}}`."""
+    given = None if isinstance(model, str) else (model.metadata or {}).get("price")
+    return None if given is None else ModelPrice.model_validate(given)
+
+
+def _listed_cost(key: str, tokens: UsageMetadata) -> float:
+    litellm = load_litellm()
+    read = tokens.get("input_token_details", {})
+    usage = litellm.Usage(
+        prompt_tokens=tokens["input_tokens"],
+        completion_tokens=tokens["output_tokens"],
+        total_tokens=tokens["input_tokens"] + tokens["output_tokens"],
+        prompt_tokens_details={
+            "cached_tokens": read.get("cache_read") or 0,
+            "cache_creation_tokens": read.get("cache_creation") or 0,
+        },
+    )
+    for_input, for_output = litellm.cost_per_token(model=key, usage_object=usage)
+    return float(for_input + for_output)
+
+
+def _prices(model: str | BaseChatModel) -> tuple[str, float, float] | None:
+    listed = _listed(model)
+    if listed is None:
+        return None
+    key, entry = listed
+    prices = entry.get("input_cost_per_token"), entry.get("output_cost_per_token")
+    return None if None in prices else (key, float(prices[0] or 0), float(prices[1] or 0))
+
+
+def _listed(model: str | BaseChatModel) -> tuple[str, dict[str, Any]] | None:
+    """Find the model in litellm's list, which holds some models with their provider and some without.
+
+    litellm's own lookup is no help: for Ollama it asks the server.
+    """
+    name = model_name(model)
+    provider, slash, bare = name.partition("/")
+    if not slash:
+        provider, bare = _provider(model), name
+    for key in dict.fromkeys((name, f"{provider}/{bare}", bare)):
+        entry = facts(key)
+        if entry is not None and str(entry.get("litellm_provider", "")).startswith(provider):
+            return key, entry
+    return None
+
+
+def _provider(model: str | BaseChatModel) -> str:
+    if isinstance(model, str):
+        return ""
+    named = str(model._get_ls_params().get("ls_provider") or "")
+    return _PROVIDERS.get(named, "" if named == "litellm" else named)
