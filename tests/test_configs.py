@@ -1,0 +1,23 @@
+"""The example settings: one file for each executor, true to what it can be told."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from rlm_graph.settings import Settings
+
+CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_an_example_shows_every_option_of_its_executor_with_its_default(path: Path, tmp_path: Path) -> None:
+    shown = tomllib.loads(path.read_text())["executor"]
+
+    loaded = Settings.load(config=path, folder=tmp_path).executor
+
+    assert loaded == type(loaded)(), "a default has changed"
+    assert shown.keys() == type(loaded).model_fields.keys()
+    assert shown["kind"] == path.stem
