@@ -51,8 +51,8 @@ async def ask(
     if not message.content and not message.tool_calls and not message.invalid_tool_calls and not message.usage_metadata:
         # litellm takes a body that is no event stream for an empty one.
         where = f" from {address}" if address else ""
-        raise ModelError(f"{name}: the reply{where} held no message; does the server speak OpenAI's protocol?",
-                         retryable=True)  # fmt: skip
+        problem = f"{name}: the reply{where} held no message; does the server speak OpenAI's protocol?"
+        raise ModelError(problem, retryable=True)
     tokens = message.usage_metadata or _estimate(messages, message)
     cost = await cost_usd(model, message, tokens)
     usage = Usage(
@@ -90,7 +90,7 @@ def _estimate(messages: Sequence[BaseMessage], reply: AIMessage) -> UsageMetadat
 
 def storable(message: M) -> M:
     """Return the message with U+FFFD in the place of each lone surrogate; the message itself if it holds none."""
-    texts = {"content": message.content, "additional_kwargs": message.additional_kwargs}
+    texts: dict[str, Any] = {"content": message.content, "additional_kwargs": message.additional_kwargs}
     if isinstance(message, AIMessage):
         texts |= {"tool_calls": message.tool_calls, "invalid_tool_calls": message.invalid_tool_calls}
     changed = {field: clean for field, value in texts.items() if (clean := _clean(value)) is not value}

@@ -25,11 +25,15 @@ _ADDRESSABLE = frozenset(
         "ollama", "ollama_chat", "oobabooga", "openai", "openai_like", "text-completion-openai", "vllm", "xinference",
     }
 )  # fmt: skip
-"""Providers that name a protocol, not a place: a base URL is for them. `groq/...` means Groq, wherever the URL leads."""
+"""Providers that name a protocol, not a place: a base URL is for them. `groq/...` means Groq, wherever it leads."""
 _ON_THIS_MACHINE = frozenset({"docker_model_runner", "lemonade", "llamafile", "lm_studio", "ollama", "ollama_chat"})
-_OTHER_CREDENTIALS = frozenset({"bedrock", "bedrock_mantle", "sagemaker", "sagemaker_chat", "sagemaker_nova",
-                                "vertex_ai", "vertex_ai_beta", "oci", "watsonx", "github_copilot"})  # fmt: skip
-"""Providers that also take credentials from profiles, roles and files: only a request can tell whether they are there."""
+_OTHER_CREDENTIALS = frozenset(
+    {
+        "bedrock", "bedrock_mantle", "chatgpt", "github_copilot", "oci", "sagemaker", "sagemaker_chat",
+        "sagemaker_nova", "vertex_ai", "vertex_ai_beta", "watsonx",
+    }
+)  # fmt: skip
+"""Providers that also take credentials from profiles, roles and files: only a request tells whether they are there."""
 
 
 @dataclass(frozen=True)

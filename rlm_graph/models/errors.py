@@ -18,14 +18,14 @@ MAX_PAUSE_S = 60.0
 _NOT_PROVIDERS = frozenset({"builtins", "langgraph", "pydantic", "pydantic_core", "rlm_graph"})
 """Where exceptions come from that are somebody's mistake or a signal, and no provider's failure."""
 _RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
-# Both are told by words, because servers of one's own report them under any status, even within a stream.
+# These are told by words, because servers of one's own report them under any status, even within a stream.
 _TOO_LONG = re.compile(
     r"context[ _](length|window|size)|maximum context|max_model_len|(prompt|input|request) is too long|too many tokens",
     re.IGNORECASE,
 )
 _OUT_OF_MONEY = re.compile(r"insufficient_quota|exceeded your current quota|credit balance|billing", re.IGNORECASE)
-_UNREACHABLE = re.compile(r"connection error|cannot connect|connection refused|name or service not known", re.IGNORECASE)
-_TIMED_OUT = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
+_UNREACHABLE = re.compile(r"connection error|cannot connect|connection refused|name or service not", re.IGNORECASE)
+_TIMEOUTS = frozenset({"APITimeoutError", "Timeout", "TimeoutError", "TimeoutException"})
 
 # What litellm puts before and after the provider's words.
 _BEFORE = re.compile(r"^(litellm\.)?\w*(Error|Exception|Timeout)( Error)?\s*(:|-)\s*")
@@ -35,7 +35,7 @@ _AFTER = re.compile(
     re.DOTALL,
 )
 _SECRETS = re.compile(
-    r"\b(?:sk|pk|rk|gsk|xai|hf|r8|AIza|key)[-_]?[A-Za-z0-9_*-]{12,}|(?<=Bearer )\S+|(?<=[?&]key=)[^&\s\"']+", re.IGNORECASE
+    r"\b(?:sk|pk|rk|gsk|xai|hf|r8|key)[-_][\w*-]{12,}|\bAIza[\w-]{12,}|(?<=[Bb]earer )\S+|(?<=[?&]key=)[^&\s\"']+"
 )
 _SECRET_VARIABLE = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
 
@@ -56,21 +56,21 @@ def as_model_error(error: Exception, *, name: str, address: str | None = None) -
         return ModelError(f"{name}: the request exceeds its context window: {words}", too_long=True)
     if "ContentPolicyViolationError" in kinds:
         return ModelError(f"{name}: refused by the provider's content policy: {words}")
-    if not kinds.isdisjoint({"Timeout", "APITimeoutError", "TimeoutError", "TimeoutException"}) and status in {None, 408}:
-        return ModelError(f"{name}: no reply in time: {words}", retryable=True)
+    pause = _pause(inner)
+    if not kinds.isdisjoint(_TIMEOUTS) and status in {None, 408}:
+        return ModelError(f"{name}: no reply in time: {words}", retryable=True, retry_after_s=pause)
     if _UNREACHABLE.search(words) and status in {None, 500, 503}:
         where = f" at {address}" if address else ""
         return ModelError(f"{name}: cannot reach the server{where}; is it running? ({words})", retryable=True)
     if status is None or "APIConnectionError" in kinds:
-        label = "the stream fell silent: " if _TIMED_OUT.search(words) else ""
-        return ModelError(f"{name}: {label}{words}", retryable=True)
+        return ModelError(f"{name}: {words}", retryable=True, retry_after_s=pause)
     if status in {401, 403}:
         return ModelError(f"{name}: the provider refused the key ({status}): {words}")
     if status == 429 and _OUT_OF_MONEY.search(words):
         return ModelError(f"{name}: the account has nothing left ({status}): {words}")
     if status not in _RETRYABLE_STATUS and status < 500:
         return ModelError(f"{name}: {words} ({status})")
-    return ModelError(f"{name}: {words} ({status})", retryable=True, retry_after_s=_pause(inner))
+    return ModelError(f"{name}: {words} ({status})", retryable=True, retry_after_s=pause)
 
 
 def provider_words(error: BaseException) -> str:

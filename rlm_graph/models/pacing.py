@@ -27,5 +27,5 @@ def hold_back(destination: str, pause_s: float) -> None:
 
 async def turn(destination: str) -> None:
     """Wait until requests may go to `destination`."""
-    while (pause := seconds_to_wait(destination)) > 0:
+    if (pause := seconds_to_wait(destination)) > 0:
         await asyncio.sleep(pause)

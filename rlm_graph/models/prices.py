@@ -33,7 +33,7 @@ def has_price(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) ->
 
 def window(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) -> int:
     """Return how many tokens fit into one request, from the model's own profile, litellm's list or the settings."""
-    described = {} if isinstance(model, str) else dict(model.profile or {})
+    described: dict[str, Any] = {} if isinstance(model, str) else dict(model.profile or {})
     listed = _listed(model)
     known = described.get("max_input_tokens") or (listed[1].get("max_input_tokens") if listed else None)
     return int(known) if known else settings.window_tokens
