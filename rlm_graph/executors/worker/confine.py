@@ -18,7 +18,6 @@ import ctypes
 import os
 import struct
 import sys
-import sysconfig
 from collections.abc import Sequence
 from typing import Any
 
@@ -134,12 +133,12 @@ def confine(
 
 def python_paths() -> list[str]:
     """The files and folders that hold this interpreter's library and shared objects, without duplicates."""
-    paths = sysconfig.get_paths()
-    found = [paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")]
+    found = [os.path.dirname(os.__file__)]
     prefixes = tuple(os.path.join(prefix, "") for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix})
     # A folder or archive on the path that is not the interpreter's may be the user's: the caller must name it.
     found += [entry for entry in sys.path if entry.startswith(prefixes)]
-    found += [os.path.join(sys.base_prefix, "lib"), *LIBRARIES]
+    found += [os.path.join(sys.base_prefix, name) for name in ("lib", sys.platlibdir)]
+    found += [*LIBRARIES]
     found += [os.path.join(prefix, "pyvenv.cfg") for prefix in prefixes]
     archive = getattr(globals().get("__loader__"), "archive", None)
     if archive:

@@ -44,9 +44,9 @@ FREE = (
 )  # fmt: skip
 """Allowed with any arguments."""
 
-WITHOUT_EFFECT = ("chmod", "fchmod", "fchmodat", "fchmodat2", "futimesat", "utime", "utimensat", "utimes")
+WITHOUT_EFFECT = ("chmod", "fchmod", "fchmodat", "fchmodat2")
 """Succeed and change nothing. Landlock does not cover them, so they would reach files outside; refusing them would
-break `shutil.copy` and its like in the scratch folder, where modes and times do not matter."""
+break `shutil.copy` and its like in the scratch folder, where modes do not matter. For times see `_limit_arguments`."""
 
 NO_XATTRS = (
     "fgetxattr", "flistxattr", "fremovexattr", "fsetxattr", "getxattr", "lgetxattr", "listxattr", "llistxattr",
@@ -104,6 +104,13 @@ class Null:
     argument: int
 
 
+@dataclass(frozen=True)
+class Given:
+    """Holds if any bit of an argument is set: a pointer that is given."""
+
+    argument: int
+
+
 @dataclass
 class Program:
     """A classic BPF program under construction, for one kind of machine."""
@@ -121,19 +128,19 @@ class Program:
             self.emit(_EQUAL, nr, 0, 1)
             self.emit(_RETURN, action)
 
-    def allow_if(self, name: str, *tests: Among | Null) -> None:
-        """Allow the call if all tests hold; else it is refused."""
+    def answer_if(self, name: str, *tests: Among | Null | Given, action: int = _ALLOW) -> None:
+        """Answer the call with `action`, which allows it unless told otherwise, if all tests hold; else refuse it."""
         nr = number(name, self.arch)
         if nr is None:
             return
         body = Program(self.arch)
         for test in tests:
             body.require(test)
-        body.emit(_RETURN, _ALLOW)
+        body.emit(_RETURN, action)
         self.emit(_EQUAL, nr, 0, len(body.code))
         self.code += body.code
 
-    def require(self, test: Among | Null) -> None:
+    def require(self, test: Among | Null | Given) -> None:
         """Refuse the call here unless the test holds. Both machines are little-endian: the low half comes first."""
         low = _ARGUMENTS + 8 * test.argument
         if isinstance(test, Null):
@@ -142,6 +149,11 @@ class Program:
             self.emit(_RETURN, _ERRNO | errno.EPERM)
             self.emit(_LOAD, low + 4)
             self.emit(_EQUAL, 0, 1, 0)
+        elif isinstance(test, Given):
+            self.emit(_LOAD, low)
+            self.emit(_EQUAL, 0, 0, 3)
+            self.emit(_LOAD, low + 4)
+            self.emit(_EQUAL, 0, 0, 1)
         else:
             self.emit(_LOAD, low)
             self.emit(_AND, test.mask)
@@ -177,14 +189,14 @@ def program(
         p.answer(("truncate",), _ALLOW)
     if allow_subprocess:
         p.answer(SUBPROCESS, _ALLOW)
-        p.allow_if("clone", Among(0, (0,), mask=CLONE_NAMESPACES))
+        p.answer_if("clone", Among(0, (0,), mask=CLONE_NAMESPACES))
     else:
-        p.allow_if("clone", Among(0, (CLONE_THREAD,), mask=CLONE_THREAD | CLONE_NAMESPACES))
+        p.answer_if("clone", Among(0, (CLONE_THREAD,), mask=CLONE_THREAD | CLONE_NAMESPACES))
     if allow_subprocess and signals_are_scoped:
         p.answer(SIGNALS, _ALLOW)
     else:
         for name in SIGNALS:
-            p.allow_if(name, Among(0, (pid,)))
+            p.answer_if(name, Among(0, (pid,)))
     _limit_arguments(p, pid)
     p.emit(_RETURN, _ERRNO | errno.EPERM)
     return b"".join(p.code)
@@ -195,16 +207,19 @@ def _limit_arguments(p: Program, pid: int) -> None:
     # Landlocks do not.
     truncating = (os.O_WRONLY | os.O_TRUNC, os.O_RDWR | os.O_TRUNC)
     allowed = (os.O_RDONLY, os.O_WRONLY, os.O_RDWR, *truncating)
-    p.allow_if("open", Among(1, allowed, mask=os.O_ACCMODE | os.O_TRUNC))
-    p.allow_if("openat", Among(2, allowed, mask=os.O_ACCMODE | os.O_TRUNC))
-    p.allow_if("fcntl", Among(1, FCNTL))
-    p.allow_if("ioctl", Among(1, IOCTL))
-    p.allow_if("prctl", Among(0, PRCTL))
-    p.allow_if("prlimit64", Among(0, (0, pid)), Null(2))
-    p.allow_if("getsockopt", Among(1, (1,)), Among(2, SOCKET_OPTIONS))
+    p.answer_if("open", Among(1, allowed, mask=os.O_ACCMODE | os.O_TRUNC))
+    p.answer_if("openat", Among(2, allowed, mask=os.O_ACCMODE | os.O_TRUNC))
+    p.answer_if("fcntl", Among(1, FCNTL))
+    p.answer_if("ioctl", Among(1, IOCTL))
+    p.answer_if("prctl", Among(0, PRCTL))
+    p.answer_if("prlimit64", Among(0, (0, pid)), Null(2))
+    p.answer_if("getsockopt", Among(1, (1,)), Among(2, SOCKET_OPTIONS))
     # A datagram socket could still be sent to any socket in the file system, which Landlock does not deny.
-    p.allow_if("socketpair", Among(0, (AF_UNIX,)), Among(1, (SOCK_STREAM,), mask=0xFFFFFFFF & ~SOCK_FLAGS))
-    p.allow_if("sendto", Null(4))
+    p.answer_if("socketpair", Among(0, (AF_UNIX,)), Among(1, (SOCK_STREAM,), mask=0xFFFFFFFF & ~SOCK_FLAGS))
+    p.answer_if("sendto", Null(4))
+    # Landlock does not cover times either. `shutil.copystat` sets given ones and expects no refusal; `Path.touch` asks
+    # for the present and creates the file if that is refused.
+    p.answer_if("utimensat", Given(2), action=_ERRNO | 0)
 
 
 def available() -> bool:
