@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
 from rlm_graph.bridge import in_thread
 from rlm_graph.context import ContextStore
 from rlm_graph.errors import InputError
+from rlm_graph.locks import aplace_of, held, place_of
 
 
 class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
@@ -47,14 +50,34 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         return copied
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
-        """Stream the run; see LangGraph. Raises `InputError` if the context cannot be taken in."""
-        yield from super().stream(self._taken_in(input), config, **self._durable(config, kwargs))
+        """Stream the run; see LangGraph.
+
+        Raises `InputError` if the context cannot be taken in, `RunHeldError` if another process is at work on the run.
+        """
+        saver, run = self._record(config)
+        with nullcontext() if saver is None else held(place_of(saver), run):
+            yield from super().stream(self._taken_in(input), config, **_durable(saver, kwargs))
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
-        """Stream the run; see LangGraph. Raises `InputError` if the context cannot be taken in."""
-        taken = await in_thread(self._taken_in, input)
-        async for part in super().astream(taken, config, **self._durable(config, kwargs)):
-            yield part
+        """Stream the run; see `stream`."""
+        saver, run = self._record(config)
+        lock = nullcontext() if saver is None else held(await aplace_of(saver), run)
+        await in_thread(lock.__enter__)
+        try:
+            taken = await in_thread(self._taken_in, input)
+            async for part in super().astream(taken, config, **_durable(saver, kwargs)):
+                yield part
+        finally:
+            lock.__exit__(None, None, None)
+
+    def _record(self, config: RunnableConfig | None) -> tuple[BaseCheckpointSaver[Any] | None, str]:
+        """Return the saver of this run, its parent's if it is nested, and the name under which it is recorded."""
+        merged = ensure_config(self.config, config)
+        saver = self._resolve_checkpointer(merged)
+        configurable = merged["configurable"]
+        namespace = configurable.get("checkpoint_ns", "")
+        run = f"{configurable.get('thread_id', '')}{'|' if namespace else ''}{namespace}"
+        return saver, run
 
     def _taken_in(self, given: Any) -> Any:
         if isinstance(given, Command) and isinstance(given.update, dict):
@@ -73,7 +96,6 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
             state["contexts"] = [self.contexts.take(context)]
         return state
 
-    def _durable(self, config: RunnableConfig | None, options: dict[str, Any]) -> dict[str, Any]:
-        if options.get("durability") is None and self._resolve_checkpointer(ensure_config(self.config, config)):
-            return {**options, "durability": "sync"}
-        return options
+
+def _durable(saver: BaseCheckpointSaver[Any] | None, options: dict[str, Any]) -> dict[str, Any]:
+    return options if saver is None or options.get("durability") is not None else {**options, "durability": "sync"}

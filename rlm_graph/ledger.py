@@ -11,7 +11,7 @@ from rlm_graph.budget import Budget, Usage
 from rlm_graph.errors import BudgetExceeded
 
 
-@dataclass
+@dataclass(eq=False)
 class Reservation:
     """A call under way: what it is expected to spend, until `usage` says what it did."""
 

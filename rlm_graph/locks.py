@@ -1,0 +1,175 @@
+"""One process at a time on a run.
+
+LangGraph's savers have no lock: two processes on one thread would both succeed, and the chain of checkpoints would
+fork. So whoever runs a thread holds a lock that dies with its process: on a file beside an SQLite database, or an
+advisory lock on a connection of its own in PostgreSQL. In memory nobody else can reach a run but this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+
+from rlm_graph.errors import RunHeldError, StorageError
+
+if TYPE_CHECKING:
+    import psycopg
+
+LOCK_SPACE = 0x524C4D47
+"""The class of our advisory locks in PostgreSQL (`RLMG`)."""
+
+_here: set[tuple[str, str]] = set()
+_guard = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs are recorded, as far as locking them goes: a file, a PostgreSQL server, or this process's memory."""
+
+    name: str
+    path: Path | None = None
+    conninfo: str | None = None
+
+
+def place_of(saver: BaseCheckpointSaver[Any]) -> Place:
+    """Return where a saver keeps its records. A saver that is bound to an event loop is asked there."""
+    if hasattr(saver, "loop") and _is(saver, "sqlite"):
+        return asyncio.run_coroutine_threadsafe(aplace_of(saver), saver.loop).result()
+    if _is(saver, "sqlite"):
+        return _sqlite(saver.conn.execute("PRAGMA database_list").fetchall(), saver)
+    return _elsewhere(saver)
+
+
+async def aplace_of(saver: BaseCheckpointSaver[Any]) -> Place:
+    """Return where a saver keeps its records, asked on its own event loop."""
+    if hasattr(saver, "loop") and _is(saver, "sqlite"):
+        await saver.setup()  # type: ignore[attr-defined]  # opens a connection that is not open yet
+        async with saver.conn.execute("PRAGMA database_list") as cursor:  # type: ignore[attr-defined]
+            return _sqlite(await cursor.fetchall(), saver)
+    return place_of(saver)
+
+
+def _is(saver: BaseCheckpointSaver[Any], kind: str) -> bool:
+    return any(base.__module__.startswith(f"langgraph.checkpoint.{kind}") for base in type(saver).__mro__)
+
+
+def _sqlite(databases: Iterable[Any], saver: BaseCheckpointSaver[Any]) -> Place:
+    files = [file for _, name, file in databases if name == "main" and file]
+    return Place(files[0], path=Path(files[0])) if files else Place(f"memory {id(saver)}")
+
+
+def _elsewhere(saver: Any) -> Place:
+    if _is(saver, "postgres"):
+        conninfo = _conninfo(saver.conn)
+        return Place(conninfo, conninfo=conninfo)
+    return Place(f"memory {id(saver)}")
+
+
+def _conninfo(connection: Any) -> str:
+    from psycopg.conninfo import make_conninfo
+
+    if hasattr(connection, "conninfo"):  # a pool
+        return str(connection.conninfo)
+    return make_conninfo("", **connection.info.get_parameters(), password=connection.info.password or None)
+
+
+@contextmanager
+def held(place: Place, run: str) -> Iterator[None]:
+    """Hold the run for as long as the block lasts. Blocks on files and sockets: use it in a thread.
+
+    Raises `RunHeldError` at once if another process, or this one, is at work on it.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_held_here(place.name, run))
+        if place.path is not None:
+            stack.enter_context(_held_by_file(lock_file(place.path, run), run))
+        if place.conninfo is not None:
+            stack.enter_context(_held_by_postgres(place.conninfo, run))
+        yield
+
+
+def lock_file(database: Path, run: str) -> Path:
+    """Return the file whose lock is the run's, in a folder beside the database."""
+    return database.with_name(f"{database.name}.locks") / f"{hashlib.sha256(run.encode()).hexdigest()[:24]}.lock"
+
+
+@contextmanager
+def _held_here(place: str, run: str) -> Iterator[None]:
+    with _guard:
+        if (place, run) in _here:
+            raise RunHeldError(run, "this process, in another task or thread")
+        _here.add((place, run))
+    try:
+        yield
+    finally:
+        with _guard:
+            _here.discard((place, run))
+
+
+@contextmanager
+def _held_by_file(path: Path, run: str) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        lock = FileLock(path, timeout=0, mode=0o600, thread_local=False)
+        lock.acquire()
+    except Timeout:
+        raise RunHeldError(run, _read(path)) from None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be locked: {error.strerror}; name another database with --db") from error
+    try:
+        path.write_text(_holder(), encoding="utf-8")
+        yield
+    finally:
+        lock.release()
+
+
+def _holder() -> str:
+    """Say who we are and since when, as the one who waits will read it."""
+    return f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S%z')}"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip() or "another process"
+    except OSError:
+        return "another process"
+
+
+@contextmanager
+def _held_by_postgres(conninfo: str, run: str) -> Iterator[None]:
+    import psycopg
+
+    key = int.from_bytes(hashlib.sha256(run.encode()).digest()[:4], "big", signed=True)
+    try:
+        connection = psycopg.connect(conninfo, autocommit=True, application_name=_holder()[:63])
+    except psycopg.Error as error:
+        raise StorageError(f"the database does not answer: {error}; start it, then resume the run") from error
+    try:
+        row = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (LOCK_SPACE, key)).fetchone()
+        if not (row and row[0]):
+            raise RunHeldError(run, _postgres_holder(connection, key))
+        yield
+    finally:
+        connection.close()
+
+
+def _postgres_holder(connection: psycopg.Connection[Any], key: int) -> str:
+    row = connection.execute(
+        "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid) "
+        "WHERE locktype = 'advisory' AND classid = %s AND objid = %s AND granted",
+        (LOCK_SPACE, key & 0xFFFFFFFF),
+    ).fetchone()
+    return str(row[0]) if row else "another process"

@@ -1,0 +1,110 @@
+"""What a budget and a ledger promise."""
+
+from __future__ import annotations
+
+import pytest
+
+from rlm_graph.budget import Budget, Usage
+from rlm_graph.errors import BudgetExceeded
+from rlm_graph.ledger import Ledger
+
+
+def test_usages_add_up_and_peaks_take_the_larger() -> None:
+    total = Usage(input_tokens=3, cost_usd=0.5, peak_memory_bytes=7) + Usage(
+        output_tokens=4, cost_usd=0.25, peak_memory_bytes=5
+    )
+
+    assert total == Usage(input_tokens=3, output_tokens=4, cost_usd=0.75, peak_memory_bytes=7)
+    assert total.tokens == 7
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "budget", "usage"),
+    [
+        ("max_turns", Budget(max_turns=2), Usage(turns=2)),
+        ("max_cost_usd", Budget(max_cost_usd=0.5), Usage(cost_usd=0.5)),
+        ("max_tokens", Budget(max_tokens=10), Usage(input_tokens=6, output_tokens=4)),
+        ("timeout_s", Budget(timeout_s=3.0), Usage(wall_s=3.5)),
+    ],
+)
+def test_a_ceiling_that_is_reached_is_named_with_its_figures(ceiling: str, budget: Budget, usage: Usage) -> None:
+    met = budget.met(usage)
+
+    assert met is not None
+    assert met.ceiling == ceiling
+    assert f"{ceiling} reached" in str(met)
+
+
+def test_no_ceiling_is_met_below_it_and_none_is_no_ceiling() -> None:
+    unlimited = Budget(max_turns=None, max_cost_usd=None, max_tokens=None, timeout_s=None)
+
+    assert Budget().met(Usage(turns=9, cost_usd=1.99, wall_s=299.0)) is None
+    assert unlimited.met(Usage(turns=10**6, cost_usd=1e9, input_tokens=10**9, wall_s=1e9)) is None
+
+
+def test_a_message_about_a_ceiling_names_the_flag_that_raises_it() -> None:
+    assert str(BudgetExceeded("max_cost_usd", spent=2.5, limit=2)).endswith("go on with a larger --max-cost")
+    assert str(BudgetExceeded("timeout_s", spent=9, limit=8)).endswith("go on with a larger --timeout")
+
+
+def test_a_reserved_call_counts_while_it_is_under_way() -> None:
+    ledger = Ledger(Budget(max_tokens=100), Usage(input_tokens=20))
+
+    with ledger.reserved(60), pytest.raises(BudgetExceeded, match="max_tokens"), ledger.reserved(30):
+        raise AssertionError("a call was admitted over the ceiling")
+
+    with ledger.reserved(30) as reservation:
+        reservation.usage = Usage(input_tokens=25, output_tokens=5)
+    assert ledger.spent == Usage(input_tokens=25, output_tokens=5, subcalls=2)
+
+
+def test_sub_calls_are_counted_for_the_run_and_for_the_turn() -> None:
+    run = Ledger(Budget(max_subcalls=3), Usage(subcalls=3))
+    turn = Ledger(Budget(max_subcalls_per_turn=1), Usage(subcalls=3))
+
+    with pytest.raises(BudgetExceeded, match="max_subcalls reached"), run.reserved(1):
+        pass
+    with turn.reserved(1):
+        pass
+    with pytest.raises(BudgetExceeded, match="max_subcalls_per_turn reached"), turn.reserved(1):
+        pass
+
+
+def test_calls_of_the_last_turn_are_not_over_the_turns() -> None:
+    ledger = Ledger(Budget(max_turns=1), Usage(turns=1))
+
+    with ledger.reserved(1):
+        pass
+
+    assert ledger.spent.subcalls == 1
+    assert ledger.met() is not None
+
+
+def test_a_call_that_fails_frees_what_it_reserved_and_still_counts() -> None:
+    ledger = Ledger(Budget(max_tokens=100), Usage())
+
+    with pytest.raises(RuntimeError), ledger.reserved(90):
+        raise RuntimeError("the provider is down")
+    with ledger.reserved(90):
+        pass
+
+    assert ledger.spent.subcalls == 2
+
+
+def test_time_before_this_ledger_counts_and_is_never_negative() -> None:
+    assert Ledger(Budget(timeout_s=10), Usage(wall_s=60)).seconds_left == 0
+    assert Ledger(Budget(timeout_s=None), Usage(wall_s=60)).seconds_left is None
+
+
+def test_equal_calls_that_end_in_another_order_are_told_apart() -> None:
+    ledger = Ledger(Budget(max_tokens=100), Usage())
+    first, second = ledger.reserved(30), ledger.reserved(30)
+    reservation = first.__enter__()
+    second.__enter__()
+    second.__exit__(None, None, None)
+    reservation.usage = Usage(input_tokens=30)
+    first.__exit__(None, None, None)
+
+    with ledger.reserved(70):
+        pass
+    assert ledger.spent == Usage(input_tokens=30, subcalls=3)
