@@ -93,6 +93,14 @@ def validated(settings: type[S], values: Mapping[str, Any], origins: Mapping[str
         raise kind(f"{origins.get(key, 'settings')}: {key}: {message}{_given(first)}") from error
 
 
+def overlaid(values: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of `values` with those of `stronger` in their place, table by table."""
+    copy: dict[str, Any] = {}
+    _overlay(copy, values)
+    _overlay(copy, _plain(Layer(FLAG, {}), stronger))
+    return copy
+
+
 def _given(details: Any) -> str:
     value = details.get("input")
     return f" (given: {value!r})" if isinstance(value, str | int | float) and details["type"] != "value_error" else ""

@@ -52,6 +52,9 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE INDEX IF NOT EXISTS runs_by_age ON runs (created);
 """
 
+_DAMAGED = (
+    "the database is damaged; left as it is; copy it away and try `sqlite3 FILE .recover`, or name another with --db"
+)
 _COLUMNS = ("id", "question", "source", "model", "settings", "status", "usage", "created", "updated")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -165,6 +168,21 @@ class Runs:
         """Return every run, the newest first."""
         return await self._select("ORDER BY created DESC, rowid DESC")
 
+    async def state(self, id: str) -> dict[str, Any]:
+        """Return the run's state as its last checkpoint holds it; empty before the first.
+
+        It needs no model: a graph with the same channels is enough to read them.
+        """
+        from langgraph.graph import START, StateGraph
+
+        from rlm_graph.state import RLMState
+
+        reader = StateGraph(RLMState)
+        reader.add_node("read", lambda _: {})
+        reader.add_edge(START, "read")
+        snapshot = await reader.compile(checkpointer=self.saver).aget_state({"configurable": {"thread_id": id}})
+        return dict(snapshot.values)
+
     async def reopen(self, id: str, settings: Mapping[str, JsonValue]) -> None:
         """Record that the run is at work again, and with which settings."""
         await self._connection.execute(
@@ -180,6 +198,13 @@ class Runs:
             (status, usage.model_dump_json(), time.time(), id),
         )
         await self._connection.commit()
+
+    async def check(self) -> None:
+        """Read the whole file. Raises `StorageError` if anything in it is damaged."""
+        async with self._connection.execute("PRAGMA quick_check(1)") as cursor:
+            row = await cursor.fetchone()
+        if row is None or row[0] != "ok":
+            raise StorageError(f"{self.path}: {_DAMAGED}")
 
     async def _select(self, clause: str, *values: str) -> list[Run]:
         query = f"SELECT {', '.join(_COLUMNS)} FROM runs {clause}"  # noqa: S608 - the clauses are literals of this class
@@ -251,7 +276,7 @@ def _advice(error: sqlite3.Error) -> str:
     if name.startswith("SQLITE_NOTADB"):
         return "not a database; left as it is; name another with --db"
     if name.startswith("SQLITE_CORRUPT"):
-        return "the database is damaged; left as it is; copy it away and try `sqlite3 FILE .recover`, or give --db"
+        return _DAMAGED
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return "another process holds the database; try again when it is done, or name another with --db"
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):

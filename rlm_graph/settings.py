@@ -162,6 +162,13 @@ class Settings(BaseSettings):
         settings._origins.update(origins)
         return settings
 
+    @classmethod
+    def checked(cls, values: Mapping[str, Any], *, place: str = "flag") -> Self:
+        """Build the settings from `values` alone; an error says that the value came from `place`."""
+        from rlm_graph.layers import Layer, merged, validated
+
+        return validated(cls, *merged([Layer(place, dict(values))]))
+
     def origin(self, key: str) -> str:
         """Return where the value of `key` (dotted, such as `budget.max_turns`) came from."""
         return self._origins.get(key, "default")

@@ -1,1 +1,10 @@
+"""The command `rlm-graph`: one module a subcommand, and everything heavy imported only once it is needed."""
 
+from __future__ import annotations
+
+
+def main() -> None:
+    """Run the command that the process was started with."""
+    from rlm_graph.cli.app import app
+
+    app(prog_name="rlm-graph")

@@ -1,0 +1,169 @@
+"""`rlm-graph doctor`: whether this machine can run rlm-graph, and what to do where it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from rlm_graph.cli import flags as given
+
+if TYPE_CHECKING:
+    from rlm_graph.settings import Settings
+
+_PROBE_S = 10.0
+"""Seconds that a program such as `docker` may take to answer."""
+_KEYS = (
+    "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "MISTRAL_API_KEY", "GROQ_API_KEY",
+    "DEEPSEEK_API_KEY", "OPENROUTER_API_KEY", "XAI_API_KEY", "AZURE_API_KEY", "AWS_ACCESS_KEY_ID", "COHERE_API_KEY",
+    "TOGETHERAI_API_KEY", "FIREWORKS_AI_API_KEY", "LLM_API_KEY",
+)  # fmt: skip
+"""The variables that providers' keys are commonly given in. Only whether they are set is ever looked at."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found about one thing. `absent` is a thing that can be done without, `failed` one that cannot."""
+
+    name: str
+    state: Literal["ok", "absent", "failed"]
+    detail: str
+
+
+def doctor(
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME", help="Ask this model for a word as well; costs a few tokens."),
+    ] = None,
+    base_url: given.BaseUrl = None,
+    as_json: given.AsJson = False,
+    db: given.Database = None,
+    config: given.Config = None,
+) -> None:
+    """Check whether this machine can run rlm-graph.
+
+    Looks at Python, the sandbox, Docker, Deno, keys, the data folder and the database, and with -m at a model.
+
+    Ends with 3 if something that is needed does not work. No key's value is ever shown.
+    """
+    from rlm_graph.cli.exits import Exit
+    from rlm_graph.cli.printing import put, put_json
+    from rlm_graph.settings import Settings
+
+    settings = Settings.load(given.settings_flags(db=db, base_url=base_url), config=config)
+    checks = list(_checks(settings, model))
+    if as_json:
+        put_json([asdict(check) for check in checks])
+    else:
+        width = max(len(check.name) for check in checks)
+        put("\n".join(f"{check.state:6}  {check.name:{width}}  {check.detail}" for check in checks))
+    raise typer.Exit(Exit.SETUP if any(check.state == "failed" for check in checks) else Exit.OK)
+
+
+def _checks(settings: Settings, model: str | None) -> Iterator[Check]:
+    yield _python()
+    yield _sandbox()
+    yield _program("docker", ["docker", "version", "--format", "{{.Server.Version}}"], "for the docker executor")
+    yield _program("deno", ["deno", "--version"], "for the pyodide executor")
+    yield _keys()
+    yield _data_dir(settings)
+    yield _database(settings)
+    if model is not None:
+        yield _heartbeat(model, settings)
+
+
+def _python() -> Check:
+    import platform
+    import sys
+
+    return Check("python", "ok", f"{platform.python_version()} at {sys.executable}")
+
+
+def _sandbox() -> Check:
+    from rlm_graph.executors.worker.confine import probe
+
+    found = probe()
+    if found["missing"]:
+        advice = "use another executor, or run with --unsafe-local where the code may have your rights"
+        return Check("sandbox", "failed", f"this kernel lacks {'; '.join(found['missing'])}; {advice}")
+    return Check("sandbox", "ok", f"Landlock ABI {found['landlock_abi']}, seccomp, no_new_privs on {found['arch']}")
+
+
+def _program(name: str, command: list[str], purpose: str) -> Check:
+    import shutil
+    import subprocess
+
+    if shutil.which(command[0]) is None:
+        return Check(name, "absent", f"not on the PATH; needed only {purpose}")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check(name, "absent", f"does not answer: {error}; needed only {purpose}")
+    if done.returncode:
+        words = " ".join((done.stderr or done.stdout).split())
+        return Check(name, "absent", f"does not answer: {words}; needed only {purpose}")
+    return Check(name, "ok", (done.stdout.splitlines() or [""])[0])
+
+
+def _keys() -> Check:
+    import os
+
+    present = [name for name in _KEYS if os.environ.get(name)]
+    servers = [name for name in ("LLM_BASE_URL", "OPENAI_BASE_URL") if os.environ.get(name)]
+    if not present and not servers:
+        return Check("keys", "absent", "none set; hosted models need one, such as OPENAI_API_KEY")
+    return Check("keys", "ok", f"set: {', '.join(present + servers)}")
+
+
+def _data_dir(settings: Settings) -> Check:
+    import shutil
+    import tempfile
+
+    folder = settings.data_dir
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        advice = "set RLM_DATA_DIR to a folder that you may write"
+        return Check("data folder", "failed", f"{folder} cannot be written: {error.strerror}; {advice}")
+    return Check("data folder", "ok", f"{folder}, {shutil.disk_usage(folder).free / 1e9:,.1f} GB free")
+
+
+def _database(settings: Settings) -> Check:
+    import asyncio
+
+    from rlm_graph.cli.printing import counted
+    from rlm_graph.errors import StorageError
+    from rlm_graph.runs import Runs
+
+    async def count() -> int:
+        async with Runs.open(settings.db) as runs:
+            await runs.check()
+            return len(await runs.all())
+
+    try:
+        return Check("database", "ok", f"{settings.db}, {counted(asyncio.run(count()), 'run')}")
+    except StorageError as error:
+        return Check("database", "failed", str(error))
+
+
+def _heartbeat(model: str, settings: Settings) -> Check:
+    import asyncio
+    import time
+
+    from langchain_core.messages import HumanMessage
+
+    from rlm_graph.cli.printing import cost
+    from rlm_graph.errors import ModelError, SetupError
+    from rlm_graph.models import ask, chat_model, check_model
+
+    try:
+        check_model(model, settings.models)
+        started = time.monotonic()
+        asked = ask(chat_model(model, settings.models), [HumanMessage("Answer with one word: ok")])
+        _, usage = asyncio.run(asked)
+    except (SetupError, ModelError) as error:
+        return Check(f"model {model}", "failed", " ".join(str(error).split()))
+    return Check(f"model {model}", "ok", f"answered in {time.monotonic() - started:.1f} s, {cost(usage)}")

@@ -1,0 +1,83 @@
+"""Options that several commands take, each with its help text, and the settings that they stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def _ceiling(flag: str, metavar: str, help: str) -> Any:
+    # Text, not a number: the settings read `none` (no ceiling) and numbers alike, whatever place they come from.
+    return typer.Option(flag, metavar=metavar, help=f"Ceiling, or none: {help}")
+
+
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", metavar="NAME", help="Root model, such as openai/gpt-5 or ollama/qwen3.")
+]
+SubModel = Annotated[
+    str | None, typer.Option("--sub-model", metavar="NAME", help="Model that the code asks; by default the root model.")
+]
+BaseUrl = Annotated[
+    str | None, typer.Option("--base-url", metavar="URL", help="OpenAI-compatible server that serves the models.")
+]
+MaxTurns = Annotated[str | None, _ceiling("--max-turns", "N", "Replies of the root model.")]
+MaxCost = Annotated[str | None, _ceiling("--max-cost", "USD", "US dollars, sub-calls included.")]
+MaxTokens = Annotated[str | None, _ceiling("--max-tokens", "N", "Input and output tokens, sub-calls included.")]
+Timeout = Annotated[str | None, _ceiling("--timeout", "SECONDS", "Seconds of work, over all resumes.")]
+MaxSubcalls = Annotated[str | None, _ceiling("--max-subcalls", "N", "Calls that the code makes to a model.")]
+AllowUnpriced = Annotated[
+    bool, typer.Option("--allow-unpriced", help="Call models of unknown price even under --max-cost.")
+]
+Database = Annotated[Path | None, typer.Option("--db", metavar="FILE", help="Database of runs.")]
+Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings file, instead of ./rlm.toml.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+OutputFile = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write the answer to FILE, exactly as it is, not to stdout."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the code and its output on stderr.")]
+
+
+def budget_flags(
+    *,
+    max_turns: str | None,
+    max_cost: str | None,
+    max_tokens: str | None,
+    timeout: str | None,
+    max_subcalls: str | None,
+    allow_unpriced: bool,
+) -> dict[str, Any]:
+    """Return the part of `budget` that was given as flags."""
+    given: dict[str, Any] = {
+        "max_turns": max_turns,
+        "max_cost_usd": max_cost,
+        "max_tokens": max_tokens,
+        "timeout_s": timeout,
+        "max_subcalls": max_subcalls,
+        "allow_unpriced": allow_unpriced or None,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def settings_flags(
+    *,
+    model: str | None = None,
+    sub_model: str | None = None,
+    base_url: str | None = None,
+    db: Path | None = None,
+    executor: dict[str, Any] | None = None,
+    budget: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the settings that were given as flags, nested as the settings are."""
+    given: dict[str, Any] = {
+        "model": model,
+        "sub_model": sub_model,
+        "models": None if base_url is None else {"base_url": base_url},
+        "db": db,
+        "executor": executor or None,
+        "budget": budget or None,
+    }
+    return {key: value for key, value in given.items() if value is not None}

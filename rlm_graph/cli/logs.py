@@ -1,0 +1,154 @@
+"""`rlm-graph logs`: what runs there are, and what one of them did."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rlm_graph.cli import flags as given
+from rlm_graph.cli.printing import console, cost, counted, printable, put, put_json, spent
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from rlm_graph.runs import Run
+    from rlm_graph.state import Execution, Turn
+
+_QUESTION_CHARS = 60
+
+
+def logs(
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN]", help="The run's id, or how it starts; all runs by default.", show_default=False
+        ),
+    ] = None,
+    as_json: given.AsJson = False,
+    db: given.Database = None,
+    config: given.Config = None,
+) -> None:
+    """List the runs, or show what one did.
+
+    Of a run: its turns with the code, what that printed, its calls, and what was spent.
+    """
+    import asyncio
+
+    from rlm_graph.runs import Runs
+    from rlm_graph.settings import Settings
+
+    settings = Settings.load(given.settings_flags(db=db), config=config)
+
+    async def read() -> None:
+        async with Runs.open(settings.db) as runs:
+            if run is None:
+                _list(await runs.all(), as_json=as_json, place=str(runs.path))
+            else:
+                found = await runs.get(run)
+                _show(found, await runs.state(found.id), as_json=as_json)
+
+    asyncio.run(read())
+
+
+def _list(runs: list[Run], *, as_json: bool, place: str) -> None:
+    if as_json:
+        put_json([run.model_dump(mode="json", exclude={"settings"}) for run in runs])
+        return
+    if not runs:
+        put(f"no runs yet in {place}")
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("run", "started", "status", "model", "turns", "cost", "question"):
+        table.add_column(title, no_wrap=title != "question")
+    for run in runs:
+        question = " ".join(run.question.split())
+        shown = question if len(question) <= _QUESTION_CHARS else question[: _QUESTION_CHARS - 1] + "…"
+        cells = (run.id, _when(run), run.status, run.model, str(run.usage.turns), cost(run.usage), shown)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    _print(table)
+
+
+def _show(run: Run, state: dict[str, Any], *, as_json: bool) -> None:
+    turns: list[Turn] = state.get("turns", [])
+    answer, usage = state.get("answer"), state.get("usage", run.usage)
+    if as_json:
+        record = {
+            "run": run.model_dump(mode="json", exclude={"usage"}),
+            "turns": [turn.model_dump(mode="json") for turn in turns],
+            "answer": answer.model_dump(mode="json") if answer is not None else None,
+            "usage": usage.model_dump(mode="json"),
+        }
+        put_json(record)
+        return
+    from rich.text import Text
+    from rich.tree import Tree
+
+    tree = Tree(Text(printable(f"{run.id} · {run.status} · {run.model} · {_when(run)}")))
+    tree.add(Text(printable(f"question: {run.question}")))
+    for context in state.get("contexts", []):
+        parts = f" in {counted(context.parts, 'text')}" if context.kind != "str" else ""
+        named = f"context: {context.source or 'as given'}, {counted(context.chars, 'character')}{parts}"
+        tree.add(Text(printable(named)))
+    for turn in turns:
+        _add_turn(tree, turn)
+    if answer is not None:
+        ending = "answer" if answer.complete else f"best answer so far ({answer.ceiling or 'incomplete'})"
+        tree.add(Text(printable(f"{ending}: {answer.text}")))
+    tree.add(Text(f"spent: {spent(usage)}"))
+    _print(tree)
+
+
+def _add_turn(tree: Tree, turn: Turn) -> None:
+    from rich.text import Text
+
+    from rlm_graph.cli.progress import outcome
+
+    branch = tree.add(Text(printable(f"turn {turn.number}: {outcome(turn)}")))
+    for note in turn.notes:
+        branch.add(Text(printable(f"note: {note}")))
+    for execution in turn.executions:
+        _add_cell(branch, execution)
+
+
+def _add_cell(branch: Tree, execution: Execution) -> None:
+    from rich.text import Text
+
+    from rlm_graph.cli.progress import cut, status
+
+    calls = f", {counted(execution.calls, 'call')}" if execution.calls else ""
+    cell = branch.add(Text(f"cell {execution.number}: {status(execution)}{calls}, {execution.wall_s:.2f} s"))
+    cell.add(Text(printable(execution.code.strip("\n"))))
+    for name, text, chars in (
+        ("out", execution.stdout, execution.stdout_chars),
+        ("err", execution.stderr, execution.stderr_chars),
+    ):
+        if text:
+            cell.add(Text(printable(f"{name}: {cut(text, chars)}")))
+    if execution.value is not None:
+        cell.add(Text(printable(f"value: {cut(execution.value, len(execution.value))}")))
+    if execution.error is not None:
+        cell.add(Text(printable(f"{execution.error.type}: {execution.error.message}")))
+
+
+def _when(run: Run) -> str:
+    return datetime.fromtimestamp(run.created).strftime("%Y-%m-%d %H:%M")
+
+
+def _print(renderable: Any) -> None:
+    """Lay a table or a tree out and put it to stdout, in colour where there is a terminal for it."""
+    import sys
+
+    screen = console(stderr=False)
+    with screen.capture() as captured:
+        screen.print(renderable)
+    # Every text in it is printable already; what is left of escapes is rich's own.
+    lines = "\n".join(line.rstrip() for line in captured.get().splitlines())
+    if sys.stdout.isatty():
+        print(lines)
+    else:
+        put(lines)

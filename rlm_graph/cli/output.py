@@ -1,0 +1,122 @@
+"""Where the answer goes, and what is said at the end."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlm_graph.cli.exits import Exit
+from rlm_graph.cli.printing import encoded, put, put_json, say, spent
+from rlm_graph.errors import InputError
+
+if TYPE_CHECKING:
+    from rlm_graph.budget import Usage
+    from rlm_graph.runs import Run
+    from rlm_graph.state import Answer
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the user wants to see, and where."""
+
+    json: bool = False
+    file: Path | None = None
+    quiet: bool = False
+    verbose: bool = False
+
+    def check(self) -> None:
+        """Raise `InputError` if the file could not be written in the end: to be known before anything is spent."""
+        if self.file is None:
+            return
+        target = self.file.resolve()
+        try:
+            if target.is_dir():
+                raise IsADirectoryError(0, "it is a folder")
+            if target.exists() and not os.access(target, os.W_OK):
+                raise PermissionError(0, "no permission to write it")
+            if not target.exists() or target.is_file():
+                tempfile.TemporaryFile(dir=target.parent).close()
+        except OSError as error:
+            raise InputError(
+                f"the answer cannot be written to {self.file}: {error.strerror}; name another -o"
+            ) from error
+
+    def say(self, text: str) -> None:
+        """Write a line to stderr unless the user wants none."""
+        if not self.quiet:
+            say(text)
+
+    def report(self, run: Run, answer: Answer, usage: Usage) -> Exit:
+        """Give out the answer and what it took; return how the command ends."""
+        if self.json:
+            self._give_json(_record(run, answer, usage))
+        elif self.file is None:
+            put(answer.text)
+        else:
+            write_whole(self.file, encoded(answer.text))
+        self.say(f"{spent(usage)} · run {run.id}")
+        self.say(f"show it: rlm-graph logs {run.id}")
+        if answer.complete:
+            return Exit.OK
+        if answer.ceiling is None:
+            say("the model gave no answer of the form that was asked for; this is the best it could say")
+            return Exit.FAILED
+        flag = "--" + answer.ceiling.removesuffix("_usd").removesuffix("_s").replace("_", "-")
+        say(f"{answer.ceiling} reached: this is the best answer so far; go on: rlm-graph resume {run.id} {flag} …")
+        return Exit.BUDGET
+
+    def _give_json(self, record: dict[str, Any]) -> None:
+        if self.file is None:
+            put_json(record)
+        else:
+            import json
+
+            write_whole(self.file, json.dumps(record, indent=2).encode())
+
+
+def _record(run: Run, answer: Answer, usage: Usage) -> dict[str, Any]:
+    return {
+        "run": run.id,
+        "question": run.question,
+        "answer": answer.value,
+        "text": answer.text,
+        "complete": answer.complete,
+        "ceiling": answer.ceiling,
+        "via": answer.via,
+        "model": run.model,
+        "usage": {
+            **usage.model_dump(mode="json"),
+            "tokens": usage.tokens,
+            # What nobody knows the price of is unknown, never zero.
+            "cost_usd": None if usage.unpriced_calls else usage.cost_usd,
+            "known_cost_usd": usage.cost_usd,
+        },
+    }
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that at every moment it holds all of the old content or all of the new."""
+    target = path.resolve()
+    if target.exists() and not target.is_file():  # a device or a pipe cannot be replaced
+        target.write_bytes(data)
+        return
+    mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, mode)
+            os.replace(file.name, target)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,111 @@
+"""What commands print: the answer on stdout, everything else on stderr, and nothing that a terminal would obey."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
+
+from rlm_graph.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rlm_graph.budget import Usage
+
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What moves a cursor, sets a colour, turns the direction of text, or cannot be written: all but \\n and \\t."""
+
+
+def printable(text: str) -> str:
+    """Return `text` with every character that a terminal would obey written out, such as `\\x1b`."""
+    return _OBEYED.sub(_written_out, text.replace("\r\n", "\n"))
+
+
+def _written_out(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def encoded(text: str) -> bytes:
+    """Return `text` as UTF-8. Surrogates that stand for undecodable bytes become those bytes again."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
+def say(text: str) -> None:
+    """Write a line to stderr."""
+    with _unless_closed(sys.stderr):
+        print(printable(text), file=sys.stderr, flush=True)
+
+
+def put(text: str) -> None:
+    """Write a command's result to stdout: to a terminal made printable, else as it is, with one newline at its end."""
+    with _unless_closed(sys.stdout):
+        line_end = "" if text.endswith("\n") else "\n"
+        if sys.stdout.isatty():
+            print(printable(text), end=line_end, flush=True)
+        else:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(encoded(text + line_end))
+            sys.stdout.buffer.flush()
+
+
+def put_json(value: Any) -> None:
+    """Write `value` to stdout as one JSON object in ASCII, which no terminal obeys."""
+    import json
+
+    put(json.dumps(value, indent=2))
+
+
+@contextmanager
+def _unless_closed(stream: TextIO) -> Iterator[None]:
+    """End the command quietly when nobody reads on, as after `| head`."""
+    try:
+        yield
+    except BrokenPipeError:
+        # Python flushes at exit and would complain about what is left in the buffer.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise typer.Exit(Exit.FAILED) from None
+
+
+def console(*, stderr: bool) -> Console:
+    """Return a rich console that takes no text for markup. Redirected, it is plain and does not cut lines."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 10_000
+    return Console(file=stream, markup=False, highlight=False, emoji=False, soft_wrap=width is not None, width=width)
+
+
+def cost(usage: Usage) -> str:
+    """Return the cost in words. What nobody knows the price of is unknown, never zero."""
+    if not usage.unpriced_calls:
+        return f"${usage.cost_usd:.4f}"
+    if not usage.cost_usd:
+        return "cost unknown"
+    return f"${usage.cost_usd:.4f} and {counted(usage.unpriced_calls, 'call')} of unknown price"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return `3 turns`, `1 turn`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def spent(usage: Usage) -> str:
+    """Return in one line what was used."""
+    parts = (
+        counted(usage.turns, "turn"),
+        counted(usage.subcalls, "sub-call"),
+        counted(usage.tokens, "token"),
+        cost(usage),
+        f"{usage.wall_s:.1f} s",
+    )
+    return " · ".join(parts)

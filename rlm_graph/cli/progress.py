@@ -1,0 +1,148 @@
+"""What is said while a run is under way: one live line on a terminal, else a line a turn."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rlm_graph.budget import Usage
+from rlm_graph.cli.output import Output
+from rlm_graph.cli.printing import console, cost, counted, say
+from rlm_graph.state import Execution, SubcallReply, Turn
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_NEXT = {"observe": "thinking", "think": "running code", "act": "thinking", "finalize": "done"}
+"""What the run does after each node."""
+_SHOWN_CHARS = 2000
+
+
+class Progress:
+    """Follows a run by the events of its graph."""
+
+    def __init__(self, output: Output, usage: Usage) -> None:
+        self._output = output
+        self._settled = usage
+        self._under_way = Usage()
+        """Of sub-calls whose turn has not ended."""
+        self._doing = "starting"
+        self._started = time.monotonic()
+
+    @property
+    def usage(self) -> Usage:
+        """What has been spent, as far as the events told."""
+        return self._settled + self._under_way
+
+    def event(self, namespace: tuple[str, ...], update: Any) -> None:
+        """Take in one event of the stream mode `updates`; those of an inner graph bear its `namespace`."""
+        if not isinstance(update, dict):
+            return
+        for node, change in update.items():
+            if not isinstance(change, dict):
+                continue
+            if namespace:
+                self._subcalls(change)
+            else:
+                self._step(node, change)
+
+    def line(self) -> str:
+        """Return where the run stands, in one line."""
+        usage = self.usage
+        parts = (
+            f"turn {usage.turns + (self._doing == 'thinking')}: {self._doing}",
+            counted(usage.subcalls, "sub-call"),
+            counted(usage.tokens, "token"),
+            cost(usage),
+            f"{time.monotonic() - self._started:.0f} s",
+        )
+        return " · ".join(parts)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the live line while the block runs, where there is a terminal for it."""
+        if self._output.quiet or not sys.stderr.isatty():
+            yield
+            return
+        from rich.live import Live
+        from rich.spinner import Spinner
+
+        spinner = Spinner("dots")
+
+        def rendered() -> RenderableType:
+            spinner.update(text=self.line())
+            return spinner
+
+        # Lines that are said meanwhile come out above it.
+        with Live(get_renderable=rendered, console=console(stderr=True), transient=True, redirect_stdout=False):
+            yield
+
+    def _step(self, node: str, change: dict[str, Any]) -> None:
+        usage = change.get("usage")
+        if isinstance(usage, Usage):
+            self._settled += usage
+        elif usage is not None:  # a new question starts the count anew
+            self._settled = Usage()
+        self._doing = _NEXT.get(node, self._doing)
+        for turn in change.get("turns", ()):
+            self._under_way = Usage()
+            self._turn(turn)
+
+    def _subcalls(self, change: dict[str, Any]) -> None:
+        for reply in (change.get("replies") or {}).values():
+            if isinstance(reply, SubcallReply):
+                self._under_way += reply.usage
+
+    def _turn(self, turn: Turn) -> None:
+        if self._output.verbose:
+            for execution in turn.executions:
+                say(shown(execution))
+        self._output.say(f"turn {turn.number}: {outcome(turn)} · {counted(self.usage.tokens, 'token')} so far")
+
+
+def outcome(turn: Turn) -> str:
+    """Return in words what a turn did."""
+    calls = sum(execution.calls for execution in turn.executions)
+    parts = [counted(len(turn.executions), "cell")]
+    if calls:
+        parts.append(counted(calls, "call"))
+    parts += [status(execution) for execution in turn.executions if execution.status != "ok"]
+    return ", ".join(parts)
+
+
+def shown(execution: Execution) -> str:
+    """Return a cell as text: its code, then what it printed and how it ended, long output cut."""
+    printed = "".join(
+        f"{cut(text, chars)}\n"
+        for text, chars in (
+            (execution.stdout, execution.stdout_chars),
+            (execution.stderr, execution.stderr_chars),
+        )
+        if text
+    )
+    ending = "" if execution.status == "ok" else f"[{status(execution)}]\n"
+    return f"[{execution.number}] {_indented(execution.code)}\n{printed}{ending}".rstrip("\n")
+
+
+def cut(text: str, chars: int, limit: int = _SHOWN_CHARS) -> str:
+    """Return the head and the tail of a longer `text`, which had `chars` characters before it was stored."""
+    if len(text) <= limit and chars <= len(text):
+        return text.rstrip("\n")
+    half = limit // 2
+    left_out = max(chars, len(text)) - 2 * half
+    return f"{text[:half]}\n… {left_out:,} characters left out …\n{text[-half:]}".rstrip("\n")
+
+
+def status(execution: Execution) -> str:
+    """Return in a word or two how a cell ended."""
+    if execution.error is not None:
+        where = f" in line {execution.error.line}" if execution.error.line else ""
+        return f"{execution.error.type}{where}"
+    return {"final": "final answer", "killed": "REPL killed"}.get(execution.status, execution.status)
+
+
+def _indented(code: str) -> str:
+    return code.strip("\n").replace("\n", "\n    ")

@@ -1,0 +1,113 @@
+"""`rlm-graph run`: answer a question."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rlm_graph.cli import flags as given
+
+
+def run(
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What you want to know.", show_default=False)],
+    context: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--context",
+            "-c",
+            metavar="PATH|URL|-",
+            help="Long input: a file, a folder, the URL of a file, or - for standard input. Give several for several.",
+        ),
+    ] = None,
+    model: given.Model = None,
+    sub_model: given.SubModel = None,
+    base_url: given.BaseUrl = None,
+    executor: Annotated[
+        str | None, typer.Option("--executor", metavar="KIND", help="Where the model's code runs: local.")
+    ] = None,
+    unsafe_local: Annotated[
+        bool,
+        typer.Option(
+            "--unsafe-local",
+            help="Run the model's code on this machine with your own rights, if the kernel cannot confine it.",
+        ),
+    ] = False,
+    max_turns: given.MaxTurns = None,
+    max_cost: given.MaxCost = None,
+    max_tokens: given.MaxTokens = None,
+    timeout: given.Timeout = None,
+    max_subcalls: given.MaxSubcalls = None,
+    allow_unpriced: given.AllowUnpriced = False,
+    schema: Annotated[
+        Path | None, typer.Option("--schema", metavar="FILE", help="JSON schema that the answer must fit.")
+    ] = None,
+    thread: Annotated[
+        str | None, typer.Option("--thread", metavar="ID", help="Name of the new run, instead of a made-up one.")
+    ] = None,
+    db: given.Database = None,
+    config: given.Config = None,
+    as_json: given.AsJson = False,
+    output: given.OutputFile = None,
+    quiet: given.Quiet = False,
+    verbose: given.Verbose = False,
+) -> None:
+    """Answer a question over a long input.
+
+    The answer alone goes to stdout: as it is when piped, with control characters written out on a terminal. Progress
+    and the summary go to stderr. Keys come from the environment, such as OPENAI_API_KEY.
+    """
+    from rlm_graph.cli import session
+    from rlm_graph.cli.output import Output
+    from rlm_graph.errors import InputError
+    from rlm_graph.settings import Settings
+
+    if not question.strip():
+        raise InputError("the question is empty: say in words what you want to know")
+    out = Output(json=as_json, file=output, quiet=quiet, verbose=verbose)
+    out.check()
+    place = {"kind": executor or ("local" if unsafe_local else None), "unsafe": unsafe_local or None}
+    budget = given.budget_flags(
+        max_turns=max_turns, max_cost=max_cost, max_tokens=max_tokens,
+        timeout=timeout, max_subcalls=max_subcalls, allow_unpriced=allow_unpriced,
+    )  # fmt: skip
+    settings = Settings.load(
+        given.settings_flags(
+            model=model,
+            sub_model=sub_model,
+            base_url=base_url,
+            db=db,
+            executor={key: value for key, value in place.items() if value is not None},
+            budget=budget,
+        ),
+        config=config,
+    )
+    form = read_schema(schema) if schema is not None else None
+    session.model(settings)
+    sources = context or []
+    reference = session.take(sources, settings, out)
+    session.prepare(settings)
+    job = session.Job(question, settings, context=reference, schema=form)
+    raise typer.Exit(session.start(job, source=", ".join(sources), id=thread, output=out))
+
+
+def read_schema(path: Path) -> dict[str, Any]:
+    """Return the JSON schema in the file. Raises `InputError` if there is none."""
+    import json
+
+    from rlm_graph.answers import AnswerFormat
+    from rlm_graph.errors import InputError, SetupError
+
+    try:
+        schema = json.loads(path.read_text("utf-8"))
+        if not isinstance(schema, dict):
+            raise InputError(f'--schema {path}: a JSON schema is an object, such as {{"type": "object"}}')
+        AnswerFormat(schema)
+    except OSError as error:
+        raise InputError(f"--schema {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"--schema {path}: not JSON: {error}") from error
+    except SetupError as error:
+        raise InputError(f"--schema {path}: {error}") from error
+    return schema
