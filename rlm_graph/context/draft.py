@@ -11,11 +11,12 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rlm_graph.context.memory import Part, exact_bytes, most_bytes
+from rlm_graph.context.memory import Part, exact_bytes, most_bytes, size_in_words
 from rlm_graph.errors import InputError, StorageError
 
 TEXT = "text"
@@ -46,8 +47,12 @@ class Draft:
         with self._storing():
             self._store.mkdir(mode=0o700, parents=True, exist_ok=True)
             _sweep(self._store)
-            self._form.mkdir(parents=True)
-            self._text = open(self._form / TEXT, "w+b", buffering=0)  # closed by __exit__
+            try:
+                self._form.mkdir(parents=True)
+                self._text = open(self._form / TEXT, "w+b", buffering=0)  # closed by __exit__
+            except OSError:
+                shutil.rmtree(self._folder, ignore_errors=True)
+                raise
         return self
 
     def __exit__(
@@ -74,13 +79,10 @@ class Draft:
         """Append UTF-8 in which `chars` characters end."""
         self.chars += chars
         if self.chars > self._memory:
-            raise _too_large("over " + _size(self.chars), self._memory)
+            raise _too_large("over " + size_in_words(self.chars), self._memory)
         self._digest.update(data)
         self.size += len(data)
-        left = memoryview(data)
-        with self._storing():
-            while left:  # a raw file may take a part of it, as the last one before the disk is full
-                left = left[self._text.write(left) :]
+        self._write_whole(self._text, data)
 
     def write_text(self, text: str) -> None:
         """Append a text."""
@@ -93,13 +95,10 @@ class Draft:
         """Keep what can be read only once in a file that goes with the draft."""
         path = self._folder / uuid.uuid4().hex
         with self._storing():
-            file = path.open("xb")
+            file = path.open("xb", buffering=0)
         with file:
             for block in blocks:
-                with self._storing():
-                    file.write(block)
-            with self._storing():
-                file.flush()
+                self._write_whole(file, block)
         return path
 
     def expect(self, size: int) -> None:
@@ -108,7 +107,7 @@ class Draft:
         No encoding spends more than four bytes on a character, and each takes at least one in memory.
         """
         if size // 4 > self._memory:
-            raise _too_large("over " + _size(size // 4), self._memory)
+            raise _too_large("over " + size_in_words(size // 4), self._memory)
 
     def commit(self, kind: str, *, only: str | None = None) -> str:
         """Store it and return its hash. Equal content may be there already, or come from another process meanwhile.
@@ -118,7 +117,7 @@ class Draft:
         if most_bytes(self.parts) > self._memory:
             needed = exact_bytes(self._text, self.parts)
             if needed > self._memory:
-                raise _too_large(_size(needed), self._memory)
+                raise _too_large(size_in_words(needed), self._memory)
         index = json.dumps({"kind": kind, "parts": [part._asdict() for part in self.parts]}).encode()
         self._digest.update(index)
         sha256 = self._digest.hexdigest()
@@ -146,6 +145,12 @@ class Draft:
                 os.rename(target, self._folder / "damaged")
                 os.rename(self._form, target)
         _sync_folder(self._store)
+
+    def _write_whole(self, file: FileIO, data: bytes) -> None:
+        left = memoryview(data)
+        with self._storing():
+            while left:  # a raw file may take only a part, as it does just before the disk is full
+                left = left[file.write(left) :]
 
     @contextmanager
     def _storing(self) -> Iterator[None]:
@@ -197,10 +202,6 @@ def _sync_folder(folder: Path) -> None:
 
 def _too_large(needed: str, memory: int) -> InputError:
     return InputError(
-        f"the context is too large: it would take {needed} of memory and {_size(memory)} are available; "
+        f"the context is too large: it would take {needed} of memory and {size_in_words(memory)} are available; "
         "give a part of it, or use a machine with more memory"
     )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:,.2f} GB" if count >= 1e9 else f"{count / 1e6:,.2f} MB"

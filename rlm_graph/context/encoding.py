@@ -59,8 +59,8 @@ def _candidates(head: bytes, charset: str | None) -> Iterator[tuple[str, int]]:
 
 def _is_known(charset: str) -> bool:
     try:
-        # Python also has codecs that are no character sets (`zlib`, `rot13`); `decode` refuses those.
-        b"".decode(charset)
+        # Python also has codecs that are no character sets (`zlib`, `rot13`); `encode` refuses those.
+        "a".encode(charset)
     except (LookupError, ValueError):
         return False
     return True
@@ -104,7 +104,7 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
 
 def _done(encoding: str, skip: int, tried: list[str], *, nul: bool) -> Iterator[str]:
     if tried:
-        yield f"decoded as {encoding} because it is not {' or '.join(dict.fromkeys(tried)).upper()}"
+        yield f"decoded as {encoding} because it is not {' or '.join(dict.fromkeys(name.upper() for name in tried))}"
     elif encoding != "utf-8":
         yield f"decoded from {encoding.upper()}"
     if skip and encoding == "utf-8":

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
-from rlm_graph.context.memory import BLOCK
+from rlm_graph.context.memory import BLOCK, size_in_words
 from rlm_graph.errors import InputError
 from rlm_graph.settings import ContextSettings
 
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", re.ASCII)
 
+MAX_URL_CHARS = 1 << 16
+
 
 def is_url(text: str) -> bool:
     """Tell whether a text is nothing but a URL, of whatever scheme."""
-    return len(text) < 1 << 16 and URL.fullmatch(text) is not None
+    return len(text) <= MAX_URL_CHARS and text.isprintable() and URL.fullmatch(text) is not None
 
 
 def scheme(url: str) -> str:
@@ -49,7 +51,7 @@ def local_path(url: str) -> Path:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost"):
         raise InputError(f"{url} is on another machine; give an http or https URL, or a path")
-    return Path(url2pathname(parts.path))
+    return Path(os.fsdecode(unquote_to_bytes(parts.path)))  # names of files need not be UTF-8
 
 
 class Download:
@@ -68,8 +70,8 @@ class Download:
             total += len(block)
             if total > self._limit:
                 raise InputError(
-                    f"{bare(self._url)} is larger than {self._limit / 1e6:,.0f} MB; download it and give the file, "
-                    "or raise max_download_bytes"
+                    f"{bare(self._url)} is larger than {size_in_words(self._limit)}; download it and give the file, "
+                    "or raise contexts.max_download_bytes"
                 )
             yield block
 

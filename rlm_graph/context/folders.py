@@ -26,15 +26,17 @@ def text_files(folder: Path, notes: Notes) -> list[str]:
 
     for place, folders, files in os.walk(folder, onerror=failed):
         here = Path(place)
-        for name in sorted([*folders, *files]):
+        kept = []
+        for name, is_folder in sorted([*((name, True) for name in folders), *((name, False) for name in files)]):
             path = here / name
-            remark = _objection(path, root, is_folder=name in folders)
+            remark = _objection(path, root, is_folder=is_folder)
             if remark is not None:
                 notes.add(remark, _relative(path, folder))
-                if name in folders:
-                    folders.remove(name)
-            elif name not in folders:
+            elif is_folder:
+                kept.append(name)
+            else:
                 found.append(_relative(path, folder))
+        folders[:] = kept
     return sorted(found)
 
 

@@ -75,7 +75,7 @@ class FolderFileItem:
         except encoding.BinaryFile:
             notes.add("left out because it is binary", self.name)
         except OSError as error:
-            notes.add(f"left out because it cannot be read ({error.strerror})", self.name)
+            notes.add(f"left out because it cannot be read ({error.strerror or error})", self.name)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,11 @@ def _blocks(text: BinaryIO, part: Part) -> Iterator[bytes]:
         yield block
 
 
+def size_in_words(count: int) -> str:
+    """Return a number of bytes as a message shows it."""
+    return f"{count / 1e9:,.2f} GB" if count >= 1e9 else f"{count / 1e6:,.2f} MB"
+
+
 def available(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
     """Return the bytes of memory that this process can still use: the system's, or its cgroup's if that is less.
 

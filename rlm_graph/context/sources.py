@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +55,7 @@ def plan(context: object, *, literal: bool) -> Plan:
 
 def _plan_text(text: str, *, literal: bool) -> Plan:
     if literal or not fetch.is_url(text):
-        result = Plan("str", [TextItem(None, text)], "the text has no characters")
+        result = Plan("str", [TextItem(None, text)], "the text")
         if not literal and _names_a_file(text):
             result.notes.add("this text names an existing file; pass a Path to read it", None)
         return result
@@ -76,8 +77,8 @@ def _plan_path(path: Path) -> Plan:
     if is_folder(path):
         notes = Notes()
         files = text_files(path, notes)
-        return Plan("dict", [FolderFileItem(name, path / name) for name in files], str(path), name_of(path), notes)
-    return Plan("str", [FileItem(None, path)], str(path), name_of(path))
+        return Plan("dict", [FolderFileItem(name, path / name) for name in files], str(path), path_source(path), notes)
+    return Plan("str", [FileItem(None, path)], str(path), path_source(path))
 
 
 def is_folder(path: Path) -> bool:
@@ -88,7 +89,7 @@ def is_folder(path: Path) -> bool:
         raise unreadable(path, error) from error
     if stat.S_ISDIR(mode):
         return True
-    if stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or path == Path(os.devnull):
+    if stat.S_ISREG(mode) or stat.S_ISFIFO(mode):
         return False
     raise InputError(f"{path} is a device or a socket; give a file or a folder")
 
@@ -106,9 +107,9 @@ def _plan_sequence(members: Sequence[Any]) -> Plan:
     if members and all(isinstance(member, os.PathLike) for member in members):
         return combination(members)
     texts = [_text_of(member, f"item {number} of the context") for number, member in enumerate(members, 1)]
-    names = [_source_of(member) for member in members]
+    names = [_document_source(member) for member in members]
     if all(names):
-        taken: set[str] = set()
+        taken: Counter[str] = Counter()
         return Plan(
             "dict", [TextItem(_unique(name, taken), text) for name, text in zip(names, texts, strict=True)], "the list"
         )
@@ -122,7 +123,7 @@ def _text_of(member: object, what: str) -> str:
     return text
 
 
-def _source_of(member: object) -> str:
+def _document_source(member: object) -> str:
     metadata = getattr(member, "metadata", None)
     source = metadata.get("source") if isinstance(metadata, Mapping) else None
     return source if isinstance(source, str) else ""
@@ -145,14 +146,16 @@ def combination(contexts: Sequence[object]) -> Plan:
     notes = Notes()
     for path in paths:
         for item in _path_items(path, base, notes) if path is not None else ():
-            items.setdefault(str(item.name), item)
-    taken = set(items)
+            # A file that is named besides its folder is wanted even if it is binary.
+            if isinstance(item, FileItem) or item.name not in items:
+                items[str(item.name)] = item
+    taken = Counter(dict.fromkeys(items, 1))
     for context, path in zip(contexts, paths, strict=True):
         if path is None:
             item = _named_item(context, taken)
             items[str(item.name)] = item
     sources = [
-        name_of(path) if path is not None else _web_source(context)
+        path_source(path) if path is not None else _web_source(context)
         for context, path in zip(contexts, paths, strict=True)
     ]
     source = "\n".join(sources) if all(sources) else ""
@@ -185,7 +188,7 @@ def _path_items(path: Path, base: Path, notes: Notes) -> list[Item]:
     ]
 
 
-def _named_item(context: object, taken: set[str]) -> Item:
+def _named_item(context: object, taken: Counter[str]) -> Item:
     if isinstance(context, str):
         if fetch.is_url(context):
             return UrlItem(_unique(fetch.bare(context), taken), context)
@@ -205,8 +208,10 @@ def from_source(source: str) -> Plan:
     return combination(lines)
 
 
-def name_of(path: Path) -> str:
-    """Return a path as a line of text: as a URL if its name has a line break or is not UTF-8."""
+def path_source(path: Path) -> str:
+    """Return a path as a line of text: as a URL if its name is not UTF-8 or has a line break; nothing for a pipe."""
+    if path.is_fifo():
+        return ""
     name = str(path)
     return name if name.isprintable() else path.as_uri()
 
@@ -215,14 +220,14 @@ def _absolute(path: os.PathLike[Any]) -> Path:
     return Path(os.path.abspath(os.fsdecode(path)))
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def _unique(name: str, taken: Counter[str]) -> str:
     """Return `name`, or `name (2)` and so on if it is taken, and take it."""
-    number = 1
     result = name
     while result in taken:
-        number += 1
-        result = f"{name} ({number})"
-    taken.add(result)
+        # The count goes on from where it was: thousands of pieces may come from one document.
+        taken[name] += 1
+        result = f"{name} ({taken[name]})"
+    taken[result] = 1
     return result
 
 

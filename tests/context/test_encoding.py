@@ -1,0 +1,159 @@
+"""Whatever bytes a file holds, its text arrives whole and the notes say how it was read."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlm_graph.context import ContextStore
+
+BLOCK = 1 << 20
+CORPORA = Path(__file__).resolve().parents[2].parent / "shared" / "corpora"
+
+needs_corpora = pytest.mark.skipif(not CORPORA.is_dir(), reason="no corpora beside the repository")
+
+
+def taken(store: ContextStore, folder: Path, content: bytes) -> tuple[str, tuple[str, ...]]:
+    path = folder / "input"
+    path.write_bytes(content)
+    ref = store.take(path)
+    text = store.load(ref)
+    assert isinstance(text, str)
+    assert len(text) == ref.chars
+    return text, ref.notes
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a\r\nb\rc\n", "a\u2028b\u2029c\x85d", "naïve 日本語 🦜", "\x1b[0m tab\t", " ", "\ufeffkept"],
+    ids=["line ends", "unicode line ends", "wide", "control", "space", "mark"],
+)
+def test_text_survives_as_it_came(store: ContextStore, text: str) -> None:
+    ref = store.take(text)
+
+    assert store.load(ref) == text
+    assert (ref.kind, ref.chars, ref.bytes) == ("str", len(text), len(text.encode()))
+    assert ref.notes == ()
+
+
+def test_lone_surrogates_survive_in_a_text_and_in_a_file(store: ContextStore, tmp_path: Path) -> None:
+    text = "a\ud800b\udfff\udc80 \ud83d\ude00"
+
+    assert store.load(store.take(text)) == text
+    assert taken(store, tmp_path, text.encode("utf-8", "surrogatepass")) == (text, ())
+
+
+def test_a_utf8_file_is_stored_byte_for_byte(store: ContextStore, tmp_path: Path) -> None:
+    content = "naïve\r\n日本語 🦜\u2028".encode() * 1000
+
+    text, notes = taken(store, tmp_path, content)
+
+    assert (text, notes) == (content.decode(), ())
+
+
+@pytest.mark.parametrize("offset", range(-4, 1))
+@pytest.mark.parametrize("char", ["é", "語", "🦜", "\ud800"])
+def test_a_character_may_lie_across_two_blocks(store: ContextStore, tmp_path: Path, char: str, offset: int) -> None:
+    content = b"a" * (BLOCK + offset) + (char * 3).encode("utf-8", "surrogatepass") + b"z" * BLOCK
+
+    text, notes = taken(store, tmp_path, content)
+
+    assert text == content.decode("utf-8", "surrogatepass")
+    assert notes == ()
+
+
+def test_a_utf8_mark_is_dropped_and_said(store: ContextStore, tmp_path: Path) -> None:
+    text, notes = taken(store, tmp_path, codecs.BOM_UTF8 + "é".encode())
+
+    assert text == "é"
+    assert notes == ("its byte order mark was dropped",)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mark"),
+    [
+        ("utf-16-le", codecs.BOM_UTF16_LE),
+        ("utf-16-be", codecs.BOM_UTF16_BE),
+        ("utf-32-le", codecs.BOM_UTF32_LE),
+        ("utf-32-be", codecs.BOM_UTF32_BE),
+    ],
+)
+def test_marked_utf16_and_utf32_are_decoded(store: ContextStore, tmp_path: Path, encoding: str, mark: bytes) -> None:
+    text = "x" * (BLOCK // 2 - 2) + "naïve 日本語 🦜🦜🦜 \ud800 \r\n" * 3
+
+    read, notes = taken(store, tmp_path, mark + text.encode(encoding, "surrogatepass"))
+
+    assert read == text
+    assert notes == (f"decoded from {encoding.upper()}",)
+
+
+def test_what_is_not_utf8_is_read_as_latin1_and_said(store: ContextStore, tmp_path: Path) -> None:
+    content = "DESC:def What is a naïve café?\n".encode("latin-1")
+
+    text, notes = taken(store, tmp_path, content)
+
+    assert text == content.decode("latin-1")
+    assert notes == ("decoded as latin-1 because it is not UTF-8",)
+
+
+def test_a_bad_byte_after_many_good_blocks_leaves_no_trace_of_the_first_attempt(
+    store: ContextStore, tmp_path: Path
+) -> None:
+    content = "é".encode() * (2 * BLOCK) + b"\xff"
+
+    text, notes = taken(store, tmp_path, content)
+
+    assert text == content.decode("latin-1")
+    assert notes == ("decoded as latin-1 because it is not UTF-8",)
+    again = store.take(text)
+    assert list(store.all()) == [again.sha256]
+
+
+@pytest.mark.parametrize("tail", [b"\xe8\xaa", b"\xf0\x9f", b"\xc3"])
+def test_a_character_cut_off_at_the_end_is_not_utf8(store: ContextStore, tmp_path: Path, tail: bytes) -> None:
+    text, _ = taken(store, tmp_path, b"abc" + tail)
+
+    assert text == "abc" + tail.decode("latin-1")
+
+
+def test_half_a_utf16_file_falls_back(store: ContextStore, tmp_path: Path) -> None:
+    content = codecs.BOM_UTF16_LE + b"a\0b"
+
+    text, notes = taken(store, tmp_path, content)
+
+    assert text == content.decode("latin-1")
+    assert notes[0] == "decoded as latin-1 because it is not UTF-16-LE or UTF-8"
+
+
+def test_a_binary_file_that_was_named_is_decoded_and_said(store: ContextStore, tmp_path: Path) -> None:
+    content = bytes(range(256))
+
+    text, notes = taken(store, tmp_path, content)
+
+    assert text.encode("latin-1") == content
+    assert notes == ("decoded as latin-1 because it is not UTF-8", "holds NUL characters, so it may be binary")
+
+
+@given(content=st.binary(min_size=1, max_size=200))
+def test_any_bytes_can_be_taken(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    marked = content in (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+    if not marked:
+        text, _ = taken(ContextStore(folder / "store"), folder, content)
+        assert text
+
+
+@needs_corpora
+@pytest.mark.parametrize("name", ["sms_spam_hamza.tsv", "sms_spam_ivishalr.tsv", "trec_train_5500.label"])
+def test_real_corpora_arrive_whole(store: ContextStore, name: str) -> None:
+    content = (CORPORA / name).read_bytes()
+
+    ref = store.take(CORPORA / name)
+
+    text = store.load(ref)
+    assert isinstance(text, str)
+    assert text.encode(("latin-1") if ref.notes else "utf-8") == content
