@@ -18,7 +18,7 @@ FLAG = "flag"
 CONFIG_NAME = "rlm.toml"
 PREFIX = "RLM_"
 
-OTHER_VARIABLES = frozenset({"RLM_LIVE", "RLM_REQUIRE_CONFINEMENT", "RLM_REQUIRE_DENO", "RLM_REQUIRE_DOCKER"})
+OTHER_VARIABLES = frozenset({"RLM_LIVE", "RLM_REQUIRE"})
 """Variables with our prefix that are no settings: our tests read them, to say what may not be skipped."""
 
 SECRET_WORDS = ("api_key", "apikey", "secret", "password")

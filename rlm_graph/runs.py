@@ -5,6 +5,7 @@ One SQLite file holds both. A run's id is its LangGraph thread.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import secrets
@@ -101,7 +102,7 @@ class Runs:
             _make_private(path)
             async with aiosqlite.connect(path, timeout=busy_timeout_s) as connection:
                 runs = cls(connection, path)
-                await runs._prepare()
+                await runs._prepare(until=time.monotonic() + busy_timeout_s)
                 yield runs
 
     @cached_property
@@ -215,7 +216,17 @@ class Runs:
         except ValidationError as error:
             raise StorageError(f"{self.path}: a run in it cannot be read; left as it is; give another --db") from error
 
-    async def _prepare(self) -> None:
+    async def _prepare(self, *, until: float) -> None:
+        while True:
+            try:
+                return await self._make_tables()
+            except sqlite3.OperationalError as error:
+                # SQLite waits for a writer by itself, but not when it is to turn a new file's journal into a WAL.
+                if not _is_busy(error) or time.monotonic() > until:
+                    raise
+            await asyncio.sleep(0.02)
+
+    async def _make_tables(self) -> None:
         """Make the tables, after a look at whose file it is: a database of something else is not written to."""
         application, version, tables = [
             await self._scalar(query)
@@ -228,8 +239,8 @@ class Runs:
         if version == SCHEMA_VERSION:
             return
         await self._connection.executescript(
-            f"PRAGMA journal_mode=WAL; PRAGMA application_id={APPLICATION_ID}; BEGIN IMMEDIATE; {_SCHEMA}"
-            f"PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
+            f"PRAGMA journal_mode=WAL; BEGIN IMMEDIATE; {_SCHEMA}"
+            f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
         )
 
     async def _scalar(self, query: str) -> int:
@@ -271,13 +282,17 @@ def _storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"{path}: {_advice(error)}") from error
 
 
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
 def _advice(error: sqlite3.Error) -> str:
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_NOTADB"):
         return "not a database; left as it is; name another with --db"
     if name.startswith("SQLITE_CORRUPT"):
         return _DAMAGED
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+    if _is_busy(error):
         return "another process holds the database; try again when it is done, or name another with --db"
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return "the database cannot be written; check who owns it and its folder, or name another with --db"

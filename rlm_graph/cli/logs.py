@@ -23,7 +23,7 @@ def logs(
     run: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN]", help="The run's id, or how it starts; all runs by default.", show_default=False
+            metavar="RUN", help="The run's id, or how it starts; all runs by default.", show_default=False
         ),
     ] = None,
     as_json: given.AsJson = False,

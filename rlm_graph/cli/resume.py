@@ -13,7 +13,7 @@ def resume(
     run: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN]", help="The run's id, or how it starts; the date may be left out.", show_default=False
+            metavar="RUN", help="The run's id, or how it starts; the date may be left out.", show_default=False
         ),
     ] = None,
     last: Annotated[bool, typer.Option("--last", help="The run that was started last.")] = False,
