@@ -55,7 +55,7 @@ async def act(
             contexts=len(state["contexts"]),
             executions=tuple(executions),
             variables=tuple(await repl.variables()),
-            notes=notes,
+            notes=(*state["notes"], *notes),
         )
         handle = repl.handle
     for execution in executions:

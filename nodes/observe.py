@@ -46,6 +46,7 @@ def _begin(state: RLMState, models: Sequence[BaseChatModel], budget: Budget) -> 
         "dialogue": [*earlier, HumanMessage(content, id=question.id)],
         "seen": len(state["messages"]),
         "cells": [],
+        "notes": [],
         "final": None,
         "problem": None,
         "corrections": 0,

@@ -37,6 +37,7 @@ async def think(state: RLMState, *, model: BaseChatModel, system_prompt: str, wa
         "dialogue": [message],
         "usage": ledger.used,
         "cells": list(reply.cells),
+        "notes": list(reply.notes),
         "final": reply.final,
         "problem": reply.problem,
         "corrections": state["corrections"] + 1 if reply.problem is not None else 0,

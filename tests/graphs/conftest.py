@@ -1,0 +1,37 @@
+"""What the tests of the workflows share: agents with a scripted model, the real local executor and their own folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlm_graph import ContextStore, create_rlm_agent
+from rlm_graph.intake import RLMGraph
+from rlm_graph.testing import ScriptedModel
+
+BuildAgent = Callable[..., RLMGraph]
+
+
+def repl(code: str) -> str:
+    """Write code as a model writes it."""
+    return f"```repl\n{code}\n```"
+
+
+@pytest.fixture
+def contexts(tmp_path: Path) -> ContextStore:
+    return ContextStore(tmp_path / "contexts")
+
+
+@pytest.fixture
+def agent(contexts: ContextStore) -> BuildAgent:
+    """Builds an agent of scripted replies (the root's, and `sub` for sub-calls)."""
+
+    def build(replies: Sequence[Any] | Callable[..., Any], *, sub: Any = None, **options: Any) -> RLMGraph:
+        root = replies if isinstance(replies, ScriptedModel) else ScriptedModel(replies)
+        sub_model = None if sub is None else ScriptedModel(sub, model="scripted-sub")
+        return create_rlm_agent(root, sub_model=sub_model, contexts=contexts, **options)
+
+    return build
