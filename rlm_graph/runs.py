@@ -35,7 +35,7 @@ Status = Literal["running", "done", "partial", "failed", "interrupted"]
 APPLICATION_ID = 0x524C4D47
 """Marks an SQLite file as ours (`RLMG`)."""
 SCHEMA_VERSION = 1
-BUSY_TIMEOUT_S = 5.0
+BUSY_TIMEOUT_S = 10.0
 """How long to wait for another process that is writing."""
 
 _SCHEMA = """
@@ -228,10 +228,12 @@ class Runs:
 
     async def _make_tables(self) -> None:
         """Make the tables, after a look at whose file it is: a database of something else is not written to."""
-        application, version, tables = [
-            await self._scalar(query)
-            for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
-        ]
+        # In one statement, so that they are of one moment: another process may be making the tables just now.
+        async with self._connection.execute(
+            "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
+            "FROM pragma_application_id, pragma_user_version"
+        ) as cursor:
+            [(application, version, tables)] = await cursor.fetchall()
         if application != APPLICATION_ID and tables:
             raise StorageError(f"{self.path}: a database of another kind, left as it is; name another with --db")
         if version > SCHEMA_VERSION:
@@ -242,11 +244,6 @@ class Runs:
             f"PRAGMA journal_mode=WAL; BEGIN IMMEDIATE; {_SCHEMA}"
             f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
         )
-
-    async def _scalar(self, query: str) -> int:
-        async with self._connection.execute(query) as cursor:
-            row = await cursor.fetchone()
-        return int(row[0]) if row else 0
 
 
 def new_id() -> str:
