@@ -93,16 +93,18 @@ class Draft:
 
     def spool(self, blocks: Iterable[bytes]) -> Path:
         """Keep what can be read only once in a file that goes with the draft."""
-        path = self._folder / uuid.uuid4().hex
+        path, size = self._folder / uuid.uuid4().hex, 0
         with self._storing():
             file = path.open("xb", buffering=0)
         with file:
             for block in blocks:
+                size += len(block)
+                self.expect(size)
                 self._write_whole(file, block)
         return path
 
     def expect(self, size: int) -> None:
-        """Refuse a file of `size` bytes that cannot fit before it is read.
+        """Refuse a file of `size` bytes or more that cannot fit before all of it is read.
 
         No encoding spends more than four bytes on a character, and each takes at least one in memory.
         """
@@ -115,7 +117,7 @@ class Draft:
         Raises `InputError` if a REPL cannot hold it in memory, or if its hash is not `only`.
         """
         if most_bytes(self.parts) > self._memory:
-            needed = exact_bytes(self._text, self.parts)
+            needed = exact_bytes(self._text, kind, self.parts)
             if needed > self._memory:
                 raise _too_large(size_in_words(needed), self._memory)
         index = json.dumps({"kind": kind, "parts": [part._asdict() for part in self.parts]}).encode()

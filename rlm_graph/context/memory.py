@@ -13,6 +13,12 @@ BLOCK = 1 << 20
 ASTRAL = tuple(bytes([lead]) for lead in range(0xF0, 0xF5))
 NARROW = bytes(range(0xC4))
 """Every byte that UTF-8 uses for code points below 256."""
+CONTINUATION = bytes(range(0x80, 0xC0))
+
+WHOLE_TEXT_BYTES = 256 << 20
+PIECE_BYTES = 64 << 20
+"""A context that is one text beyond ASCII and longer than the former is given to code in pieces of the latter (see
+`executors/worker/context.py`), so that one wide character does not widen all of it."""
 
 UNLIMITED = 1 << 60
 """Cgroup v1 writes "no limit" as a number near 2**63."""
@@ -34,19 +40,33 @@ def most_bytes(parts: Iterable[Part]) -> int:
     return sum(part.chars if part.ascii else 4 * part.chars for part in parts)
 
 
-def exact_bytes(text: BinaryIO, parts: Iterable[Part]) -> int:
+def exact_bytes(text: BinaryIO, kind: str, parts: Iterable[Part]) -> int:
     """Return the bytes that the parts of `text` take, from the widest character of each."""
-    return sum(part.chars * (1 if part.ascii else _width(text, part)) for part in parts)
+    needed = 0
+    for part in parts:
+        if part.ascii:
+            needed += part.chars
+        else:
+            in_pieces = kind == "str" and part.bytes > WHOLE_TEXT_BYTES
+            needed += _measured(_blocks(text, part), PIECE_BYTES if in_pieces else part.bytes)
+    return needed
 
 
-def _width(text: BinaryIO, part: Part) -> int:
-    width = 1
-    for block in _blocks(text, part):
-        if any(lead in block for lead in ASTRAL):
-            return 4
-        if width == 1 and block.translate(None, NARROW):
-            width = 2
-    return width
+def _measured(blocks: Iterable[bytes], piece_bytes: int) -> int:
+    needed, size, chars, width = 0, 0, 0, 1
+    for block in blocks:
+        size += len(block)
+        chars += len(block.translate(None, CONTINUATION))
+        width = max(width, _width(block))
+        if size >= piece_bytes:
+            needed, size, chars, width = needed + chars * width, 0, 0, 1
+    return needed + chars * width
+
+
+def _width(block: bytes) -> int:
+    if any(lead in block for lead in ASTRAL):
+        return 4
+    return 2 if block.translate(None, NARROW) else 1
 
 
 def _blocks(text: BinaryIO, part: Part) -> Iterator[bytes]:

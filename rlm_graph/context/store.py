@@ -100,13 +100,13 @@ class ContextStore:
         return texts if kind == "list" else texts[0]
 
     def fits(self, ref: ContextRef) -> bool:
-        """Tell whether a REPL on this machine could hold the content as `str` now."""
+        """Tell whether a REPL on this machine could hold the content in memory now."""
         limit = self._memory()
-        _, parts = self._index(ref)
+        kind, parts = self._index(ref)
         if memory.most_bytes(parts) <= limit:
             return True
         with (self.folder(ref) / TEXT).open("rb") as file:
-            return memory.exact_bytes(file, parts) <= limit
+            return memory.exact_bytes(file, kind, parts) <= limit
 
     def forget(self, ref: ContextRef) -> None:
         """Remove the content. Idempotent."""

@@ -120,6 +120,14 @@ def test_a_character_cut_off_at_the_end_is_not_utf8(store: ContextStore, tmp_pat
     assert text == "abc" + tail.decode("latin-1")
 
 
+def test_a_character_cut_off_at_the_end_of_a_block_is_not_utf8(store: ContextStore, tmp_path: Path) -> None:
+    content = b"a" * (BLOCK - 1) + b"\xc3" + b"b" * BLOCK
+
+    text, _ = taken(store, tmp_path, content)
+
+    assert text == content.decode("latin-1")
+
+
 def test_half_a_utf16_file_falls_back(store: ContextStore, tmp_path: Path) -> None:
     content = codecs.BOM_UTF16_LE + b"a\0b"
 

@@ -237,6 +237,7 @@ def test_a_folder_leaves_out_and_counts_what_is_hidden_or_binary(store: ContextS
     ref = store.take(folder)
 
     assert store.load(ref) == {"a.txt": "A", "l.txt": "é"}
+    assert store.holds(ref)
     assert set(ref.notes) == {
         ".env, .git, .venv and 2 more: left out because it is hidden, or belongs to version control or a cache",
         "l.txt: decoded as latin-1 because it is not UTF-8",

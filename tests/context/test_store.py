@@ -362,12 +362,40 @@ def test_what_memory_cannot_hold_is_refused_with_figures(
     assert entries() == []
 
 
+def test_a_stream_without_an_end_is_refused_in_time(small_store: ContextStore, entries: Entries) -> None:
+    class Endless:
+        def read(self, size: int) -> bytes:
+            return b"a" * size
+
+    with pytest.raises(InputError, match="too large"):
+        small_store.take(Endless())
+
+    assert entries() == []
+
+
 @pytest.mark.parametrize("text", ["a" * 1_000_000, "é" * 1_000_000, "語" * 500_000, "🦜" * 250_000])
 def test_what_memory_just_holds_is_taken(small_store: ContextStore, text: str) -> None:
     ref = small_store.take(text)
 
     assert sys.getsizeof(text) == pytest.approx(1_000_000, rel=0.001)
     assert small_store.fits(ref)
+
+
+def test_one_wide_character_does_not_widen_a_very_long_text(tmp_path: Path) -> None:
+    store = ContextStore(tmp_path / "store", ContextSettings(max_memory_bytes=300_000_000))
+
+    path = tmp_path / "docs" / "long.txt"
+    path.parent.mkdir()
+    with path.open("wb") as file:
+        for _ in range(270):
+            file.write(b"a" * 1_000_000)
+        file.write("🦜".encode())
+
+    ref = store.take(path)
+
+    assert store.fits(ref)
+    with pytest.raises(InputError, match=r"would take 1\.08 GB of memory and 300\.00 MB are available"):
+        store.take(path.parent)  # in a dict it is one `str`
 
 
 def test_a_smaller_machine_can_tell_that_a_context_does_not_fit(store: ContextStore, tmp_path: Path) -> None:
