@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels.delta import DeltaChannel
+from langgraph.channels.last_value import LastValue
 from langgraph.graph.message import add_messages
 from pydantic import JsonValue, NonNegativeInt
 from typing_extensions import NotRequired, TypedDict
@@ -170,6 +171,20 @@ def extend(items: list[Any], writes: Sequence[list[Any]]) -> list[Any]:
     return [*items, *(item for write in writes for item in write)]
 
 
+class Latest(LastValue[Any]):
+    """Holds the last of the values that one step wrote.
+
+    A run that is taken up with another budget, stopped, and taken up with yet another one before it took a step, has
+    both in its checkpoint: `LastValue` refuses that.
+    """
+
+    __slots__ = ()
+
+    def update(self, values: Sequence[Any]) -> bool:
+        """Take the last value."""
+        return super().update(values[-1:])
+
+
 class RLMInput(TypedDict, total=False):
     """What a run is given: a question, in words or as the last human message, and perhaps a long context."""
 
@@ -205,7 +220,7 @@ class RLMState(TypedDict):
     corrections: int
     """Replies in a row that held neither code nor an answer."""
     repl: ReplHandle | None
-    budget: Budget
+    budget: Annotated[Budget, Latest]
     usage: Annotated[Usage, add]
     ceiling: Ceiling | None
     """The ceiling that was met."""
