@@ -23,6 +23,7 @@ _TOO_LONG = re.compile(
     r"context[ _](length|window|size)|maximum context|max_model_len|(prompt|input|request) is too long|too many tokens",
     re.IGNORECASE,
 )
+_POLICY = re.compile(r"content_policy_violation|content_filter|rejected as a result of our safety system")
 _OUT_OF_MONEY = re.compile(r"insufficient_quota|exceeded your current quota|credit balance|billing", re.IGNORECASE)
 _UNREACHABLE = re.compile(r"connection error|cannot connect|connection refused|name or service not", re.IGNORECASE)
 _TIMEOUTS = frozenset({"APITimeoutError", "Timeout", "TimeoutError", "TimeoutException"})
@@ -49,12 +50,13 @@ def as_model_error(error: Exception, *, name: str, address: str | None = None) -
     kinds = {kind.__name__ for kind in type(inner).__mro__}
     status = _status(inner)
     words = provider_words(inner)
+    told = f"{words} {getattr(inner, 'code', '')}"
     too_long = not kinds.isdisjoint({"ContextWindowExceededError", "ContextOverflowError"}) or (
-        status not in {401, 403, 404, 429} and _TOO_LONG.search(words) is not None
+        status not in {401, 403, 404, 429} and _TOO_LONG.search(told) is not None
     )
     if too_long:
         return ModelError(f"{name}: the request exceeds its context window: {words}", too_long=True)
-    if "ContentPolicyViolationError" in kinds:
+    if "ContentPolicyViolationError" in kinds or _POLICY.search(told):
         return ModelError(f"{name}: refused by the provider's content policy: {words}")
     pause = _pause(inner)
     if not kinds.isdisjoint(_TIMEOUTS) and status in {None, 408}:
@@ -66,7 +68,7 @@ def as_model_error(error: Exception, *, name: str, address: str | None = None) -
         return ModelError(f"{name}: {words}", retryable=True, retry_after_s=pause)
     if status in {401, 403}:
         return ModelError(f"{name}: the provider refused the key ({status}): {words}")
-    if status == 429 and _OUT_OF_MONEY.search(words):
+    if status == 429 and _OUT_OF_MONEY.search(told):
         return ModelError(f"{name}: the account has nothing left ({status}): {words}")
     if status not in _RETRYABLE_STATUS and status < 500:
         return ModelError(f"{name}: {words} ({status})")

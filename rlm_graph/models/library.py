@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,8 +25,13 @@ def load_litellm() -> ModuleType:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     # In its default mode it reads the `.env` file of the folder that it is installed under.
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
-    import litellm
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import litellm
 
+        # Built by pydantic at their first use, with a warning that is litellm's own affair. Under `-W error` it would
+        # break the stream that was the first to use them.
+        litellm.ModelResponse(), litellm.ModelResponseStream()
     litellm.suppress_debug_info = True
     for name in _LOGGERS:
         logger = logging.getLogger(name)

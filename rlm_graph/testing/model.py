@@ -14,7 +14,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from pydantic import PrivateAttr
+from pydantic import PrivateAttr, SkipValidation
 
 from rlm_graph.testing.script import ScriptedReply, count_tokens
 
@@ -32,7 +32,7 @@ class ScriptedModel(BaseChatModel):
     tool calls and the tokens; the rest is for `ScriptedServer`. Raises `IndexError` when a list of replies has ended.
     """
 
-    replies: Sequence[Answer] | Callable[[Sequence[BaseMessage]], Answer]
+    replies: SkipValidation[Sequence[Answer] | Callable[[Sequence[BaseMessage]], Answer]]
     """In the order of the calls, or a function of the conversation."""
     model: str = "scripted"
     """What it goes by."""
