@@ -36,6 +36,20 @@ def entries(tmp_path: Path) -> Callable[[], list[str]]:
     return lambda: sorted(os.listdir(tmp_path / "store")) if (tmp_path / "store").exists() else []
 
 
+@pytest.fixture
+def make_folder() -> Callable[[Path, dict[str, str | bytes]], Path]:
+    """Write files, by their path from a folder, and return the folder."""
+
+    def make(folder: Path, files: dict[str, str | bytes]) -> Path:
+        for name, content in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return folder
+
+    return make
+
+
 @dataclass
 class Web:
     """What a server answers, by path: status, headers, body."""

@@ -1,12 +1,20 @@
-"""How much memory there is: the system's, or what a container's limits leave."""
+"""A context that memory cannot hold is refused, and a container's limits count as memory."""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from rlm_graph.context import ContextStore
 from rlm_graph.context.memory import available
+from rlm_graph.errors import InputError
+from rlm_graph.settings import ContextSettings
+
+Entries = Callable[[], list[str]]
 
 GB = 1 << 30
 
@@ -85,3 +93,63 @@ def test_a_group_that_is_over_its_limit_leaves_nothing(machine: Path) -> None:
     put(machine, "job", {"memory.max": GB, "memory.current": 2 * GB})
 
     assert reading(machine) == 0
+
+
+def test_what_memory_cannot_hold_is_refused_with_figures(
+    small_store: ContextStore, tmp_path: Path, entries: Entries
+) -> None:
+    (tmp_path / "vast").touch()
+    os.truncate(tmp_path / "vast", 1 << 40)
+
+    for given in ("a" * 1_000_001, "🦜" * 250_001, "語" * 500_001, ["é" * 600_000] * 2, tmp_path / "vast"):
+        with pytest.raises(InputError, match=r"too large: it would take .* [MG]B of memory and 1\.00 MB are available"):
+            small_store.take(given)
+
+    assert entries() == []
+
+
+def test_a_stream_without_an_end_is_refused_in_time(small_store: ContextStore, entries: Entries) -> None:
+    class Endless:
+        def read(self, size: int) -> bytes:
+            return b"a" * size
+
+    with pytest.raises(InputError, match="too large"):
+        small_store.take(Endless())
+
+    assert entries() == []
+
+
+@pytest.mark.parametrize("text", ["a" * 1_000_000, "é" * 1_000_000, "語" * 500_000, "🦜" * 250_000])
+def test_what_memory_just_holds_is_taken(small_store: ContextStore, text: str) -> None:
+    ref = small_store.take(text)
+
+    assert sys.getsizeof(text) == pytest.approx(1_000_000, rel=0.001)
+    assert small_store.fits(ref)
+
+
+def test_one_wide_character_does_not_widen_a_very_long_text(tmp_path: Path) -> None:
+    store = ContextStore(tmp_path / "store", ContextSettings(max_memory_bytes=300_000_000))
+
+    path = tmp_path / "docs" / "long.txt"
+    path.parent.mkdir()
+    with path.open("wb") as file:
+        for _ in range(270):
+            file.write(b"a" * 1_000_000)
+        file.write("🦜".encode())
+
+    ref = store.take(path)
+
+    assert store.fits(ref)
+    with pytest.raises(InputError, match=r"would take 1\.08 GB of memory and 300\.00 MB are available"):
+        store.take(path.parent)  # in a dict it is one `str`
+
+
+def test_a_smaller_machine_can_tell_that_a_context_does_not_fit(store: ContextStore, tmp_path: Path) -> None:
+    ref = store.take(["🦜" * 1000, "é" * 1000, "a" * 1000])
+
+    def fits(limit: int) -> bool:
+        return ContextStore(tmp_path / "store", ContextSettings(max_memory_bytes=limit)).fits(ref)
+
+    assert store.fits(ref)
+    assert fits(6000)
+    assert not fits(5999)
