@@ -1,1 +1,33 @@
+"""Places that run code: `create_executor` chooses one by its settings and imports no more than that one."""
 
+from __future__ import annotations
+
+from typing import assert_never
+
+from rlm_graph.errors import SetupError
+from rlm_graph.executors.base import Executor
+from rlm_graph.settings import ExecutorSettings, LocalSettings
+
+
+def create_executor(settings: ExecutorSettings | str | Executor) -> Executor:
+    """Build the executor that `settings` names, importing its SDK only now. An executor is returned as it is.
+
+    Raises `SetupError` for a name that there is not.
+    """
+    if isinstance(settings, str):
+        settings = _by_name(settings)
+    if not isinstance(settings, LocalSettings):
+        return settings
+    match settings:
+        case LocalSettings():
+            from rlm_graph.executors.local import LocalExecutor
+
+            return LocalExecutor(settings)
+    assert_never(settings)
+
+
+def _by_name(name: str) -> ExecutorSettings:
+    kinds = {"local": LocalSettings}
+    if name not in kinds:
+        raise SetupError(f"there is no executor {name!r}; choose one of: {', '.join(kinds)}")
+    return kinds[name]()

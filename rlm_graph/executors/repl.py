@@ -1,0 +1,384 @@
+"""The host's end of a REPL: frames to and from a supervisor, over any stream. Every frame is untrusted."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+)
+
+from rlm_graph.errors import ExecutorError
+from rlm_graph.executors.base import CallResult, HostCall, Serve
+from rlm_graph.executors.worker.frames import MAX_VALUE, Frame, FrameError, Splitter, encode
+from rlm_graph.state import Cell, CellError, ContextRef, Execution, FinalAnswer, ReplHandle, Variable
+
+BUILT_IN = frozenset({"llm_query", "llm_query_batched", "rlm_query", "rlm_query_batched", "memory"})
+"""Host functions that every REPL has. What else code calls must be one of its tools."""
+
+REPLY_TIMEOUT_S = 30.0
+"""Seconds that a supervisor, which never blocks, has to answer."""
+CONTEXT_TIMEOUT_S = 600.0
+"""Seconds that a worker has to take in a context."""
+RECONNECTS = 3
+RECEIVE_BYTES = 1 << 20
+
+Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+"""Opens a stream to the supervisor; raises `OSError` if nobody listens."""
+
+
+class _FromSandbox(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+FrameT = TypeVar("FrameT", bound=_FromSandbox)
+
+
+class _Pong(_FromSandbox):
+    version: str
+    failure: str | None
+    generation: PositiveInt
+    cells_done: NonNegativeInt
+    cell: int | None
+
+
+class _Call(_FromSandbox):
+    id: PositiveInt
+    function: str = Field(max_length=200)
+    arguments: dict[str, JsonValue]
+    nth: NonNegativeInt
+
+
+class _Calls(_FromSandbox):
+    cell: int
+    calls: list[_Call]
+
+
+class _Done(_FromSandbox):
+    cell: int
+    status: Literal["ok", "error", "final", "killed"]
+    stdout: str
+    stdout_chars: NonNegativeInt
+    stderr: str
+    stderr_chars: NonNegativeInt
+    value: str | None
+    error: CellError | None
+    final: FinalAnswer | None
+    calls: NonNegativeInt
+    digest: str = Field(max_length=64)
+    started_at: NonNegativeFloat
+    cpu_s: NonNegativeFloat
+    wall_s: NonNegativeFloat
+    peak_memory_bytes: NonNegativeInt
+
+
+class _Variables(_FromSandbox):
+    variables: list[Variable]
+
+
+class SupervisedRepl:
+    """A `Repl` whose supervisor speaks frames.
+
+    If the stream breaks while a cell runs, it is opened again and the cell joined: calls that were answered keep
+    their answers, and those that were not come again.
+    """
+
+    def __init__(
+        self,
+        handle: ReplHandle,
+        connect: Connect,
+        *,
+        tools: Sequence[str] = (),
+        locate: Callable[[Path], str] = str,
+    ) -> None:
+        """`locate` says where a folder of the host lies for the supervisor."""
+        self._handle = handle
+        self._connect = connect
+        self._tools = tuple(tools)
+        self._locate = locate
+        self._allowed = BUILT_IN | {tool.partition("(")[0] for tool in tools}
+        self._numbers = itertools.count(1)
+        self._replies: dict[int, asyncio.Future[Frame]] = {}
+        self._events: asyncio.Queue[Frame | BaseException] = asyncio.Queue()
+        self._running = asyncio.Lock()
+        self._writing = asyncio.Lock()
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._cells_done = 0
+
+    @property
+    def handle(self) -> ReplHandle:
+        """Its name, to be stored."""
+        return self._handle
+
+    @property
+    def cells_done(self) -> int:
+        """The number of the last cell that this namespace holds the effects of; 0 if it is fresh."""
+        return self._cells_done
+
+    async def attach(self) -> None:
+        """Connect, and learn where the REPL is.
+
+        Raises `OSError` if nobody listens, `ExecutorError` if the supervisor is of another version or has no worker.
+        """
+        await self._open()
+        pong = _read(_Pong, await self._request({"op": "ping"}))
+        if pong.version != self._handle.worker_version:
+            raise ExecutorError(
+                f"the REPL runs version {pong.version} of the worker, not {self._handle.worker_version}"
+            )
+        if pong.failure is not None:
+            raise ExecutorError(pong.failure)
+        self._cells_done = pong.cells_done
+        if self._tools:
+            await self._request({"op": "tools", "tools": list(self._tools)})
+
+    async def detach(self) -> None:
+        """Close the stream. The REPL lives on."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        await self._hang_up()
+
+    async def run(
+        self, cell: Cell, *, number: int, serve: Serve, timeout_s: float, started_at: float | None = None
+    ) -> Execution:
+        """See `Repl.run`. An exception of `serve` ends the wait for the cell and leaves; the cell itself goes on."""
+        async with self._running:
+            self._events = asyncio.Queue()
+            request = {
+                "op": "exec", "cell": number, "code": cell.code, "language": cell.language, "timeout": timeout_s,
+                "started_at": started_at, "seed": _seed(number, cell),
+            }  # fmt: skip
+            service = _Service(number, self._allowed, serve, send=self._send, failed=self._events.put_nowait)
+            try:
+                done = await self._until_done(request, service)
+            finally:
+                await service.cancel()
+        self._cells_done = 0 if done.status == "killed" else number
+        kept = done.model_dump(exclude={"cell", "error", "final"})
+        return Execution(
+            number=number, code=cell.code, language=cell.language, error=done.error, final=done.final, **kept
+        )
+
+    async def give(self, number: int, context: ContextRef, *, folder: Path) -> None:
+        """See `Repl.give`."""
+        request = {"op": "context", "number": number, "folder": self._locate(folder)}
+        await self._request(request, timeout_s=CONTEXT_TIMEOUT_S)
+
+    async def variables(self) -> Sequence[Variable]:
+        """List the names that cells have bound."""
+        return _read(_Variables, await self._request({"op": "vars"})).variables
+
+    async def interrupt(self) -> None:
+        """Raise `KeyboardInterrupt` in the running cell."""
+        await self._request({"op": "interrupt"})
+
+    async def kill(self) -> None:
+        """End the running cell with its REPL."""
+        await self._request({"op": "kill"})
+
+    async def close(self) -> None:
+        """End the REPL, and wait until the supervisor has removed what it left."""
+        if self._reading is not None:
+            await self._send({"op": "close"})
+            await asyncio.wait({self._reading}, timeout=REPLY_TIMEOUT_S)
+
+    async def _until_done(self, request: Frame, service: _Service) -> _Done:
+        await self._send(request)
+        reconnects = 0
+        while True:
+            event = await self._events.get()
+            if isinstance(event, ConnectionError):
+                reconnects += 1
+                if reconnects > RECONNECTS:
+                    raise ExecutorError(f"the REPL cannot be reached: {event}") from event
+                await self._reopen()
+                await self._send(request)
+                await service.resend()
+            elif isinstance(event, BaseException):
+                await service.finish()
+                raise event
+            elif event["ev"] == "calls":
+                service.take(_read(_Calls, event))
+            elif event["ev"] == "done":
+                done = _read(_Done, event)
+                if done.cell == request["cell"]:
+                    return done
+            else:
+                raise ExecutorError(f"the REPL refused the cell: {event.get('message')}")
+
+    async def _open(self) -> None:
+        reader, self._writer = await self._connect()
+        self._reading = asyncio.create_task(self._read_frames(reader))
+
+    async def _reopen(self) -> None:
+        await self.detach()
+        try:
+            await self._open()
+        except OSError as error:
+            raise ExecutorError(f"the supervisor of the REPL is gone: {error.strerror or error}") from error
+
+    async def _hang_up(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            # Nothing more is to be sent: how the other side takes it does not matter.
+            await asyncio.gather(self._writer.wait_closed(), return_exceptions=True)
+            self._writer = None
+
+    async def _read_frames(self, reader: asyncio.StreamReader) -> None:
+        splitter = Splitter()
+        end: Exception = ConnectionError("the stream ended")
+        try:
+            while data := await reader.read(RECEIVE_BYTES):
+                for frame in splitter.feed(data):
+                    self._sort(frame)
+        except FrameError as error:
+            end = ExecutorError(f"the sandbox sent nonsense: {error}")
+        except OSError as error:
+            end = ConnectionError(str(error))
+        for reply in self._replies.values():
+            if not reply.done():
+                reply.set_exception(end)
+        self._events.put_nowait(end)
+
+    def _sort(self, frame: Frame) -> None:
+        re = frame.get("re")
+        reply = self._replies.get(re) if isinstance(re, int) else None
+        if reply is not None and not reply.done():
+            reply.set_result(frame)
+        elif frame.get("ev") in ("calls", "done", "error"):
+            self._events.put_nowait(frame)
+        else:
+            raise FrameError(f"an event that there is not: {str(frame.get('ev'))[:40]!r}")
+
+    async def _request(self, request: Frame, *, timeout_s: float = REPLY_TIMEOUT_S) -> Frame:
+        number = next(self._numbers)
+        reply = self._replies[number] = asyncio.get_running_loop().create_future()
+        try:
+            await self._send({**request, "re": number})
+            frame = await asyncio.wait_for(reply, timeout_s)
+        except ConnectionError as error:
+            raise ExecutorError(f"the supervisor of the REPL is gone: {error}") from error
+        except TimeoutError as error:
+            raise ExecutorError(f"the REPL did not answer {request['op']!r} within {timeout_s:g} s") from error
+        finally:
+            del self._replies[number]
+        if frame.get("ev") == "error":
+            raise ExecutorError(f"the REPL could not do {request['op']!r}: {frame.get('message')}")
+        return frame
+
+    async def _send(self, frame: Frame) -> None:
+        if self._writer is None:
+            raise ExecutorError("not attached to the REPL")
+        try:
+            line = encode(frame)
+        except FrameError as error:
+            raise ExecutorError(f"{frame['op']}: {error}") from error
+        async with self._writing:
+            self._writer.write(line)
+            try:
+                await self._writer.drain()
+            except OSError:  # the reader finds that out too, and tells
+                return
+
+
+class _Service:
+    """Answers the calls of one cell. Each is answered as soon as its answer is there."""
+
+    def __init__(
+        self,
+        cell: int,
+        allowed: frozenset[str],
+        serve: Serve,
+        *,
+        send: Callable[[Frame], Awaitable[None]],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._cell = cell
+        self._allowed = allowed
+        self._serve = serve
+        self._send = send
+        self._failed = failed
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._answers: dict[int, Frame] = {}
+
+    def take(self, announced: _Calls) -> None:
+        """Start to answer what is new. A call that came before is under way or answered already."""
+        if announced.cell != self._cell:
+            return
+        for call in announced.calls:
+            if call.id not in self._tasks:
+                self._tasks[call.id] = asyncio.create_task(self._answer(call))
+
+    async def resend(self) -> None:
+        """Send again what may have been lost on the way."""
+        for answer in list(self._answers.values()):
+            await self._send(self._resume(answer))
+
+    async def finish(self) -> None:
+        """Let the calls under way come to their end: they are paid for."""
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def cancel(self) -> None:
+        """Stop answering."""
+        for task in self._tasks.values():
+            task.cancel()
+        await self.finish()
+
+    async def _answer(self, call: _Call) -> None:
+        try:
+            result = await self._served(call)
+            answer = _fitting({"id": call.id, **result.model_dump()})
+            self._answers[call.id] = answer
+            await self._send(self._resume(answer))
+        except Exception as error:
+            # Not of the code's making: a question to a person, a lost database. The run decides.
+            self._failed(error)
+
+    async def _served(self, call: _Call) -> CallResult:
+        if call.function not in self._allowed:
+            return CallResult(error=f"the host has no function {call.function!r}", error_type="NameError")
+        return await self._serve(HostCall(id=call.id, function=call.function, arguments=call.arguments, nth=call.nth))
+
+    def _resume(self, answer: Frame) -> Frame:
+        return {"op": "resume", "cell": self._cell, "results": [answer]}
+
+
+def _fitting(answer: Frame) -> Frame:
+    """Return the answer, or an error in its place if no frame can carry it."""
+    try:
+        length = len(encode(answer))
+        if length <= MAX_VALUE:
+            return answer
+        problem = f"the answer takes {length:,} bytes, more than {MAX_VALUE:,}"
+    except (FrameError, TypeError, ValueError) as error:
+        problem = f"the answer cannot be sent: {error}"
+    return {"id": answer["id"], "value": None, "error": problem, "error_type": "ValueError"}
+
+
+def _read(model: type[FrameT], frame: Frame) -> FrameT:
+    try:
+        return model.model_validate(frame)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ExecutorError(f"the sandbox sent nonsense: {frame.get('ev')!r}: {where}: {first['msg']}") from None
+
+
+def _seed(number: int, cell: Cell) -> int:
+    """Return the seed of a cell's randomness: the same for the same cell, so that a replay draws the same."""
+    content = f"{number}\0{cell.code}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big")

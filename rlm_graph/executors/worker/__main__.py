@@ -1,0 +1,89 @@
+"""Commands of the bundle: `supervise SETTINGS` (a JSON object) starts a REPL, `relay SOCKET` speaks to one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+CANNOT_CONFINE = 3
+"""Exit status where the kernel lacks what confinement needs."""
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    command, argument = sys.argv[1:]
+    if sys.flags.hash_randomization:
+        # The order of sets must be the same on every run, so that a replay finds what was.
+        environment = {"PYTHONHASHSEED": "0"}
+        os.execve(sys.executable, [sys.executable, "-s", "-X", "utf8", *sys.argv], environment)  # noqa: S606  # ourselves
+    if command == "supervise":
+        supervise(json.loads(argument))
+    elif command == "relay":
+        from rlm_graph.executors.worker.relay import relay
+
+        relay(argument)
+    else:
+        sys.exit(f"no command {command!r}; there are: supervise, relay")
+
+
+def supervise(settings: dict[str, Any]) -> None:
+    """Start a supervisor and return when it listens; it goes on by itself, in a session of its own.
+
+    With `"foreground": true` it is this process instead. Prints one line of JSON: `{}`, or `missing` if the kernel
+    cannot confine a worker, with exit status 3.
+    """
+    from rlm_graph.executors.worker.confine import probe
+    from rlm_graph.executors.worker.process import Settings
+    from rlm_graph.executors.worker.supervisor import Supervisor
+
+    foreground = settings.pop("foreground", False)
+    chosen = Settings(**settings)
+    missing = probe()["missing"] if chosen.confined else []
+    if missing:
+        print(json.dumps({"missing": missing}))
+        sys.exit(CANNOT_CONFINE)
+    os.umask(0o077)
+    os.makedirs(chosen.scratch, exist_ok=True)
+    listener = _listen(chosen)
+    print(json.dumps({}), flush=True)
+    if not foreground:
+        _leave(listener)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop)
+    Supervisor(chosen, listener).serve()
+
+
+def _listen(settings: Any) -> socket.socket:
+    os.chdir(settings.folder)  # the path of a socket may have 107 bytes, and that of a folder more
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(os.path.basename(settings.socket))
+    listener.listen(16)
+    return listener
+
+
+def _leave(listener: socket.socket) -> None:
+    """Go on as a process that no other waits for, without terminal and without the host's pipes."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for fd in range(3):
+        os.dup2(nothing, fd)
+    for entry in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
+        fd = int(entry)
+        if fd > 2 and fd != listener.fileno():
+            with contextlib.suppress(OSError):  # the one that the folder was listed with
+                os.close(fd)
+
+
+def _stop(*_: object) -> None:
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

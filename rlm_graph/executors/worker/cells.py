@@ -1,0 +1,189 @@
+"""Running a cell as a notebook does: names stay, the last expression is shown, errors carry their line."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import linecache
+import subprocess
+import traceback
+import types
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rlm_graph.executors.worker.namespace import Ended, Namespace
+from rlm_graph.executors.worker.preview import shorten, show
+
+if TYPE_CHECKING:
+    import asyncio
+
+VALUE_CHARS = 100_000
+MESSAGE_CHARS = 4_000
+TRACEBACK_CHARS = 20_000
+
+
+class Cells:
+    """Runs cells in one namespace.
+
+    A cell's code is known by the file name `<cell N>`, so that tracebacks can show it. Later cells keep the
+    `__future__` features of earlier ones, and one event loop serves all that await.
+    """
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
+        self._flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, number: int, code: str, language: str) -> dict[str, Any]:
+        """Run a cell to its end and return `status`, `value`, `error` and `final`. Nothing that it raises escapes."""
+        self._namespace.final = None
+        error = value = None
+        try:
+            if language == "bash":
+                _run_shell(code)
+            else:
+                result = self._run_python(number, code)
+                value = None if result is None else show(result, VALUE_CHARS)
+                self._namespace.take_answer()
+        except Ended:
+            pass
+        except BaseException as raised:  # whatever code raises is for the model to read, SystemExit too
+            error = describe(raised, number)
+        final = self._namespace.final
+        status = "final" if final is not None else "ok" if error is None else "error"
+        return {"status": status, "value": value, "error": error if final is None else None, "final": final}
+
+    def _run_python(self, number: int, code: str) -> Any:
+        name = file_name(number)
+        linecache.cache[name] = (len(code), None, _lines(code), name)
+        tree = compile(code, name, "exec", self._flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        if tree.body:
+            self._evaluate(compile(tree, name, "exec", self._flags, dont_inherit=True))
+        if isinstance(last, ast.Expr):
+            return self._evaluate(compile(ast.Expression(last.value), name, "eval", self._flags, dont_inherit=True))
+        return None
+
+    def _evaluate(self, code: types.CodeType) -> Any:
+        self._flags |= code.co_flags & _FUTURE
+        if not code.co_flags & inspect.CO_COROUTINE:
+            return eval(code, self._namespace.names)
+        coroutine = types.FunctionType(code, self._namespace.names)()
+        return self._wait_for(coroutine)
+
+    def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        import asyncio
+
+        if self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)
+        task = self._loop.create_task(coroutine)
+        try:
+            return self._loop.run_until_complete(task)
+        except BaseException:
+            # An interrupt leaves the task behind, and the next cell that awaits would go on with it.
+            if not task.done():
+                task.cancel()
+                self._loop.run_until_complete(asyncio.wait([task]))
+            raise
+
+
+def prepare(names: dict[str, Any]) -> None:
+    """Replace what needs somebody at the keyboard, and what would end the process, with what tells the model so."""
+
+    def no_input(prompt: object = "") -> NoReturn:
+        raise RuntimeError("input() has nobody to answer it; what you need is in `context` and the variables")
+
+    def no_debugger(*_: object, **__: object) -> NoReturn:
+        raise RuntimeError("breakpoint() has nobody to use it; print what you want to see")
+
+    def leave(code: object = None) -> NoReturn:
+        raise SystemExit(code)
+
+    replaced: dict[str, Callable[..., Any]] = {
+        "input": no_input, "breakpoint": no_debugger, "exit": leave, "quit": leave,
+    }  # fmt: skip
+    for name, function in replaced.items():
+        setattr(builtins, name, function)
+    names.setdefault("__builtins__", builtins)
+
+
+def file_name(number: int) -> str:
+    """Return the name under which tracebacks know the code of a cell."""
+    return f"<cell {number}>"
+
+
+def _lines(code: str) -> list[str]:
+    # As the compiler counts them: `str.splitlines` also breaks at characters that end no line in Python.
+    return [line + "\n" for line in code.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+
+
+def describe(raised: BaseException, number: int) -> dict[str, Any]:
+    """Return an exception as `type`, `message`, `line` in cell `number`, and a traceback of the cells' frames."""
+    try:
+        told = traceback.TracebackException(type(raised), raised, raised.__traceback__)
+        _keep_cells(told, set())
+        text = shorten("".join(told.format()), TRACEBACK_CHARS)
+    except Exception as error:  # an exception whose own code fails while it is told
+        text = f"{type(raised).__name__} (its traceback cannot be shown: {type(error).__name__})\n"
+    return {
+        "type": type(raised).__name__,
+        "message": shorten(_message(raised), MESSAGE_CHARS),
+        "line": _line(raised, number),
+        "traceback": text,
+    }
+
+
+def _message(raised: BaseException) -> str:
+    if isinstance(raised, SystemExit):
+        return f"{raised.code!r}: the cell tried to leave Python. The REPL lives on; FINAL(...) gives the answer"
+    try:
+        if isinstance(raised, SyntaxError):
+            return str(raised.msg)
+        return str(raised)
+    except Exception as error:
+        return f"(its message cannot be shown: {type(error).__name__})"
+
+
+def _line(raised: BaseException, number: int) -> int | None:
+    name = file_name(number)
+    if isinstance(raised, SyntaxError) and raised.filename == name:
+        return raised.lineno
+    frames = traceback.walk_tb(raised.__traceback__)
+    return next((line for frame, line in reversed(list(frames)) if frame.f_code.co_filename == name), None)
+
+
+def _keep_cells(told: traceback.TracebackException, seen: set[int]) -> None:
+    """Cut a traceback, and those of its causes, to the frames of cells."""
+    seen.add(id(told))
+    frames = [frame for frame in told.stack if frame.filename.startswith("<cell ")]
+    told.stack = traceback.StackSummary.from_list(frames)
+    for other in _linked(told):
+        if id(other) not in seen:
+            _keep_cells(other, seen)
+
+
+def _linked(told: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
+    for other in (told.__cause__, told.__context__, *(getattr(told, "exceptions", None) or ())):
+        if other is not None:
+            yield other
+
+
+def _run_shell(code: str) -> None:
+    try:
+        subprocess.run(["/bin/bash", "-c", code], check=True)
+    except (PermissionError, BlockingIOError, FileNotFoundError) as error:
+        raise RuntimeError(f"bash cannot run in this REPL ({error.strerror}); write Python instead") from None
+
+
+def _future_flags() -> int:
+    import __future__
+
+    flags = 0
+    for name in __future__.all_feature_names:
+        flags |= getattr(__future__, name).compiler_flag
+    return flags
+
+
+_FUTURE = _future_flags()

@@ -1,0 +1,271 @@
+"""The names that code finds in its REPL, besides Python's own."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from rlm_graph.executors.worker.calls import BudgetExceeded, HostCalls, SubcallError, image_arguments
+from rlm_graph.executors.worker.context import Context, Text
+from rlm_graph.executors.worker.frames import MAX_VALUE
+from rlm_graph.executors.worker.preview import variables
+from rlm_graph.executors.worker.values import as_json
+
+
+class Ended(BaseException):
+    """Ends a cell whose code gave the answer. No `except Exception` holds it up."""
+
+
+class Namespace:
+    """The global names of all cells. `ours` are those that we put there; code may bind any of them anew."""
+
+    def __init__(self, names: dict[str, Any], calls: HostCalls) -> None:
+        self.names = names
+        self.ours: dict[str, Any] = {}
+        self.final: dict[str, Any] | None = None
+        """What the running cell gave as the answer: `value`, `exact`, `via`."""
+        self._calls = calls
+        self._contexts: dict[int, Text] = {}
+        self._tools: set[str] = set()
+        self._bind(
+            FINAL=self._final, FINAL_VAR=self._final_var, SHOW_VARS=self._show_vars, memory=Memory(calls),
+            BudgetExceeded=BudgetExceeded, SubcallError=SubcallError, answer={"content": "", "ready": False},
+            **_queries(calls),
+        )  # fmt: skip
+        self._bind(rlm_sub_complete=self.ours["llm_query"], rlm_batch_complete=self.ours["llm_query_batched"])
+        self._bind_context()
+
+    def give(self, number: int, value: Text) -> None:
+        """Bind a context to `context` and add it to `contexts`."""
+        self._contexts[number] = value
+        self._bind_context()
+
+    def set_tools(self, signatures: Sequence[str]) -> None:
+        """Bind a function for each tool: `name`, or `name(query, limit=10)` where its parameters are known."""
+        stubs = {stub.__name__: stub for stub in (_stub(self._calls, signature) for signature in signatures)}
+        for name in self._tools - set(stubs):
+            if self.names.get(name) is self.ours.pop(name):
+                del self.names[name]
+        self._tools = set(stubs)
+        self._bind(**stubs)
+
+    def take_answer(self) -> None:
+        """Take the answer if the cell has set `answer["ready"]`, as other runtimes have it."""
+        claimed = self.names.get("answer")
+        if self.final is None and isinstance(claimed, dict) and claimed.get("ready") and claimed.get("content"):
+            claimed["ready"] = False
+            self._record(claimed["content"], "answer")
+
+    def variables(self) -> list[dict[str, Any]]:
+        """List the names that cells have bound."""
+        return variables(self.names, self.ours)
+
+    def _bind(self, **values: Any) -> None:
+        self.ours.update(values)
+        self.names.update(values)
+
+    def _bind_context(self) -> None:
+        contexts = [self._contexts[number] for number in sorted(self._contexts)]
+        latest = contexts[-1] if contexts else None
+        ctx = Context(latest)
+
+        def peek(n: int = 2000) -> str:
+            """Return the first `n` characters of the context."""
+            return ctx.slice(0, n)
+
+        def tail(n: int = 2000) -> str:
+            """Return the last `n` characters of the context."""
+            return ctx.slice(-n) if n > 0 else ""
+
+        self._bind(context=latest, P=latest, contexts=contexts, ctx=ctx, peek=peek, tail=tail, lenP=_Length(len(ctx)))
+
+    def _final(self, value: Any) -> NoReturn:
+        """End the run with `value` as its answer."""
+        self._record(value, "FINAL")
+        raise Ended
+
+    def _final_var(self, name_or_value: Any) -> NoReturn:
+        """End the run with the value of a variable, given by its name or itself."""
+        value = name_or_value
+        if isinstance(value, str):
+            caller = sys._getframe(1)
+            if value in caller.f_locals:
+                value = caller.f_locals[value]
+            elif value in self.names:
+                value = self.names[value]
+            elif value.isidentifier() and not any(bound is value for bound in list(self.names.values())):
+                known = ", ".join(variable["name"] for variable in self.variables()) or "none"
+                raise NameError(f"FINAL_VAR: there is no variable {value!r}; the variables are: {known}")
+        self._record(value, "FINAL_VAR")
+        raise Ended
+
+    def _record(self, value: Any, via: str) -> None:
+        converted, exact = as_json(value)
+        length = len(json.dumps(converted))
+        if length > MAX_VALUE:
+            raise ValueError(f"{via}: the answer takes {length:,} bytes as JSON, more than {MAX_VALUE:,}; shorten it")
+        if self.final is None:  # a second one comes from code that swallowed the end of its cell
+            self.final = {"value": converted, "exact": exact, "via": via}
+
+    def _show_vars(self) -> str:
+        """List the variables that your cells have bound, with their types, sizes and beginnings."""
+        lines = []
+        for variable in self.variables():
+            size = "" if variable["size"] is None else f"[{variable['size']:,}]"
+            lines.append(f"{variable['name']}: {variable['type']}{size} = {variable['preview']}")
+        return _Shown("\n".join(lines) or "no variables yet")
+
+
+class Memory:
+    """What is remembered beyond this REPL: `memory.put`, `memory.get`, `memory.search`, or as a dict."""
+
+    def __init__(self, calls: HostCalls) -> None:
+        self._calls = calls
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return what was put under `key`."""
+        found = self._calls.ask("memory", {"op": "get", "key": key})
+        return default if found is None else found
+
+    def put(self, key: str, value: Any) -> None:
+        """Remember a JSON value under `key`."""
+        self._calls.ask("memory", {"op": "put", "key": key, "value": value})
+
+    def search(self, query: str, limit: int = 10) -> Any:
+        """Return what was remembered about `query`, the closest first."""
+        return self._calls.ask("memory", {"op": "search", "query": query, "limit": limit})
+
+    def __getitem__(self, key: str) -> Any:
+        if (found := self.get(key)) is None:
+            raise KeyError(key)
+        return found
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.put(key, value)
+
+    def __contains__(self, key: str) -> bool:
+        return self.get(key) is not None
+
+    def __repr__(self) -> str:
+        return "<memory: get(key), put(key, value), search(query)>"
+
+
+def _queries(calls: HostCalls) -> dict[str, Callable[..., Any]]:
+    def llm_query(
+        prompt: str,
+        *,
+        model: str | None = None,
+        system: str | None = None,
+        max_tokens: int | None = None,
+        images: Sequence[str | bytes] | None = None,
+    ) -> Any:
+        """Ask a model and return its reply."""
+        options = _given(model=model, system=system, max_tokens=max_tokens, images=image_arguments(images))
+        return calls.ask("llm_query", {"prompt": prompt, **options})
+
+    def llm_query_batched(
+        prompts: Sequence[str],
+        *,
+        model: str | None = None,
+        system: str | None = None,
+        max_tokens: int | None = None,
+        images: Sequence[str | bytes] | None = None,
+        return_exceptions: bool = False,
+    ) -> list[Any]:
+        """Ask a model many things at once and return its replies, in the order of the prompts.
+
+        If some fail, raises `SubcallError`, whose `results` has the others; with `return_exceptions`, the failures
+        stand in the list.
+        """
+        options = _given(model=model, system=system, max_tokens=max_tokens, images=image_arguments(images))
+        arguments = {"prompts": _listed("llm_query_batched", prompts), **options}
+        return calls.ask_each("llm_query_batched", arguments, return_exceptions=return_exceptions)
+
+    def rlm_query(
+        question: str, context: Any = None, *, model: str | None = None, agent: str | None = None, budget: Any = None
+    ) -> Any:
+        """Ask a question over a context of its own, which is worked on in a REPL like this one; return the answer."""
+        options = _given(context=context, model=model, agent=agent, budget=budget)
+        return calls.ask("rlm_query", {"question": question, **options})
+
+    def rlm_query_batched(
+        questions: Sequence[str],
+        contexts: Sequence[Any] | None = None,
+        *,
+        model: str | None = None,
+        agent: str | None = None,
+        budget: Any = None,
+        return_exceptions: bool = False,
+    ) -> list[Any]:
+        """Ask many questions at once, each over its own context; return the answers in their order."""
+        listed = None if contexts is None else _listed("rlm_query_batched", contexts)
+        options = _given(contexts=listed, model=model, agent=agent, budget=budget)
+        arguments = {"questions": _listed("rlm_query_batched", questions), **options}
+        return calls.ask_each("rlm_query_batched", arguments, return_exceptions=return_exceptions)
+
+    found = (llm_query, llm_query_batched, rlm_query, rlm_query_batched)
+    return {function.__name__: function for function in found}
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Leave out what is None, which means the host's default: a call is known by its arguments."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _listed(function: str, items: Any) -> list[Any]:
+    if isinstance(items, str):
+        raise TypeError(f"{function}: takes a list, not one str")
+    return list(items)
+
+
+def _stub(calls: HostCalls, signature: str) -> Callable[..., Any]:
+    """Return the function that code calls for a tool of the host."""
+    name, has_parameters, _ = signature.partition("(")
+    parameters = _signature(signature) if has_parameters else None
+
+    def tool(*args: Any, **kwargs: Any) -> Any:
+        if parameters is not None:
+            return calls.ask(name, dict(parameters.bind(*args, **kwargs).arguments))
+        return calls.ask(name, {**({"args": list(args)} if args else {}), **kwargs})
+
+    tool.__name__ = tool.__qualname__ = name
+    tool.__doc__ = f"{signature}: a tool of the host."
+    if parameters is not None:
+        tool.__signature__ = parameters  # type: ignore[attr-defined]  # what `help` and `inspect` look for
+    return tool
+
+
+def _signature(text: str) -> inspect.Signature:
+    definition = ast.parse(f"def {text}: ...").body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    arguments = definition.args
+    first_default = len(arguments.args) - len(arguments.defaults)
+    parameters = [
+        inspect.Parameter(
+            argument.arg,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=ast.literal_eval(arguments.defaults[index - first_default])
+            if index >= first_default
+            else inspect.Parameter.empty,
+        )
+        for index, argument in enumerate(arguments.args)
+    ]
+    return inspect.Signature(parameters)
+
+
+class _Shown(str):
+    """A text that shows itself as it is when it is a cell's last expression."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class _Length(int):
+    """A number that may also be called, since some prompts write `lenP` and some `lenP()`."""
+
+    def __call__(self) -> int:
+        return int(self)

@@ -1,0 +1,263 @@
+"""The worker's process, from outside: started, measured, interrupted, ended with all that it started."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from typing import Any, NamedTuple
+
+from rlm_graph.executors.worker.confine import confine
+from rlm_graph.executors.worker.link import Link
+from rlm_graph.executors.worker.output import Output
+from rlm_graph.executors.worker.worker import Worker
+
+STREAMS = ("stdout", "stderr")
+PIPE_BYTES = 1 << 20
+READ_BYTES = 1 << 20
+MAX_OPEN_FILES = 128
+
+_F_SETPIPE_SZ = 1031
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
+_M_ARENA_MAX = -8
+
+
+class Settings(NamedTuple):
+    """What the host decides about one REPL."""
+
+    folder: str
+    """Holds the socket and the scratch folder; removed in the end."""
+    version: str
+    confined: bool = True
+    memory_bytes: int = 4 << 30
+    max_file_bytes: int = 256 << 20
+    max_threads: int = 64
+    max_output_bytes: int = 1 << 20
+    idle_timeout_s: float = 900.0
+
+    @property
+    def socket(self) -> str:
+        """Where the supervisor listens."""
+        return os.path.join(self.folder, "control.sock")
+
+    @property
+    def scratch(self) -> str:
+        """The worker's current folder, and the only one it may write to."""
+        return os.path.join(self.folder, "scratch")
+
+
+class WorkerProcess:
+    """A worker, forked from the supervisor. Forking is what makes it start fast, so the supervisor has no threads."""
+
+    def __init__(self, settings: Settings, generation: int) -> None:
+        ours, theirs = socket.socketpair()
+        pipes = [os.pipe() for _ in STREAMS]
+        supervisor = os.getpid()
+        self.generation = generation
+        self.ready = False
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become_worker(settings, supervisor, theirs, [write for _, write in pipes])
+        with contextlib.suppress(OSError):  # the child has done it, or is gone
+            os.setpgid(self.pid, self.pid)
+        theirs.close()
+        self.link = Link(ours)
+        self.pipes: dict[str, int] = {}
+        self.outputs: dict[str, Output] = {}
+        for stream, (read, write) in zip(STREAMS, pipes):  # noqa: B905  # `strict` needs Python 3.10
+            os.close(write)
+            os.set_blocking(read, False)
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(read, _F_SETPIPE_SZ, PIPE_BYTES)
+            self.pipes[stream] = read
+            self.outputs[stream] = Output(settings.max_output_bytes)
+        self.pidfd: int | None = None
+        with contextlib.suppress(AttributeError, OSError):  # only Linux has it; else the end of the link tells
+            self.pidfd = os.pidfd_open(self.pid)
+        self._memory_bytes = settings.memory_bytes
+        self.allow_memory(0)
+
+    def allow_memory(self, extra_bytes: int) -> None:
+        """Raise the ceiling on the worker's address space by what a context takes."""
+        self._memory_bytes += extra_bytes
+        # Only the soft limit: the worker cannot change it, being confined, and nobody without rights could raise
+        # a hard one again.
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            _, hard = resource.prlimit(self.pid, resource.RLIMIT_AS)
+            soft = self._memory_bytes if hard == resource.RLIM_INFINITY else min(self._memory_bytes, hard)
+            resource.prlimit(self.pid, resource.RLIMIT_AS, (soft, hard))
+
+    def drain(self, stream: str) -> bool:
+        """Take what the worker has printed so far. False if nobody can print any more."""
+        # Bounded, for a thread may go on printing; far more than the pipe can hold when a cell has ended.
+        for _ in range(64):
+            try:
+                data = os.read(self.pipes[stream], READ_BYTES)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            self.outputs[stream].write(data)
+        return True
+
+    def interrupt(self) -> None:
+        """Raise `KeyboardInterrupt` in the running cell."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGINT)
+
+    def cpu_s(self) -> float:
+        """Return the seconds of processor time that the worker has used."""
+        try:
+            # The kernel's name for the clock of another process: see clock_getcpuclockid(3).
+            return time.clock_gettime((~self.pid << 3) | 2)
+        except OSError:
+            return 0.0
+
+    def peak_memory_bytes(self) -> int:
+        """Return the most memory that the worker has held at once."""
+        try:
+            with open(f"/proc/{self.pid}/status") as file:
+                return next((int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM:")), 0)
+        except OSError:
+            return 0
+
+    def stop(self) -> int:
+        """End the worker and everything it started; return its status as `waitpid` gives it.
+
+        What it has printed can still be taken from `outputs`.
+        """
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        _, status = os.waitpid(self.pid, 0)
+        end_orphans()
+        for stream, pipe in self.pipes.items():
+            self.drain(stream)
+            os.close(pipe)
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+        self.link.close()
+        return status
+
+
+def prepare_supervisor() -> None:
+    """Keep the worker, which may be of the same user, out of this process; inherit the orphans it leaves."""
+    with contextlib.suppress(AttributeError, OSError):
+        libc = ctypes.CDLL(None)
+        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap_orphans(worker: int) -> None:
+    """Free the entries of processes that the worker started, left behind and that have ended."""
+    with contextlib.suppress(ChildProcessError, AttributeError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != worker:
+            os.waitpid(ended.si_pid, 0)
+
+
+def end_orphans() -> None:
+    """Kill what the worker left behind. Its children become ours when it ends, and theirs in turn."""
+    for _ in range(1000):
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        for pid in _children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.001)
+
+
+def died_of(status: int) -> str:
+    """Say in words how a process ended."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number == signal.SIGKILL:
+            return "it was killed from outside, perhaps because the machine ran out of memory"
+        return f"it crashed with signal {number} ({signal.strsignal(number)})"
+    return f"it ended with exit code {os.WEXITSTATUS(status)}, as by os._exit()"
+
+
+def _children() -> list[int]:
+    ours = os.getpid()
+    children = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/stat") as file:
+                if int(file.read().rpartition(")")[2].split()[1]) == ours:
+                    children.append(int(entry))
+    return children
+
+
+def _become_worker(settings: Settings, supervisor: int, sock: socket.socket, outputs: list[int]) -> None:
+    """Turn a fresh fork of the supervisor into a worker. Never returns."""
+    try:
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # until there is a cell to interrupt
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with contextlib.suppress(AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != supervisor:
+            os._exit(1)
+        sock = _keep_only(sock, outputs)
+        os.environ.clear()
+        os.environ.update(
+            PATH="/usr/local/bin:/usr/bin:/bin", HOME=settings.scratch, TMPDIR=settings.scratch, LANG="C.UTF-8",
+            PYTHONHASHSEED="0",
+        )  # fmt: skip
+        os.chdir(settings.scratch)
+        sys.argv = [""]
+        sys.path[:] = [settings.scratch, *(entry for entry in sys.path if not entry.endswith(".pyz"))]
+        Worker(sock).serve(_restrain(settings))
+    except BaseException as error:
+        with contextlib.suppress(BaseException):
+            Link(sock).send({"ev": "failed", "message": f"{type(error).__name__}: {error}"})
+    finally:
+        os._exit(71)
+
+
+def _keep_only(sock: socket.socket, outputs: list[int]) -> socket.socket:
+    """Close every descriptor but the socket, as 3, the outputs, as 1 and 2, and an empty input, as 0."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    # First out of the way of the numbers they are to have.
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (nothing, *outputs, sock.fileno())]
+    sock.detach()
+    for number, fd in enumerate(high):
+        os.dup2(fd, number, inheritable=number < 3)
+    os.closerange(4, _open_descriptors())
+    return socket.socket(fileno=3)
+
+
+def _open_descriptors() -> int:
+    """Return a number that no open descriptor reaches."""
+    try:
+        return max(map(int, os.listdir("/proc/self/fd"))) + 1
+    except OSError:
+        return 4096
+
+
+def _restrain(settings: Settings) -> dict[str, Any]:
+    """Give up rights, for good, or without confinement only set limits; return what was applied."""
+    with contextlib.suppress(AttributeError):
+        # Each heap of a thread would reserve 64 MB of the bounded address space.
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+    if settings.confined:
+        return confine(
+            scratch=settings.scratch,
+            read=[],
+            memory_bytes=None,
+            max_file_bytes=settings.max_file_bytes,
+            max_threads=settings.max_threads,
+            max_open_files=MAX_OPEN_FILES,
+        )
+    for limit, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, settings.max_file_bytes)):
+        hard = resource.getrlimit(limit)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (value, value))
+    return {}
