@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
 import importlib.util
@@ -38,6 +39,7 @@ def _clean_environment() -> None:
     # A proxy for the network must not be asked for the servers that tests start on loopback.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
     home = tempfile.mkdtemp(prefix="rlm-graph-tests-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
     os.environ["XDG_DATA_HOME"] = f"{home}/data"
     os.environ["XDG_CONFIG_HOME"] = f"{home}/config"
     os.environ["XDG_STATE_HOME"] = f"{home}/state"
@@ -46,10 +48,6 @@ def _clean_environment() -> None:
 
 
 _clean_environment()
-
-
-def pytest_unconfigure() -> None:
-    shutil.rmtree(Path(os.environ["XDG_DATA_HOME"]).parent, ignore_errors=True)
 
 
 # --- What a machine may lack ---------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import json, sys
 done = []
 
 def watch(event, arguments):
-    if event.startswith(("socket.", "subprocess.", "os.", "shutil.", "tempfile.")) or event in {"open", "ctypes.dlopen"}:
+    if event == "open" or event.startswith(("socket.", "subprocess.", "os.", "shutil.", "tempfile.", "ctypes.")):
         done.append([event, str(arguments[0]) if arguments else "", str(arguments[1]) if len(arguments) > 1 else ""])
 
 loaded = set(sys.modules)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -167,17 +166,12 @@ def test_the_lock_names_no_index() -> None:
     assert "index-url" not in lock
 
 
-def test_the_deployment_file_names_a_graph_that_can_be_imported() -> None:
-    for target in json.loads((ROOT / "langgraph.json").read_text())["graphs"].values():
-        module, name = target.split(":")
-        assert callable(getattr(importlib.import_module(module), name))
-
-
 def _direct() -> list[Requirement]:
+    """Every dependency that pyproject.toml names, but the project itself."""
     project = PROJECT["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values(), *PROJECT["dependency-groups"].values()]
-    requirements = [Requirement(line) for group in groups for line in group]
-    return [requirement for requirement in requirements if requirement.name != project["name"]]
+    groups = [*project["optional-dependencies"].values(), *PROJECT["dependency-groups"].values()]
+    lines = [*project["dependencies"], *(line for group in groups for line in group)]
+    return [requirement for requirement in map(Requirement, lines) if requirement.name != project["name"]]
 
 
 def _built(tree: Path, out: Path, kind: str, pattern: str) -> Path:

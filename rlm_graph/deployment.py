@@ -1,0 +1,33 @@
+"""The agent for LangGraph's server, which `langgraph.json` points here: chosen by settings alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rlm_graph.errors import SetupError
+from rlm_graph.settings import Settings
+
+if TYPE_CHECKING:
+    from rlm_graph.intake import RLMGraph
+
+
+def agent() -> RLMGraph:
+    """Build the agent that `RLM_*` variables and settings files describe.
+
+    It has no checkpointer and no store: the server brings its own. Raises `SetupError` if no model is set, or if what
+    is set cannot be used here.
+    """
+    from rlm_graph.context import ContextStore
+    from rlm_graph.graphs.agent import create_rlm_agent
+
+    settings = Settings.load()
+    if settings.model is None:
+        raise SetupError("no model is set; set RLM_MODEL, as RLM_MODEL=openai/gpt-5, or `model` in rlm.toml")
+    return create_rlm_agent(
+        settings.model,
+        sub_model=settings.sub_model,
+        executor=settings.executor,
+        budget=settings.budget,
+        settings=settings.models,
+        contexts=ContextStore(settings.data_dir / "contexts", settings.contexts),
+    )
