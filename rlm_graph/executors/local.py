@@ -225,7 +225,7 @@ async def _end(repl: SupervisedRepl, place: _Place) -> None:
         os.close(pidfd)
         # Where this process is the first of a container, the supervisor has become its child.
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(place.supervisor or 0, os.WNOHANG)
+            os.waitpid(place.supervisor or 0, os.WNOHANG)  # noqa: ASYNC222  # does not wait
     await asyncio.to_thread(shutil.rmtree, place.folder, ignore_errors=True)
 
 

@@ -269,7 +269,7 @@ class SupervisedRepl:
         reply = self._replies[number] = asyncio.get_running_loop().create_future()
         try:
             await self._send({**request, "re": number})
-            frame = await asyncio.wait_for(reply, timeout_s)
+            frame: Frame = await asyncio.wait_for(reply, timeout_s)
         except ConnectionError as error:
             raise ExecutorError(f"the supervisor of the REPL is gone: {error}") from error
         except TimeoutError as error:

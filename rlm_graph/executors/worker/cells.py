@@ -37,7 +37,7 @@ class Cells:
 
     def run(self, number: int, code: str, language: str) -> dict[str, Any]:
         """Run a cell to its end and return `status`, `value`, `error` and `final`. Nothing that it raises escapes."""
-        self._namespace.final = None
+        self._namespace.begin()
         error = value = None
         try:
             if language == "bash":
@@ -57,7 +57,7 @@ class Cells:
     def _run_python(self, number: int, code: str) -> Any:
         name = file_name(number)
         linecache.cache[name] = (len(code), None, _lines(code), name)
-        tree = compile(code, name, "exec", self._flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+        tree: ast.Module = compile(code, name, "exec", self._flags | ast.PyCF_ONLY_AST, dont_inherit=True)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         if tree.body:
             self._evaluate(compile(tree, name, "exec", self._flags, dont_inherit=True))

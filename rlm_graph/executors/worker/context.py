@@ -6,10 +6,11 @@ import itertools
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Union, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-Text = Union[str, list[str], dict[str, str]]
-Part = Union[str, int, None]
+if TYPE_CHECKING:
+    Text = str | list[str] | dict[str, str]
+    Part = str | int | None
 
 WHOLE_TEXT_BYTES = 256 << 20
 """The longest text with characters beyond ASCII that is given as one `str`. CPython spends up to four bytes on every
@@ -141,9 +142,9 @@ class Context:
         return list(itertools.islice(found, limit))
 
     def chunk(self, size: int, overlap: int = 0, *, by: str = "chars", part: Part = None) -> Pieces:
-        """Cut the context into pieces of `size` characters or lines (`by="lines"`), each sharing `overlap` with the next.
+        """Cut the context into pieces of `size` characters, or lines (`by="lines"`).
 
-        No piece spans two texts. The pieces are made when they are looked at.
+        Each shares `overlap` with the next, and none spans two texts. They are made when they are looked at.
         """
         if by not in ("chars", "lines"):
             raise ValueError(f"ctx.chunk: by is 'chars' or 'lines', not {by!r}")

@@ -7,13 +7,16 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rlm_graph.executors.worker.calls import BudgetExceeded, HostCalls, SubcallError, image_arguments
-from rlm_graph.executors.worker.context import Context, Text
+from rlm_graph.executors.worker.context import Context
 from rlm_graph.executors.worker.frames import MAX_VALUE
 from rlm_graph.executors.worker.preview import variables
 from rlm_graph.executors.worker.values import as_json
+
+if TYPE_CHECKING:
+    from rlm_graph.executors.worker.context import Text
 
 
 class Ended(BaseException):
@@ -38,6 +41,10 @@ class Namespace:
         )  # fmt: skip
         self._bind(rlm_sub_complete=self.ours["llm_query"], rlm_batch_complete=self.ours["llm_query_batched"])
         self._bind_context()
+
+    def begin(self) -> None:
+        """Start a cell, which has not given an answer yet."""
+        self.final = None
 
     def give(self, number: int, value: Text) -> None:
         """Bind a context to `context` and add it to `contexts`."""

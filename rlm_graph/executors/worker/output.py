@@ -31,7 +31,7 @@ class Output:
             del self._tail[: -self._half]
 
     def take(self) -> tuple[str, int]:
-        """Return the text, with a line that tells of the cut if there is one, and the characters printed. Start anew."""
+        """Return the text, with a line that tells of a cut, and the characters printed; start anew."""
         head, tail, printed, chars = self._head, self._tail, self._bytes, self._chars
         self._head, self._tail, self._bytes, self._chars = bytearray(), bytearray(), 0, 0
         if printed <= 2 * self._half:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 PREVIEW_CHARS = 80
 MAX_DEPTH = 40
+
+_WITHIN: dict[type, str] = {list: "[...]", tuple: "(...)"}
+"""What stands for a container inside itself."""
 
 
 def shorten(text: str, limit: int) -> str:
@@ -45,9 +48,9 @@ def size(value: Any) -> int | None:
 
 def kind(value: Any) -> str:
     """Return the name of the type, with its module unless that is Python's or the cells' own."""
-    name = str(_TYPE_NAME(type(value)))
-    module = type(value).__dict__.get("__module__", "builtins")
-    return f"{module}.{name}" if isinstance(module, str) and module not in ("builtins", "__main__") else name
+    name = _TYPE_NAME(type(value))
+    module = _module(value)
+    return f"{module}.{name}" if module not in ("builtins", "__main__") else name
 
 
 def variables(namespace: Mapping[str, Any], ours: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -61,7 +64,8 @@ def variables(namespace: Mapping[str, Any], ours: Mapping[str, Any]) -> list[dic
     ]
 
 
-_TYPE_NAME = type.__dict__["__qualname__"].__get__  # a metaclass may have put code in its place
+# A metaclass may have put code in the place of the attribute itself.
+_TYPE_NAME: Callable[[type], str] = vars(type)["__qualname__"].__get__
 
 
 class _Writer:
@@ -98,7 +102,7 @@ class _Writer:
 
     def _container(self, value: Any) -> str:
         if id(value) in self._open or len(self._open) >= MAX_DEPTH:
-            return {list: "[...]", tuple: "(...)", dict: "{...}"}.get(type(value), "{...}")
+            return _WITHIN.get(type(value), "{...}")
         if not value:
             return repr(value)
         self._open.add(id(value))
@@ -145,6 +149,11 @@ class _Writer:
         return f"<{kind(value)} {self._container(attributes)}>"
 
 
+def _module(value: Any) -> str:
+    attributes: Mapping[str, Any] = type(value).__dict__
+    return str(attributes.get("__module__", "builtins"))
+
+
 def _iterate(value: Any) -> Iterable[Any]:
     # A copy of the references: another thread may change the container meanwhile.
     return list(value.items()) if type(value) is dict else iter(list(value))
@@ -152,5 +161,5 @@ def _iterate(value: Any) -> Iterable[Any]:
 
 def _is_array(value: Any) -> bool:
     """Whether it is of a library whose `shape` is plain data."""
-    library = str(type(value).__dict__.get("__module__", "")).partition(".")[0]
+    library = _module(value).partition(".")[0]
     return library in ("numpy", "pandas", "polars", "scipy", "torch") and hasattr(value, "shape")

@@ -1,4 +1,4 @@
-"""The relay: standard input and output ↔ a supervisor's socket, for hosts that can only start a command in a sandbox."""
+"""The relay: standard input and output ↔ a supervisor's socket, for hosts that can only start commands there."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def relay(path: str) -> None:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(path)
         while True:
-            readable, _, _ = select.select([0, sock], [], [])
-            if sock in readable:
+            readable, _, _ = select.select([0, sock.fileno()], [], [])
+            if sock.fileno() in readable:
                 data = sock.recv(BYTES)
                 if not data:
                     return

@@ -24,8 +24,9 @@ class Streams:
                 os.dup2(spare, fd)
         if sys.stdin is None or sys.stdin.closed:
             sys.stdin = io.StringIO()
-        sys.stdout = sys.__stdout__ = self._stream(1)
-        sys.stderr = sys.__stderr__ = self._stream(2)
+        for fd, name in ((1, "stdout"), (2, "stderr")):
+            setattr(sys, name, self._stream(fd))
+            setattr(sys, f"__{name}__", self._stream(fd))
 
     def flush(self) -> None:
         """Send what code has printed and not flushed, wherever it printed to."""

@@ -105,7 +105,7 @@ class _Conversion:
         return show(value, REPR_CHARS)
 
 
-_VIEWS = (type({}.keys()), type({}.values()), type({}.items()), types.GeneratorType)
+_VIEWS: Any = (type({}.keys()), type({}.values()), type({}.items()), types.GeneratorType)
 
 
 def _number(value: float) -> Any:

@@ -14,7 +14,6 @@ import time
 import types
 from array import array
 from collections.abc import Callable
-from typing import Any
 
 from rlm_graph.executors.worker.calls import HostCalls
 from rlm_graph.executors.worker.cells import Cells, describe, prepare
@@ -214,5 +213,5 @@ class Worker:
 
 
 def _tell_of_thread(arguments: threading.ExceptHookArgs) -> None:
-    if arguments.exc_type is not None and not issubclass(arguments.exc_type, Ended):
+    if not issubclass(arguments.exc_type, Ended):
         threading.__excepthook__(arguments)
