@@ -1,0 +1,20 @@
+"""Everything that is said to a model, in plain Markdown, made by pure functions."""
+
+from __future__ import annotations
+
+from rlm_graph.prompts.observing import observation
+from rlm_graph.prompts.question import question_prompt
+from rlm_graph.prompts.quoting import cut_middle
+from rlm_graph.prompts.steering import best_effort_prompt, compaction_note, correction
+from rlm_graph.prompts.system import Profile, system_prompt
+
+__all__ = [
+    "Profile",
+    "best_effort_prompt",
+    "compaction_note",
+    "correction",
+    "cut_middle",
+    "observation",
+    "question_prompt",
+    "system_prompt",
+]
