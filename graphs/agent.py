@@ -28,8 +28,8 @@ from rlm_graph.nodes.routing import route_after_act, route_after_finalize, route
 from rlm_graph.nodes.think import think
 from rlm_graph.prompts import system_prompt
 from rlm_graph.settings import ExecutorSettings, ModelSettings, data_dir
-from rlm_graph.state import RLMInput, RLMOutput, state_schema
-from rlm_graph.subcalls import Subcalls
+from rlm_graph.state import RLMIntake, RLMOutput, state_schema
+from rlm_graph.subcalls import Subcalls, signature
 
 
 def create_rlm_agent(
@@ -90,7 +90,7 @@ def create_rlm_agent(
         answer_schema=answer_format.schema,
     )
 
-    graph = StateGraph(state_schema(answer_format.type), input_schema=RLMInput, output_schema=RLMOutput)
+    graph = StateGraph(state_schema(answer_format.type), input_schema=RLMIntake, output_schema=RLMOutput)
     graph.add_node("observe", bridge.node(observe, models=(root, sub), budget=budget))
     graph.add_node(
         "think", bridge.node(think, model=root, system_prompt=prompt, wants_code=small), retry_policy=retry
@@ -109,8 +109,3 @@ def create_rlm_agent(
     graph.add_conditional_edges("act", route_after_act)
     graph.add_conditional_edges("finalize", route_after_finalize)
     return RLMGraph.of(graph.compile(checkpointer=checkpointer, store=store, name=name), kept)
-
-
-def signature(used: BaseTool) -> str:
-    """Write a tool as the call that code makes: `name(argument, …)`."""
-    return f"{used.name}({', '.join(used.args)})"

@@ -38,10 +38,8 @@ async def finalize(
         answer = Answer(value=final.value, text=as_text(final), complete=False, ceiling=state["ceiling"], via="best effort")
     else:
         problem = answer_format.problem(final)
-        if problem is not None and state["ceiling"] is None and state["corrections"] < MAX_CORRECTIONS:
-            return {
-                "final": None, "problem": problem, "corrections": state["corrections"] + 1, "usage": ledger.used,
-            }  # fmt: skip
+        if problem is not None and ledger.met() is None and state["misfits"] < MAX_CORRECTIONS:
+            return {"final": None, "problem": problem, "misfits": state["misfits"] + 1, "usage": ledger.used}
         answer = Answer(value=final.value, text=as_text(final), complete=problem is None, via=final.via)
     if state.get("repl") is not None:
         await executor.close(state["repl"])

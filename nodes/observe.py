@@ -20,11 +20,11 @@ async def observe(state: RLMState, *, models: Sequence[BaseChatModel], budget: B
 
     Raises `InputError` if there is no question, `SetupError` if a ceiling on cost was set and a model has no price.
     """
-    if len(state["messages"]) > state.get("seen", 0):
+    if len(state.get("messages", ())) > state.get("seen", 0):
         return _begin(state, models, budget)
-    if state["problem"] is not None:
+    if state.get("problem") is not None:
         return {"dialogue": _reply_to(state["dialogue"], correction(state["problem"])), "problem": None}
-    if not state["turns"]:
+    if not state.get("turns"):
         raise InputError("there is no question: give `question`, or a human message")
     text = observation(
         state["turns"][-1],
@@ -50,6 +50,7 @@ def _begin(state: RLMState, models: Sequence[BaseChatModel], budget: Budget) -> 
         "final": None,
         "problem": None,
         "corrections": 0,
+        "misfits": 0,
         "budget": asked,
         "usage": Overwrite(Usage()),
         "ceiling": None,
@@ -72,8 +73,7 @@ def _media(question: HumanMessage) -> list[str | dict[str, object]]:
 
 
 def _check_prices(budget: Budget, models: Sequence[BaseChatModel]) -> None:
-    # Only a ceiling that somebody set is refused: the default one could never hold for a local model.
-    if budget.allow_unpriced or budget.max_cost_usd is None or "max_cost_usd" not in budget.model_fields_set:
+    if budget.allow_unpriced or budget.max_cost_usd is None:
         return
     for model in models:
         if not has_price(model):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from rlm_graph.errors import BudgetExceeded
 from rlm_graph.value import Value
@@ -66,8 +66,16 @@ class Budget(Value):
     """Levels of recursion still allowed below this run."""
     max_output_chars: PositiveInt = 20_000
     """Characters of one cell's output that the model reads; the middle of a longer one is left out."""
-    allow_unpriced: bool = False
-    """Whether a model of unknown price may be called under a `max_cost_usd`."""
+    allow_unpriced: bool = True
+    """Whether a model of unknown price may be called. False by default once `max_cost_usd` is set by hand: a ceiling
+    that somebody chose must hold, while the default one never could for a local model."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_chosen_ceiling_must_hold(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("max_cost_usd") is not None and "allow_unpriced" not in given:
+            return {**given, "allow_unpriced": False}
+        return given
 
     def met(self, usage: Usage) -> BudgetExceeded | None:
         """Return the first ceiling that `usage` has reached, as the error that names it."""

@@ -8,15 +8,17 @@ from typing import Any
 
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import ensure_config
+from langchain_core.runnables.config import ensure_config, merge_configs
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
+from pydantic import TypeAdapter
 
 from rlm_graph.bridge import in_thread
 from rlm_graph.context import ContextStore
 from rlm_graph.errors import InputError
 from rlm_graph.locks import aplace_of, held, place_of
+from rlm_graph.state import RLMInput
 
 
 class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
@@ -49,6 +51,10 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         copied.contexts = contexts
         return copied
 
+    def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:
+        """Return the schema of what a caller gives, which Studio shows as a form."""
+        return TypeAdapter(RLMInput).json_schema()
+
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         """Stream the run; see LangGraph.
 
@@ -72,7 +78,7 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
     def _record(self, config: RunnableConfig | None) -> tuple[BaseCheckpointSaver[Any] | None, str]:
         """Return the saver of this run, its parent's if it is nested, and the name under which it is recorded."""
-        merged = ensure_config(self.config, config)
+        merged = ensure_config(merge_configs(self.config, config))
         saver = self._resolve_checkpointer(merged)
         configurable = merged["configurable"]
         namespace = configurable.get("checkpoint_ns", "")

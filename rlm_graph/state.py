@@ -186,12 +186,20 @@ class Latest(LastValue[Any]):
 
 
 class RLMInput(TypedDict, total=False):
-    """What a run is given: a question, in words or as the last human message, and perhaps a long context."""
+    """What a caller gives a run: a question, in words or as the last human message, and perhaps a long context."""
 
     messages: list[AnyMessage]
     question: str
     context: Any
     """A text, a path, a folder, a URL of a file, a list or a dict of texts; taken in before anything is stored."""
+    budget: Budget
+
+
+class RLMIntake(TypedDict, total=False):
+    """What becomes of the input before the graph sees it: the question is a message, the context a reference."""
+
+    messages: list[AnyMessage]
+    contexts: list[ContextRef]
     budget: Budget
 
 
@@ -219,6 +227,8 @@ class RLMState(TypedDict):
     """What was wrong with the last reply, to be told to the model."""
     corrections: int
     """Replies in a row that held neither code nor an answer."""
+    misfits: int
+    """Answers to this question that were not of the form that was asked for."""
     repl: ReplHandle | None
     budget: Annotated[Budget, Latest]
     usage: Annotated[Usage, add]

@@ -86,7 +86,7 @@ class Subcalls:
     ) -> None:
         self._graph = graph
         self._max_concurrency = max_concurrency
-        self.tools = tuple(tool.name for tool in tools)
+        self.tools = tuple(map(signature, tools))
 
     def within(self, ledger: Ledger, config: RunnableConfig, *, namespace: str | None = None) -> CallScope:
         """Serve the calls of one act, charged to `ledger`.
@@ -95,6 +95,11 @@ class Subcalls:
         replay the one that made the calls.
         """
         return CallScope(self._graph, self._max_concurrency, ledger, config, namespace)
+
+
+def signature(tool: BaseTool) -> str:
+    """Write a tool as the call that code makes: `name(argument, …)`."""
+    return f"{tool.name}({', '.join(tool.args)})"
 
 
 class CallScope:

@@ -40,7 +40,7 @@ async def test_a_pipeline_retrieves_asks_the_agent_and_reviews(contexts: Context
     result = await pipeline.ainvoke({"topic": "NaN"}, CONFIG)
 
     assert result["verdict"] == "accepted"
-    assert result["finding"].startswith("encoder.py says most on it")
+    assert result["finding"].startswith("decoder.py says most on it")
 
 
 @pytest.mark.parametrize("checkpointer", [None, InMemorySaver()], ids=["unrecorded", "recorded"])
