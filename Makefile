@@ -12,6 +12,8 @@ READY := $(VENV)/.ready
 PYTHONS := python3.11 python3 python3.12 python3.13 python3.14 python
 PYTHON ?=
 PYTEST_ARGS ?=
+# Options of `make escapes`.
+ARGS ?=
 # Options that `make lock` passes on, for instance LOCK_ARGS=--upgrade.
 LOCK_ARGS ?=
 
@@ -33,6 +35,14 @@ test: $(READY) ## Run the tests, with the coverage that they must reach
 coverage: $(READY) ## Run the tests and write htmlcov/index.html, line by line
 	@rm -f .coverage .coverage.*
 	@$(BIN)/pytest --cov --cov-report=term-missing --cov-report=html $(PYTEST_ARGS)
+
+.PHONY: escapes
+escapes: $(READY) ## Attack the sandboxes with hostile code, and show what became of each attack
+	@$(BIN)/python -m tests.escapes $(ARGS)
+
+.PHONY: bench
+bench: $(READY) ## Measure the parts beside their simplest rivals, in one run
+	@for program in bench/*.py; do echo "== $$program"; $(BIN)/python "$$program" || exit 1; done
 
 .PHONY: lint
 lint: $(READY) ## Check form, types and who imports whom
