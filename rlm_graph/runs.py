@@ -121,8 +121,8 @@ class Runs:
         self, *, question: str, source: str, model: str, settings: Mapping[str, JsonValue], id: str | None = None
     ) -> Run:
         """Record a run that is about to start. Raises `InputError` if `id` is no fit name or is taken."""
-        if id is not None and not _ID.fullmatch(id):
-            raise InputError(f"{id!r} is no name for a run: letters, digits, '.', '_' and '-', 64 at the most")
+        if id is not None:
+            check_name(id)
         now = time.time()
         usage = Usage().model_dump_json()
         encoded = _SETTINGS.dump_json(dict(settings)).decode()
@@ -244,6 +244,12 @@ class Runs:
             f"PRAGMA journal_mode=WAL; BEGIN IMMEDIATE; {_SCHEMA}"
             f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
         )
+
+
+def check_name(id: str) -> None:
+    """Raise `InputError` if no run can be called `id`."""
+    if not _ID.fullmatch(id):
+        raise InputError(f"{id!r} is no name for a run: letters, digits, '.', '_' and '-', 64 at the most")
 
 
 def new_id() -> str:

@@ -17,14 +17,13 @@ if TYPE_CHECKING:
     from rlm_graph.state import Execution, Turn
 
 _QUESTION_CHARS = 60
+_STYLES = {"done": "green", "partial": "yellow", "interrupted": "yellow", "failed": "red", "running": "cyan"}
 
 
 def logs(
     run: Annotated[
         str | None,
-        typer.Argument(
-            metavar="RUN", help="The run's id, or how it starts; all runs by default.", show_default=False
-        ),
+        typer.Argument(metavar="RUN", help="The run's id, or how it starts; all runs by default.", show_default=False),
     ] = None,
     as_json: given.AsJson = False,
     db: given.Database = None,
@@ -69,7 +68,9 @@ def _list(runs: list[Run], *, as_json: bool, place: str) -> None:
         question = " ".join(run.question.split())
         shown = question if len(question) <= _QUESTION_CHARS else question[: _QUESTION_CHARS - 1] + "…"
         cells = (run.id, _when(run), run.status, run.model, str(run.usage.turns), cost(run.usage), shown)
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+        row = [Text(printable(cell)) for cell in cells]
+        row[2].stylize(_STYLES[run.status])
+        table.add_row(*row)
     _print(table)
 
 

@@ -70,7 +70,7 @@ class Progress:
         from rich.live import Live
         from rich.spinner import Spinner
 
-        spinner = Spinner("dots")
+        spinner = Spinner("dots", style="cyan")
 
         def rendered() -> RenderableType:
             spinner.update(text=self.line())

@@ -61,6 +61,7 @@ def run(
     from rlm_graph.cli import session
     from rlm_graph.cli.output import Output
     from rlm_graph.errors import InputError
+    from rlm_graph.runs import check_name
     from rlm_graph.settings import Settings
 
     if not question.strip():
@@ -83,6 +84,8 @@ def run(
         ),
         config=config,
     )
+    if thread is not None:
+        check_name(thread)
     form = read_schema(schema) if schema is not None else None
     session.model(settings)
     sources = context or []

@@ -93,10 +93,11 @@ def start(job: Job, *, source: str, id: str | None, output: Output) -> Exit:
 
     async def started() -> Exit:
         async with Runs.open(job.settings.db) as runs:
+            graph = _graph(job, runs)  # what cannot be built leaves no run behind
             run = await runs.create(
                 question=job.question, source=source, model=model(job.settings), settings=job.record(), id=id
             )
-            return await _carry_out(runs, run, job, output, fresh=True)
+            return await _carry_out(graph, runs, run, job, output, fresh=True)
 
     return asyncio.run(started())
 
@@ -114,7 +115,7 @@ def resume(name: str | None, settings: Settings, flags: Mapping[str, Any], outpu
 
     async def resumed() -> Exit:
         async with Runs.open(settings.db) as runs:
-            return await _carry_out(runs, run, job, output, fresh=False)
+            return await _carry_out(_graph(job, runs), runs, run, job, output, fresh=False)
 
     return asyncio.run(resumed())
 
@@ -139,10 +140,10 @@ def prepare(settings: Settings) -> None:
         check_model(settings.sub_model, settings.models)
 
 
-async def _carry_out(runs: Runs, run: Run, job: Job, output: Output, *, fresh: bool) -> Exit:
+async def _carry_out(graph: Any, runs: Runs, run: Run, job: Job, output: Output, *, fresh: bool) -> Exit:
     with Interrupts() as interrupts:
         try:
-            return await _drive(runs, run, job, output, interrupts, fresh=fresh)
+            return await _drive(graph, runs, run, job, output, interrupts, fresh=fresh)
         except RunHeldError:
             raise  # the process that holds it keeps the books
         except RLMError as error:
@@ -155,8 +156,9 @@ async def _carry_out(runs: Runs, run: Run, job: Job, output: Output, *, fresh: b
             raise
 
 
-async def _drive(runs: Runs, run: Run, job: Job, output: Output, interrupts: Interrupts, *, fresh: bool) -> Exit:
-    graph = _graph(job, runs)
+async def _drive(
+    graph: Any, runs: Runs, run: Run, job: Job, output: Output, interrupts: Interrupts, *, fresh: bool
+) -> Exit:
     config = {"configurable": {"thread_id": run.id}}
     earlier = {} if fresh else await runs.state(run.id)
     given = job.given if fresh else _continuation(earlier, await graph.aget_state(config), job)

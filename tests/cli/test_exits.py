@@ -1,0 +1,32 @@
+"""The exit codes that scripts rely on."""
+
+from __future__ import annotations
+
+import pytest
+
+from rlm_graph import errors
+from rlm_graph.cli.app import EPILOG
+from rlm_graph.cli.exits import Exit, exit_code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.RLMError("x"), 1),
+        (errors.InputError("x"), 2),
+        (errors.RunNotFoundError("x"), 2),
+        (errors.SetupError("x"), 3),
+        (errors.StorageError("x"), 3),
+        (errors.BudgetExceeded("max_turns", spent=1, limit=1), 4),
+        (errors.ExecutorError("x"), 5),
+        (errors.ReplLostError("x"), 5),
+        (errors.ModelError("x"), 6),
+    ],
+)
+def test_each_kind_of_error_has_its_code(error: errors.RLMError, code: int) -> None:
+    assert exit_code(error) == code
+
+
+def test_the_help_lists_every_code() -> None:
+    for code in Exit:
+        assert f"{code.value} " in EPILOG

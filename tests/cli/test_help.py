@@ -1,0 +1,87 @@
+"""Help: complete, and there at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.conftest import Shell
+
+COMMANDS = ("run", "resume", "logs", "init", "doctor", "config")
+HEAVY = ("litellm", "langgraph", "langchain_core", "docker", "e2b", "rich", "pydantic_settings")
+
+
+def test_help_lists_the_commands_and_the_exit_codes(shell: Shell) -> None:
+    result = shell.here("--help")
+
+    assert result.exit_code == 0
+    for command in COMMANDS:
+        assert f"\n  {command} " in result.stdout
+    assert "Exit codes: 0 ok" in result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_every_option_has_a_help_text(command: str, shell: Shell) -> None:
+    result = shell.here(command, "--help")
+
+    assert result.exit_code == 0
+    assert "Usage: rlm-graph " + command in result.stdout
+    options = [line for line in result.stdout.splitlines() if line.startswith("  -")]
+    assert all(len(line.split()) > 2 or index + 1 < len(options) for index, line in enumerate(options))
+
+
+def test_help_takes_little_processor_time(shell: Shell) -> None:
+    shell.run("--help")  # the first run compiles the modules
+
+    spent = []
+    for _ in range(3):
+        process = subprocess.Popen(
+            shell.command("--help"), stdout=subprocess.DEVNULL, cwd=shell.folder, env=_measured(shell)
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        spent.append(usage.ru_utime + usage.ru_stime)
+
+    assert min(spent) < 0.3
+
+
+def _measured(shell: Shell) -> dict[str, str]:
+    """The environment without what measures coverage: that costs more than the help."""
+    return {name: value for name, value in shell.environment().items() if not name.startswith("COV")}
+
+
+def test_help_loads_nothing_heavy(shell: Shell) -> None:
+    program = (
+        "import sys; sys.argv = ['rlm-graph', '--help']\n"
+        "from rlm_graph.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=shell.folder, env=shell.environment()
+    )
+
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_version_is_the_packages(shell: Shell) -> None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        expected = version("rlm-graph")
+    except PackageNotFoundError:
+        pytest.skip("rlm-graph is not installed here")
+
+    assert shell.here("--version").stdout == f"rlm-graph {expected}\n"
+
+
+def test_a_mistyped_command_names_the_one_that_was_meant(shell: Shell) -> None:
+    result = shell.here("doctro")
+
+    assert result.exit_code == 2
+    assert "Did you mean 'doctor'" in result.stderr

@@ -1,0 +1,55 @@
+"""`rlm-graph init`."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+from rlm_graph.settings import Settings
+from tests.cli.conftest import Shell
+
+
+def test_the_file_shows_every_setting_and_sets_none(shell: Shell) -> None:
+    before = Settings.load().model_dump()
+
+    assert shell.here("init").exit_code == 0
+
+    text = (shell.folder / "rlm.toml").read_text()
+    for name, field in Settings.model_fields.items():
+        assert re.search(rf"^(#{name} =|\[{name}\])", text, re.MULTILINE), name
+        assert field.description is not None
+        assert field.description.splitlines()[0] in text
+    assert Settings.load().model_dump() == before
+
+
+def test_every_default_in_the_file_is_the_real_one(shell: Shell) -> None:
+    shell.here("init")
+    file = shell.folder / "rlm.toml"
+    before = Settings.load().model_dump()
+
+    # Delete the # before each value, as a reader would. What is unset by default has no value to uncomment.
+    text = re.sub(r"^#(\w+ = .)", r"\1", file.read_text(), flags=re.MULTILINE)
+    file.write_text(text)
+
+    assert tomllib.loads(text)["budget"]["max_turns"] == 10
+    assert Settings.load().model_dump() == before
+
+
+def test_a_file_that_is_there_is_kept_unless_forced(shell: Shell) -> None:
+    file = shell.folder / "rlm.toml"
+    file.write_text('model = "mine"')
+
+    refused = shell.here("init")
+
+    assert refused.exit_code == 2
+    assert refused.stderr == "error: rlm.toml is there already; --force replaces it\n"
+    assert file.read_text() == 'model = "mine"'
+    assert shell.here("init", "--force").exit_code == 0
+    assert "[budget]" in file.read_text()
+
+
+def test_a_place_that_cannot_be_written_is_an_error(shell: Shell) -> None:
+    result = shell.here("init", "nowhere/rlm.toml")
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: nowhere/rlm.toml cannot be written: ")

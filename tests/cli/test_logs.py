@@ -1,0 +1,62 @@
+"""`rlm-graph logs`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from rlm_graph.testing import ScriptedServer
+from tests.cli.conftest import MODEL, Shell, code
+
+Serve = Callable[..., ScriptedServer]
+
+
+def test_without_a_run_all_are_listed_the_newest_first(shell: Shell, serve: Serve) -> None:
+    serve(code("FINAL('x')"))
+    for name in ("first", "second"):
+        shell.here("run", f"the {name} question", "--thread", name)
+
+    lines = shell.here("logs").stdout.splitlines()
+
+    assert [line.split()[0] for line in lines] == ["run", "second", "first"]
+    assert "done" in lines[1]
+    assert MODEL in lines[1]
+    assert lines[1].endswith("the second question")
+    assert [run["id"] for run in json.loads(shell.here("logs", "--json").stdout)] == ["second", "first"]
+
+
+def test_no_runs_is_said(shell: Shell) -> None:
+    assert shell.here("logs").stdout == f"no runs yet in {shell.db}\n"
+    assert json.loads(shell.here("logs", "--json").stdout) == []
+
+
+def test_a_run_is_shown_with_its_code_its_output_its_calls_and_what_was_spent(shell: Shell, serve: Serve) -> None:
+    serve(code("for n in range(3):\n    print(llm_query(f'part {n}'))"), code("1 / 0"), code("FINAL('the end')"))
+    shell.here("run", "what is it?", "--thread", "mine")
+
+    shown = shell.here("logs", "mine").stdout
+
+    assert "question: what is it?" in shown
+    assert "turn 1: 1 cell, 3 calls" in shown
+    assert "print(llm_query(f'part {n}'))" in shown
+    assert "out: sub-answer" in shown
+    assert "ZeroDivisionError in line 1" in shown
+    assert "answer: the end" in shown
+    assert "spent: 3 turns · 3 sub-calls · " in shown
+    record = json.loads(shell.here("logs", "mine", "--json").stdout)
+    assert record["run"]["id"] == "mine"
+    assert [turn["executions"][0]["status"] for turn in record["turns"]] == ["ok", "error", "final"]
+    assert record["turns"][0]["executions"][0]["calls"] == 3
+    assert record["answer"]["text"] == "the end"
+
+
+def test_markup_and_escapes_of_a_model_are_only_text(shell: Shell, serve: Serve) -> None:
+    serve(code(r"print('[red]x[/red] \x1b[31m')"), code("FINAL('[link=x]y[/link]')"))
+    shell.here("run", "[bold]q[/bold]", "--thread", "mine")
+
+    shown = shell.here("logs", "mine").stdout
+
+    assert "[red]x[/red] \\x1b[31m" in shown
+    assert "[link=x]y[/link]" in shown
+    assert "\x1b" not in shown
+    assert "[bold]q[/bold]" in shell.here("logs").stdout

@@ -1,0 +1,243 @@
+"""`rlm-graph run`: the answer on stdout, all else on stderr, and a code that says how it ended."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from rlm_graph.testing import ScriptedReply, ScriptedServer
+from tests.cli.conftest import MODEL, Shell, code, turns
+
+Serve = Callable[..., ScriptedServer]
+
+LOOK = code("print(len(context), 'characters')")
+ASK = code("answer_of_sub = llm_query('what is in ' + context[:10])\nprint(answer_of_sub)")
+END = code("FINAL('it says ' + answer_of_sub)")
+
+
+def test_the_answer_alone_goes_to_stdout_and_the_summary_to_stderr(shell: Shell, serve: Serve) -> None:
+    serve(LOOK, ASK, END)
+    (shell.folder / "input.txt").write_text("the long text")
+
+    done = shell.run("run", "what does it say?", "-c", "input.txt")
+
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout == b"it says sub-answer\n"
+    said = done.stderr.decode()
+    assert "3 turns · 1 sub-call · " in said
+    assert "$0.0" in said
+    run = shell.here("logs", "--json").stdout
+    name = json.loads(run)[0]["id"]
+    assert f"run {name}" in said
+    assert f"rlm-graph logs {name}" in said
+    assert "\x1b" not in said  # no terminal, no colours
+
+
+def test_json_is_one_object_with_the_answer_and_what_it_took(shell: Shell, serve: Serve) -> None:
+    serve(code("FINAL({'n': [1, 2], 'name': 'é'})"))
+
+    result = shell.here("run", "count", "--json", "--thread", "mine")
+
+    record = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert (record["run"], record["answer"]) == ("mine", {"n": [1, 2], "name": "é"})
+    assert json.loads(record["text"]) == record["answer"]
+    assert (record["complete"], record["ceiling"], record["model"]) == (True, None, MODEL)
+    assert record["usage"]["turns"] == 1
+    assert record["usage"]["tokens"] == record["usage"]["input_tokens"] + record["usage"]["output_tokens"] > 0
+    assert record["usage"]["cost_usd"] > 0
+
+
+def test_an_unknown_price_is_null_and_not_zero(shell: Shell, serve: Serve) -> None:
+    serve(code("FINAL(1)"))
+
+    result = shell.here("run", "count", "--json", "-m", "openai/a-model-of-our-own")
+
+    assert json.loads(result.stdout)["usage"]["cost_usd"] is None
+    assert "cost unknown" in result.stderr
+
+
+def test_an_unknown_price_is_refused_under_a_ceiling_on_cost_unless_allowed(shell: Shell, serve: Serve) -> None:
+    server = serve(code("FINAL(1)"))
+    question = ("run", "count", "-m", "openai/a-model-of-our-own", "--max-cost", "1")
+
+    refused = shell.here(*question)
+
+    assert refused.exit_code == 3
+    assert "--allow-unpriced" in refused.stderr
+    assert server.count == 0
+    assert shell.here(*question, "--allow-unpriced").stdout == "1\n"
+
+
+@pytest.mark.parametrize("answer", ["no newline", "one newline\n", "two\n\n"])
+def test_a_file_holds_the_answer_to_the_byte_and_stdout_nothing(answer: str, shell: Shell, serve: Serve) -> None:
+    serve(code(f"FINAL({answer!r})"))
+    (shell.folder / "answer.txt").write_text("old")
+
+    result = shell.here("run", "q", "-o", "answer.txt")
+
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert (shell.folder / "answer.txt").read_text() == answer
+    assert [file.name for file in shell.folder.iterdir() if file.name.startswith(".")] == []
+
+
+def test_a_pipe_gets_the_answer_as_it_is(shell: Shell, serve: Serve) -> None:
+    serve(code(r"FINAL('\x1b[31m\u202e [bold] \r\n 世界')"))
+
+    done = shell.run("run", "q", "-q")
+
+    assert done.stdout.decode() == "\x1b[31m\u202e [bold] \r\n 世界\n"
+    assert done.stderr == b""
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly(shell: Shell, serve: Serve) -> None:
+    serve(code("FINAL('x' * 5_000_000)"))
+
+    command, pipe = shell.command("run", "q"), subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, env=shell.environment()) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        said = process.stderr.read().decode()
+
+    assert process.returncode == 1
+    assert "Traceback" not in said
+    assert "BrokenPipe" not in said
+    assert json.loads(shell.here("logs", "--json").stdout)[0]["status"] == "done"
+
+
+def test_quiet_says_nothing_and_verbose_shows_code_and_output(shell: Shell, serve: Serve) -> None:
+    serve(code("print('look', 6 * 7)"), code("FINAL('done')"))
+
+    quiet, verbose = shell.here("run", "q", "-q"), shell.here("run", "q", "-v")
+
+    assert quiet.stderr == ""
+    assert "print('look', 6 * 7)" in verbose.stderr
+    assert "look 42" in verbose.stderr
+    assert quiet.stdout == verbose.stdout == "done\n"
+
+
+def test_standard_input_is_a_context(shell: Shell, serve: Serve) -> None:
+    serve(code("FINAL(context[:7] + context[-1])"))
+
+    done = shell.run("run", "q", "-c", "-", "-q", input="smörgås\n".encode() * 1000 + b"!")
+
+    assert done.stdout.decode() == "smörgås!\n"
+
+
+def test_several_contexts_come_by_their_names(shell: Shell, serve: Serve) -> None:
+    serve(code("FINAL(sorted(context.items()))"))
+    for name in ("a.txt", "b.txt"):
+        (shell.folder / name).write_text(f"text of {name}")
+
+    result = shell.here("run", "q", "-c", "a.txt", "-c", "b.txt", "-q", "--json")
+
+    assert [item[1] for item in json.loads(result.stdout)["answer"]] == ["text of a.txt", "text of b.txt"]
+
+
+def test_binary_data_is_decoded_and_that_is_said(shell: Shell, serve: Serve) -> None:
+    serve(code("FINAL(str(len(context)))"))
+    (shell.folder / "data.bin").write_bytes(bytes(range(256)))
+
+    result = shell.here("run", "q", "-c", "data.bin")
+
+    assert result.stdout == "256\n"
+    assert "latin-1" in result.stderr
+
+
+def test_a_schema_shapes_the_answer(shell: Shell, serve: Serve) -> None:
+    (shell.folder / "schema.json").write_text('{"type": "object", "required": ["n"]}')
+    serve(code("FINAL('nothing like it')"), code("FINAL({'n': 7})"))
+
+    result = shell.here("run", "q", "--schema", "schema.json", "--json")
+
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["answer"] == {"n": 7}
+
+
+def test_a_ceiling_gives_the_best_answer_so_far_and_the_way_on(shell: Shell, serve: Serve) -> None:
+    server = serve(LOOK, ASK, END)
+    (shell.folder / "input.txt").write_text("the long text")
+    server.script = turns(LOOK, ASK, "FINAL(as far as I can tell)", subcall="fish")
+
+    partial = shell.here("run", "q", "-c", "input.txt", "--max-turns", "2", "--thread", "mine")
+
+    assert partial.exit_code == 4
+    assert partial.stdout == "as far as I can tell\n"
+    assert "max_turns reached" in partial.stderr
+    assert "rlm-graph resume mine --max-turns" in partial.stderr
+
+    same = shell.here("resume", "mine")
+    assert (same.exit_code, same.stdout) == (4, partial.stdout)
+
+    server.script = turns(END, subcall="nobody asks again")
+    asked = server.count
+    whole = shell.here("resume", "mine", "--max-turns", "6")
+    assert (whole.exit_code, whole.stdout) == (0, "it says fish\n")
+    assert server.count == asked + 1
+
+
+def test_a_run_of_that_name_is_not_overwritten(shell: Shell, serve: Serve) -> None:
+    server = serve(code("FINAL('first')"))
+    shell.here("run", "q", "--thread", "mine")
+
+    again = shell.here("run", "another question", "--thread", "mine")
+
+    assert again.exit_code == 2
+    assert "rlm-graph resume mine" in again.stderr
+    assert server.count == 1
+    assert shell.here("resume", "mine").stdout == "first\n"
+
+
+def test_a_done_run_prints_its_answer_again_and_asks_nobody(shell: Shell, serve: Serve) -> None:
+    server = serve(code("FINAL('once')"))
+    shell.here("run", "q")
+
+    again = shell.here("resume", "--last", "--json")
+
+    assert json.loads(again.stdout)["answer"] == "once"
+    assert server.count == 1
+
+
+def test_a_provider_that_cannot_be_reached_is_one_line_and_the_run_can_go_on(shell: Shell, serve: Serve) -> None:
+    server = serve(LOOK, code("FINAL(context)"))
+    (shell.folder / "input.txt").write_text("the long text")
+    nobody = {"RLM_MODELS__BASE_URL": "http://127.0.0.1:9/v1", "RLM_MODELS__MAX_RETRIES": "0"}
+
+    failed = shell.here("run", "q", "-c", "input.txt", "--thread", "mine", **nobody)
+
+    assert failed.exit_code == 6
+    assert failed.stdout == ""
+    *_, way_on, error = failed.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert "127.0.0.1:9" in error
+    assert "rlm-graph resume mine" in way_on
+
+    resumed = shell.here("resume", "mine", "--base-url", server.url)
+    assert (resumed.exit_code, resumed.stdout) == (0, "the long text\n")
+
+
+def test_a_key_that_is_refused_is_told_in_the_providers_words(shell: Shell, serve: Serve) -> None:
+    serve(ScriptedReply(status=401, error="Incorrect API key provided"))
+
+    result = shell.here("run", "q")
+
+    assert result.exit_code == 6
+    assert "Incorrect API key provided" in result.stderr.splitlines()[-1]
+
+
+def test_tracing_stays_off_unless_the_settings_ask_for_it(shell: Shell, serve: Serve) -> None:
+    from rlm_graph.cli import session
+    from rlm_graph.settings import Settings
+
+    serve("unused")
+    import os
+
+    os.environ["LANGSMITH_TRACING"] = "true"
+    session.prepare(Settings(model=MODEL, models={"base_url": "http://127.0.0.1:9"}))  # type: ignore[arg-type]
+    assert os.environ["LANGSMITH_TRACING"] == "false"
