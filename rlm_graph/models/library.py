@@ -3,28 +3,54 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import json
 import logging
 import os
 import sys
+import threading
 import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+_loading = threading.Lock()
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 
 
-@functools.lru_cache(maxsize=1)
 def load_litellm() -> ModuleType:
     """Import litellm, once, so that it fetches nothing, reads no `.env` file and prints nothing to stdout.
 
     Takes 3 to 5 seconds the first time. A variable that the user has set is left as it is.
     """
+    with _loading:
+        return _litellm()
+
+
+def warm_up() -> threading.Thread:
+    """Start to load what a named model needs, in a thread of its own, while the caller does other things.
+
+    Half a second or more of a run's start is hidden that way. Whoever needs the library sooner waits for the rest.
+    """
+
+    def load() -> None:
+        load_litellm()
+        importlib.import_module("langchain_litellm")
+
+    thread = threading.Thread(target=load, name="rlm-graph-warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
+@functools.lru_cache(maxsize=1)
+def _litellm() -> ModuleType:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     # In its default mode it reads the `.env` file of the folder that it is installed under.
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for logger in loggers:
+        logger.addFilter(_is_a_warning)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import litellm
@@ -33,14 +59,18 @@ def load_litellm() -> ModuleType:
         # break the stream that was the first to use them.
         litellm.ModelResponse(), litellm.ModelResponseStream()
     litellm.suppress_debug_info = True
-    for name in _LOGGERS:
-        logger = logging.getLogger(name)
+    for logger in loggers:
         # Its own handler writes whatever is below a warning to stdout, where only the answer belongs.
         for handler in list(logger.handlers):
             if type(handler).__module__.startswith("litellm"):
                 logger.removeHandler(handler)
                 logger.addHandler(_to_stderr(handler))
+        logger.removeFilter(_is_a_warning)
     return litellm
+
+
+def _is_a_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
 
 
 def _to_stderr(handler: logging.Handler) -> logging.Handler:

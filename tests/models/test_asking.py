@@ -241,13 +241,14 @@ async def test_any_models_failure_leaves_as_a_model_error(failure: Exception) ->
 
 
 QUIET = """
-import asyncio, sys
+import asyncio, logging, sys
 from langchain_core.messages import HumanMessage
 from rlm_graph.errors import ModelError, SetupError
 from rlm_graph.models import ask, chat_model, check_model, has_price, profile, window
 from rlm_graph.settings import ModelSettings
 
 assert "litellm" not in sys.modules
+logging.getLogger("LiteLLM").setLevel(logging.DEBUG)
 settings = ModelSettings(base_url=sys.argv[1])
 
 async def main():

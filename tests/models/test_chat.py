@@ -184,6 +184,20 @@ def test_a_price_travels_with_the_model() -> None:
     assert metadata["price"] == {"input_usd": 1.0, "output_usd": 2.0}
 
 
+def test_warming_up_loads_what_a_name_needs() -> None:
+    code = """
+import sys
+from rlm_graph.models import chat_model, warm_up
+thread = warm_up()
+print(chat_model("openai/gpt-5").model)  # waits for the rest
+thread.join()
+print("langchain_litellm" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["openai/gpt-5", "True"]
+
+
 def test_importing_the_package_imports_no_litellm() -> None:
     code = "import rlm_graph.models, rlm_graph.testing, sys; print('litellm' in sys.modules, 'openai' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -81,7 +81,7 @@ async def test_a_cell_runs_once_and_its_variables_outlive_it() -> None:
         handle = repl.handle
     async with executor.attached(handle) as repl:
         assert await run(repl, "a") == first
-        assert await run(repl, "b", 2)
+        assert (await run(repl, "b", 2)).stdout == "b"
         assert repl.cells_done == 2
         assert [variable.name for variable in await repl.variables()] == ["a", "b"]
     async with executor.attached(None, name="0" * 16) as repl:
@@ -140,6 +140,17 @@ async def test_a_computing_cell_can_be_interrupted_killed_or_timed_out() -> None
     assert interrupted.error.type == "KeyboardInterrupt"
     assert killed.status == "killed"
     assert executor.living == []
+    assert late.error is not None
+    assert late.error.type == "TimeoutError"
+
+
+async def test_an_interrupt_while_nothing_runs_does_nothing() -> None:
+    executor = ScriptedExecutor({"first": [], "code": [Compute()]})
+    async with executor.attached(None) as repl:
+        await run(repl, "first")
+        await repl.interrupt()
+        late = await run(repl, number=2, timeout_s=0.01)
+
     assert late.error is not None
     assert late.error.type == "TimeoutError"
 

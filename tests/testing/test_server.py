@@ -132,7 +132,10 @@ def test_a_script_that_ends_or_fails_says_so_to_the_client() -> None:
         ask(server)
         with pytest.raises(openai.BadRequestError, match="the script has ended, at request 2"):
             ask(server)
-    with ScriptedServer(lambda request: {}["x"]) as server, pytest.raises(openai.BadRequestError, match="KeyError"):
+    with (
+        ScriptedServer(lambda request: request.body["x"]) as server,
+        pytest.raises(openai.BadRequestError, match="KeyError"),
+    ):
         ask(server)
 
 
