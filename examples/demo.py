@@ -20,14 +20,17 @@ from pathlib import Path
 
 from rlm_graph.testing import ScriptedRequest, ScriptedServer
 
-QUESTION = "Which module of Python's standard library defines the most coroutine functions, and how many does each of the five richest define?"
+QUESTION = (
+    "Which five modules of Python's standard library, its tests aside, define the most coroutine functions, "
+    "and how many does each define?"
+)
 
 LOOK = """The context is a folder of source files. First its shape, and which files mention coroutines at all.
 
 ```repl
 import re
 candidates = {path: len(re.findall(r"async\\s+def", text)) for path, text in context.items() if path.endswith(".py")}
-candidates = {path: count for path, count in candidates.items() if count and not path.startswith(("test/", "idlelib/"))}
+candidates = {path: count for path, count in candidates.items() if count and "test" not in path}
 print(len(context), "files,", sum(map(len, context.values())), "characters;", len(candidates), "files to ask about")
 ```"""
 
@@ -67,7 +70,7 @@ def coroutines(source: str) -> int:
 def standard_library(folder: Path) -> Path:
     """Copy this Python's standard library, without what was installed into it."""
     copy = folder / "standard-library"
-    unwanted = shutil.ignore_patterns("site-packages", "dist-packages", "__pycache__", "*.so", "config-*", "test_lib2to3")
+    unwanted = shutil.ignore_patterns("site-packages", "dist-packages", "__pycache__", "*.so", "*.whl", "config-*")
     shutil.copytree(sysconfig.get_path("stdlib"), copy, ignore=unwanted)
     return copy
 
@@ -77,7 +80,7 @@ def independent(library: Path) -> dict[str, int]:
     counts: dict[str, int] = {}
     for path in library.rglob("*.py"):
         name = path.relative_to(library).as_posix()
-        if not name.startswith(("test/", "idlelib/")) and re.search(rb"async\s+def", content := path.read_bytes()):
+        if "test" not in name and re.search(rb"async\s+def", content := path.read_bytes()):
             counts[name] = coroutines(content.decode())
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5])
 

@@ -1,0 +1,188 @@
+"""What a resumed run promises: the same answer, the REPL as it was, and nothing paid for twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import BaseMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+from rlm_graph import Budget, LocalSettings, ModelError
+from rlm_graph.errors import ReplLostError
+from rlm_graph.executors.local import LocalExecutor
+from rlm_graph.intake import RLMGraph
+from rlm_graph.testing import ScriptedModel
+from tests.graphs.conftest import repl
+
+Build = Callable[..., RLMGraph]
+CONFIG: Any = {"configurable": {"thread_id": "a run"}}
+
+
+class Flaky:
+    """A root model whose provider is down at the calls of those numbers, and then goes on with its replies."""
+
+    def __init__(self, replies: Sequence[str], *, down_at: Sequence[int]) -> None:
+        self.replies = list(replies)
+        self.down_at = set(down_at)
+        self.calls = 0
+
+    def __call__(self, messages: Sequence[BaseMessage]) -> str | Exception:
+        self.calls += 1
+        if self.calls in self.down_at:
+            return ModelError("down", retryable=False)
+        return self.replies.pop(0)
+
+
+def kill_workers(executor: LocalExecutor) -> None:
+    """Lose every REPL of the executor, as a reboot does."""
+    folder = executor._base()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if str(folder).encode() in command:
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+@pytest.fixture
+def executor(tmp_path: Path) -> LocalExecutor:
+    return LocalExecutor(LocalSettings(idle_timeout_s=60), folder=tmp_path / "repls")
+
+
+async def test_a_run_goes_on_where_the_provider_failed(agent: Build, executor: LocalExecutor) -> None:
+    asked: list[str] = []
+
+    def sub(messages: Sequence[BaseMessage]) -> str:
+        asked.append(messages[-1].text)
+        return messages[-1].text.upper()
+
+    root = Flaky([repl("x = llm_query('a')"), repl("FINAL(x + llm_query('b'))")], down_at=[2])
+    graph = agent(root, sub=sub, checkpointer=InMemorySaver(), executor=executor)
+    with pytest.raises(ModelError, match="down"):
+        await graph.ainvoke({"question": "Go."}, CONFIG)
+
+    result = await graph.ainvoke(None, CONFIG)
+
+    assert result["answer"].value == "AB"
+    assert asked == ["a", "b"]
+    assert result["usage"].subcalls == 2
+
+
+@pytest.mark.parametrize("way", ["alive", "lost"])
+async def test_the_repl_comes_back(agent: Build, executor: LocalExecutor, tmp_path: Path, way: str) -> None:
+    asked: list[str] = []
+
+    def sub(messages: Sequence[BaseMessage]) -> str:
+        asked.append(messages[-1].text)
+        return f"{messages[-1].text}{len(asked)}"
+
+    code = """
+import random
+class Box:
+    def __init__(self, value): self.value = value
+box = Box([llm_query("a"), llm_query("a"), *llm_query_batched(["b", "c"])])
+dice = [random.random() for _ in range(3)]
+numbers = (n * n for n in range(10)); next(numbers); next(numbers)
+print(box.value, len(context))
+"""
+    root = ScriptedModel(
+        Flaky([repl(code), repl("box.value.append(len(contexts))"), repl("FINAL([box.value, dice, next(numbers)])")],
+              down_at=[3])
+    )  # fmt: skip
+    async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
+        graph = agent(root, sub=sub, checkpointer=saver, executor=executor)
+        with pytest.raises(ModelError, match="down"):
+            await graph.ainvoke({"question": "Go.", "context": "some text"}, CONFIG)
+        if way == "lost":
+            kill_workers(executor)
+
+        result = await graph.ainvoke(None, CONFIG)
+
+    box, dice, number = result["answer"].value
+    assert box == ["a1", "a2", "b3", "c4", 1]
+    assert len(set(dice)) == 3
+    assert number == 4
+    assert sorted(asked) == ["a", "a", "b", "c"]
+
+
+async def test_a_rebuilt_repl_is_told_to_the_model(agent: Build, executor: LocalExecutor) -> None:
+    root = ScriptedModel(Flaky([repl("x = 1"), repl("print(x)"), repl("FINAL(x)")], down_at=[2]))
+    graph = agent(root, checkpointer=InMemorySaver(), executor=executor)
+    with pytest.raises(ModelError):
+        await graph.ainvoke({"question": "Go."}, CONFIG)
+    kill_workers(executor)
+
+    await graph.ainvoke(None, CONFIG)
+
+    assert "variables are back" in root.calls[-1][-1].text
+
+
+DIVERGING = "import time\nstamp = time.monotonic_ns()\nprint(stamp)"
+
+
+async def test_a_replay_that_differs_is_told_to_the_model(agent: Build, executor: LocalExecutor) -> None:
+    root = ScriptedModel(Flaky([repl(DIVERGING), repl("1"), repl("FINAL('done')")], down_at=[2]))
+    graph = agent(root, checkpointer=InMemorySaver(), executor=executor)
+    with pytest.raises(ModelError):
+        await graph.ainvoke({"question": "Go."}, CONFIG)
+    kill_workers(executor)
+
+    await graph.ainvoke(None, CONFIG)
+
+    assert "another outcome than before in cell 1" in root.calls[-1][-1].text
+
+
+async def test_a_strict_replay_that_differs_fails_and_loses_nothing(agent: Build, executor: LocalExecutor) -> None:
+    saver = InMemorySaver()
+    root = ScriptedModel(Flaky([repl(DIVERGING), repl("FINAL('done')")], down_at=[2]))
+    graph = agent(root, checkpointer=saver, executor=executor, strict_replay=True)
+    with pytest.raises(ModelError):
+        await graph.ainvoke({"question": "Go."}, CONFIG)
+    kill_workers(executor)
+
+    with pytest.raises(ReplLostError, match="cell 1"):
+        await graph.ainvoke(None, CONFIG)
+
+    lenient = agent(ScriptedModel([]), checkpointer=saver, executor=executor)
+    assert (await lenient.ainvoke(None, CONFIG))["answer"].value == "done"
+
+
+async def test_a_cell_that_kills_its_repl_costs_only_itself(agent: Build, executor: LocalExecutor) -> None:
+    root = ScriptedModel([repl("x = llm_query('a')"), repl("import os\nos._exit(1)"), repl("FINAL(x)")])
+    asked = ScriptedModel(["A"], model="sub")
+
+    result = await agent(root, checkpointer=InMemorySaver(), executor=executor, sub=asked.replies).ainvoke(
+        {"question": "Go."}, CONFIG
+    )
+
+    assert result["answer"].value == "A"
+    assert result["usage"].subcalls == 1
+
+
+async def test_a_repl_is_gone_when_the_run_has_ended(agent: Build, executor: LocalExecutor) -> None:
+    graph = agent([repl("x = 1"), repl("FINAL(x)")], checkpointer=InMemorySaver(), executor=executor)
+
+    await graph.ainvoke({"question": "Go."}, CONFIG)
+
+    assert list(executor._base().iterdir()) == []
+
+
+async def test_a_run_that_met_a_ceiling_goes_on_with_a_larger_one(agent: Build, executor: LocalExecutor) -> None:
+    root = ScriptedModel(Flaky([repl("x = 1"), repl("x += 1"), repl("FINAL(x)")], down_at=[2]))
+    graph = agent(root, checkpointer=InMemorySaver(), executor=executor, budget=Budget(max_turns=2))
+    with pytest.raises(ModelError):
+        await graph.ainvoke({"question": "Go."}, CONFIG)
+    await graph.aupdate_state(CONFIG, {"budget": Budget(max_turns=5)})
+
+    result = await graph.ainvoke(None, CONFIG)
+
+    assert result["answer"].value == 2
+    assert result["answer"].complete
