@@ -20,9 +20,6 @@ PIECE_BYTES = 64 << 20
 """A context that is one text beyond ASCII and longer than the former is given to code in pieces of the latter (see
 `executors/worker/context.py`), so that one wide character does not widen all of it."""
 
-UNLIMITED = 1 << 60
-"""Cgroup v1 writes "no limit" as a number near 2**63."""
-
 
 class Part(NamedTuple):
     """One text of a stored context, as its index lists it."""
@@ -119,7 +116,7 @@ def _cgroup_limits(proc: Path, cgroups: Path) -> Iterator[int]:
         for folder in (leaf, *leaf.parents):
             limit = _number(root / folder / limit_name)
             used = _number(root / folder / usage_name)
-            if limit is not None and used is not None and limit < UNLIMITED:
+            if limit is not None and used is not None:
                 # Files in the page cache count as usage, though the kernel gives them up when memory is wanted.
                 yield max(limit - used + _cache(root / folder / "memory.stat", cache_name), 0)
 

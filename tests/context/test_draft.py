@@ -146,6 +146,28 @@ def test_a_full_disk_is_a_storage_error_that_leaves_nothing(small_disk: Path, tm
     assert os.listdir(small_disk) == [kept.sha256]
 
 
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from rlm_graph.context import ContextStore
+from rlm_graph.errors import StorageError
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
+try:
+    ContextStore(Path(sys.argv[1])).take("a" * 1_500_001)
+except StorageError as error:
+    print(error)
+"""
+
+
+def test_a_file_that_is_cut_off_is_not_taken_for_a_whole_one(tmp_path: Path, entries: Entries) -> None:
+    with child(LIMITED, tmp_path / "store") as process:
+        said, _ = process.communicate(timeout=60)
+
+    assert "File too large; free some space there" in said
+    assert entries() == []
+
+
 def test_a_store_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 

@@ -121,7 +121,7 @@ def test_a_character_cut_off_at_the_end_is_not_utf8(store: ContextStore, tmp_pat
 
 
 def test_a_character_cut_off_at_the_end_of_a_block_is_not_utf8(store: ContextStore, tmp_path: Path) -> None:
-    content = b"a" * (BLOCK - 1) + b"\xc3" + b"b" * BLOCK
+    content = b"a" * (BLOCK - 1) + b"\xc3" + b"b" * BLOCK + b"\xa9"
 
     text, _ = taken(store, tmp_path, content)
 

@@ -145,11 +145,11 @@ def test_one_wide_character_does_not_widen_a_very_long_text(tmp_path: Path) -> N
 
 
 def test_a_smaller_machine_can_tell_that_a_context_does_not_fit(store: ContextStore, tmp_path: Path) -> None:
-    ref = store.take(["🦜" * 1000, "é" * 1000, "a" * 1000])
+    ref = store.take(["🦜" + "a" * 2_999_999, "é" * 1000, "a" * 1000])
 
     def fits(limit: int) -> bool:
         return ContextStore(tmp_path / "store", ContextSettings(max_memory_bytes=limit)).fits(ref)
 
     assert store.fits(ref)
-    assert fits(6000)
-    assert not fits(5999)
+    assert fits(12_002_000)
+    assert not fits(12_001_999)

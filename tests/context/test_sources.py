@@ -57,6 +57,10 @@ def test_a_text_that_is_more_or_less_than_a_url_is_a_text(store: ContextStore, t
     assert store.load(store.take(text)) == text
 
 
+def test_a_literal_text_is_not_even_looked_up(store: ContextStore, tmp_path: Path) -> None:
+    assert store.take(str(tmp_path), literal=True).notes == ()
+
+
 def test_texts_in_lists_and_dicts_are_never_fetched(store: ContextStore, web: Any) -> None:
     url = web.serve("/a", b"text")
 

@@ -1,0 +1,204 @@
+"""What a sandboxed REPL costs, beside a bare `python` that reads code from its standard input, in the same run.
+
+    python bench/executors.py [--executors local] [--rounds 5] [--cells 200] [--calls 500] [--sizes 100 1000]
+
+For each: from nothing to the end of the first cell, a further cell, a call of a host function, and giving the REPL a
+context of so many MB until code has taken its length. Times are medians of the rounds, ratios are to the bare REPL's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from statistics import median
+from typing import Protocol
+
+from rlm_graph.context import ContextStore
+from rlm_graph.errors import RLMError
+from rlm_graph.executors import create_executor
+from rlm_graph.executors.base import CallResult, Executor, HostCall, Repl
+from rlm_graph.state import Cell, ContextRef
+
+LINE = "2026-01-01 00:00:00 INFO a line of a log that says little, 0123456789\n"
+
+BARE = """
+import json, sys
+
+def llm_query(prompt):
+    print(json.dumps({"call": prompt}), flush=True)
+    return json.loads(sys.stdin.readline())["value"]
+
+names = {"llm_query": llm_query}
+for line in sys.stdin:
+    given = json.loads(line)
+    if "file" in given:
+        with open(given["file"], encoding="utf-8", newline="") as file:
+            names["context"] = file.read()
+    else:
+        exec(given["code"], names)
+    print(json.dumps({"done": True}), flush=True)
+"""
+
+
+class Session(Protocol):
+    """A REPL to be measured."""
+
+    async def run(self, code: str) -> None:
+        """Run a cell to its end."""
+
+    async def give(self, ref: ContextRef, folder: Path) -> None:
+        """Bind `context`."""
+
+
+class Place(Protocol):
+    """Where sessions are opened."""
+
+    def session(self) -> AbstractAsyncContextManager[Session]:
+        """Start a REPL; leaving the context ends it."""
+
+
+class BareSession:
+    """A loop that does nothing but what cannot be left out: no sandbox, no limits, no record of what it did."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._stdin, self._stdout = process.stdin, process.stdout
+
+    async def run(self, code: str) -> None:
+        await self._tell({"code": code})
+
+    async def give(self, ref: ContextRef, folder: Path) -> None:
+        await self._tell({"file": str(folder / "text")})
+
+    async def _tell(self, message: dict[str, str]) -> None:
+        self._send(message)
+        while "done" not in json.loads(await self._stdout.readline()):
+            self._send({"value": "yes"})
+
+    def _send(self, message: dict[str, str]) -> None:
+        self._stdin.write(json.dumps(message).encode() + b"\n")
+
+
+class BarePlace:
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", BARE, stdin=pipe, stdout=pipe)
+        try:
+            yield BareSession(process)
+        finally:
+            process.kill()
+            await process.communicate()
+
+
+class ExecutorSession:
+    def __init__(self, repl: Repl) -> None:
+        self._repl = repl
+        self._number = 0
+
+    async def run(self, code: str) -> None:
+        self._number += 1
+        execution = await self._repl.run(Cell(code=code), number=self._number, serve=yes, timeout_s=600)
+        if execution.status != "ok":
+            raise SystemExit(f"a cell failed: {execution.error or execution.status}")
+
+    async def give(self, ref: ContextRef, folder: Path) -> None:
+        await self._repl.give(1, ref, folder=folder)
+
+
+class ExecutorPlace:
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        async with self._executor.attached(None) as repl:
+            try:
+                yield ExecutorSession(repl)
+            finally:
+                await self._executor.close(repl.handle)
+
+
+async def yes(call: HostCall) -> CallResult:
+    """Answer a call at once."""
+    return CallResult(value="yes")
+
+
+async def seconds(work: Awaitable[object]) -> float:
+    """Wait for it and return how long that took."""
+    started = time.perf_counter()
+    await work
+    return time.perf_counter() - started
+
+
+async def measure(
+    place: Place, store: ContextStore, contexts: dict[int, ContextRef], options: argparse.Namespace
+) -> dict[str, float]:
+    """Return the seconds of everything that is measured, once."""
+    times: dict[str, float] = {}
+    started = time.perf_counter()
+    async with place.session() as session:
+        await session.run("x = 0")
+        times["start, first cell"] = time.perf_counter() - started
+        times["cell"] = median([await seconds(session.run("x += 1")) for _ in range(options.cells)])
+        calls = await seconds(session.run(f"for number in range({options.calls}): llm_query(str(number))"))
+        times["host call"] = calls / options.calls
+    for megabytes, ref in contexts.items():
+        async with place.session() as session:
+            await session.run("x = 0")
+            given = await seconds(session.give(ref, store.folder(ref)))
+            times[f"context {megabytes} MB"] = given + await seconds(session.run("x = len(context)"))
+    return times
+
+
+async def compare(options: argparse.Namespace) -> None:
+    """Measure all places in turn, round by round, and print the table."""
+    places: dict[str, Place] = {"bare": BarePlace()}
+    for kind in options.executors:
+        places[kind] = ExecutorPlace(create_executor(kind))
+    rounds: dict[str, list[dict[str, float]]] = {kind: [] for kind in places}
+    with tempfile.TemporaryDirectory(prefix="rlm-graph-bench-") as folder:
+        store = ContextStore(Path(folder))
+        contexts = {size: store.take(LINE * (size * 1_000_000 // len(LINE))) for size in options.sizes}
+        for _ in range(options.rounds):
+            for kind, place in list(places.items()):
+                try:
+                    rounds[kind].append(await measure(place, store, contexts, options))
+                except RLMError as error:
+                    print(f"{kind}: {error}", file=sys.stderr)
+                    del places[kind], rounds[kind]
+    show(rounds)
+
+
+def show(rounds: dict[str, list[dict[str, float]]]) -> None:
+    """Print a line for everything that was measured, with a column for each place."""
+    print(f"{'ms':18}", *(f"{kind:>22}" for kind in rounds), sep="")
+    for name in rounds["bare"][0]:
+        cells = []
+        for kind, measured in rounds.items():
+            time_ms = 1000 * median(times[name] for times in measured)
+            ratios = (times[name] / bare[name] for times, bare in zip(measured, rounds["bare"], strict=True))
+            cells.append(f"{time_ms:.2f}" if kind == "bare" else f"{time_ms:.2f}  (x {median(ratios):.1f})")
+        print(f"{name:18}", *(f"{cell:>22}" for cell in cells), sep="")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--executors", nargs="+", default=["local"], metavar="KIND")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cells", type=int, default=200)
+    parser.add_argument("--calls", type=int, default=500)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[100, 1000], metavar="MB")
+    asyncio.run(compare(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
