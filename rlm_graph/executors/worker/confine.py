@@ -96,6 +96,8 @@ def confine(
 
     import resource  # not on Windows, where `probe` must still answer
 
+    # A process that cannot be dumped, as the child of a careful parent is, may not write to its own files in /proc.
+    prctl(_PR_SET_DUMPABLE, 1)
     # Everything that needs a right or opens a file in /proc comes before the rights go.
     rules = [*_reading(read, allow_subprocess), (scratch, landlock.SCRATCH)]
     _die_first()
