@@ -11,6 +11,7 @@ import secrets
 import select
 import shutil
 import signal
+import site
 import socket
 import stat
 import struct
@@ -128,7 +129,8 @@ class LocalExecutor:
             archive = folder / file_name()
             archive.write_bytes(bundle())
             started = subprocess.run(
-                [sys.executable, "-s", "-X", "utf8", str(archive), "supervise", json.dumps(self._given(folder))],
+                # Without `site`: the start files of the host's packages do not run there.
+                [sys.executable, "-S", "-s", "-X", "utf8", archive, "supervise", json.dumps(self._given(folder))],
                 # Nothing of the host's environment goes in. The order of sets is fixed so that a replay is faithful.
                 env={"PYTHONHASHSEED": "0"},
                 cwd=folder,
@@ -157,8 +159,14 @@ class LocalExecutor:
             "folder": str(folder), "version": version(), "confined": not settings.unsafe,
             "memory_bytes": settings.memory_bytes, "max_file_bytes": settings.max_file_bytes,
             "max_threads": settings.max_threads, "max_output_bytes": settings.max_output_bytes,
-            "idle_timeout_s": settings.idle_timeout_s,
+            "idle_timeout_s": settings.idle_timeout_s, "packages": _packages(),
         }  # fmt: skip
+
+
+def _packages() -> list[str]:
+    """Return the folders of packages that are installed beside this interpreter, not those of the user or a project."""
+    own = site.getusersitepackages()
+    return [entry for entry in sys.path if entry.endswith("-packages") and entry != own and os.path.isdir(entry)]
 
 
 class _Place:

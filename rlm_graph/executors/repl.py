@@ -116,6 +116,8 @@ class SupervisedRepl:
         self._writing = asyncio.Lock()
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._end: Exception | None = None
+        """Why the stream is of no use any more."""
         self._cells_done = 0
 
     @property
@@ -158,6 +160,8 @@ class SupervisedRepl:
         """See `Repl.run`. An exception of `serve` ends the wait for the cell and leaves; the cell itself goes on."""
         async with self._running:
             self._events = asyncio.Queue()
+            if self._end is not None:
+                self._events.put_nowait(self._end)
             request = {
                 "op": "exec", "cell": number, "code": cell.code, "language": cell.language, "timeout": timeout_s,
                 "started_at": started_at, "seed": _seed(number, cell),
@@ -222,6 +226,7 @@ class SupervisedRepl:
 
     async def _open(self) -> None:
         reader, self._writer = await self._connect()
+        self._end = None
         self._reading = asyncio.create_task(self._read_frames(reader))
 
     async def _reopen(self) -> None:
@@ -249,6 +254,7 @@ class SupervisedRepl:
             end = ExecutorError(f"the sandbox sent nonsense: {error}")
         except OSError as error:
             end = ConnectionError(str(error))
+        self._end = end
         for reply in self._replies.values():
             if not reply.done():
                 reply.set_exception(end)
@@ -265,6 +271,8 @@ class SupervisedRepl:
             raise FrameError(f"an event that there is not: {str(frame.get('ev'))[:40]!r}")
 
     async def _request(self, request: Frame, *, timeout_s: float = REPLY_TIMEOUT_S) -> Frame:
+        if isinstance(self._end, ConnectionError):
+            await self._reopen()
         number = next(self._numbers)
         reply = self._replies[number] = asyncio.get_running_loop().create_future()
         try:

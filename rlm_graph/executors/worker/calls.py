@@ -10,7 +10,10 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from rlm_graph.executors.worker.frames import MAX_BITS, MAX_VALUE, Frame
+from rlm_graph.executors.worker.frames import MAX_BITS, MAX_DEPTH, MAX_VALUE, Frame, is_deep
+
+MAX_UNANSWERED = 500
+"""Calls that may wait for an answer at once. A batch counts as one."""
 
 
 class BudgetExceeded(RuntimeError):
@@ -44,6 +47,7 @@ class HostCalls:
         self._cell: int | None = None
         self._count = 0
         self._seen: dict[bytes, int] = {}
+        self._unanswered = 0
 
     def open(self, cell: int) -> None:
         """Let the cell of that number make calls."""
@@ -67,12 +71,19 @@ class HostCalls:
                 raise RuntimeError(
                     f"{function}: no cell is running; a thread may call the host only while its cell runs"
                 )
+            if self._unanswered >= MAX_UNANSWERED:
+                raise RuntimeError(f"{function}: {MAX_UNANSWERED} calls are waiting already; use a batch for many")
             self._count += 1
             nth = self._seen.get(key, 0)
             self._seen[key] = nth + 1
             call = {"id": self._count, "cell": self._cell, "function": function, "arguments": arguments, "nth": nth}
             wait = self._transport.post(call)
-        return _outcome(wait())
+            self._unanswered += 1
+        try:
+            return _outcome(wait())
+        finally:
+            with self._lock:
+                self._unanswered -= 1
 
     def ask_each(self, function: str, arguments: dict[str, Any], *, return_exceptions: bool) -> list[Any]:
         """Call the host with a batch and return a text for each item.
@@ -125,6 +136,8 @@ def _as_argument(function: str, arguments: dict[str, Any]) -> str:
         ) from None
     if len(text) > MAX_VALUE:
         raise ValueError(f"{function}: the arguments take {len(text):,} bytes, more than {MAX_VALUE:,}; ask in parts")
+    if is_deep(arguments):
+        raise TypeError(f"{function}: arguments nest deeper than {MAX_DEPTH}")
     _refuse_long_integers(function, arguments)
     return text
 

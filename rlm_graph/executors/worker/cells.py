@@ -6,7 +6,6 @@ import ast
 import builtins
 import inspect
 import linecache
-import subprocess
 import traceback
 import types
 from collections.abc import Callable, Coroutine, Iterator
@@ -59,18 +58,25 @@ class Cells:
         linecache.cache[name] = (len(code), None, _lines(code), name)
         tree: ast.Module = compile(code, name, "exec", self._flags | ast.PyCF_ONLY_AST, dont_inherit=True)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-        if tree.body:
-            self._evaluate(compile(tree, name, "exec", self._flags, dont_inherit=True))
+        parts = [compile(tree, name, "exec", self._flags, dont_inherit=True)]
+        self._flags |= parts[0].co_flags & _FUTURE
         if isinstance(last, ast.Expr):
-            return self._evaluate(compile(ast.Expression(last.value), name, "eval", self._flags, dont_inherit=True))
-        return None
+            parts.append(compile(ast.Expression(last.value), name, "eval", self._flags, dont_inherit=True))
+        if any(part.co_flags & inspect.CO_COROUTINE for part in parts):
+            return self._wait_for(self._run_parts(parts))
+        result = None
+        for part in parts:
+            result = eval(part, self._namespace.names)
+        return result
 
-    def _evaluate(self, code: types.CodeType) -> Any:
-        self._flags |= code.co_flags & _FUTURE
-        if not code.co_flags & inspect.CO_COROUTINE:
-            return eval(code, self._namespace.names)
-        coroutine = types.FunctionType(code, self._namespace.names)()
-        return self._wait_for(coroutine)
+    async def _run_parts(self, parts: list[types.CodeType]) -> Any:
+        # All of a cell that awaits somewhere runs in the loop: what does not await may still make tasks.
+        result = None
+        for part in parts:
+            result = eval(part, self._namespace.names)
+            if part.co_flags & inspect.CO_COROUTINE:
+                result = await result
+        return result
 
     def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         import asyncio
@@ -106,6 +112,10 @@ def prepare(names: dict[str, Any]) -> None:
     }  # fmt: skip
     for name, function in replaced.items():
         setattr(builtins, name, function)
+    if not hasattr(builtins, "help"):  # where Python was started without `site`
+        from _sitebuiltins import _Helper
+
+        setattr(builtins, "help", _Helper())  # noqa: B010  # no checker knows that it may be missing
     names.setdefault("__builtins__", builtins)
 
 
@@ -171,6 +181,8 @@ def _linked(told: traceback.TracebackException) -> Iterator[traceback.TracebackE
 
 
 def _run_shell(code: str) -> None:
+    import subprocess
+
     try:
         subprocess.run(["/bin/bash", "-c", code], check=True)
     except (PermissionError, BlockingIOError, FileNotFoundError) as error:

@@ -15,18 +15,17 @@ if TYPE_CHECKING:
 WHOLE_TEXT_BYTES = 256 << 20
 """The longest text with characters beyond ASCII that is given as one `str`. CPython spends up to four bytes on every
 character of a text for its widest one, so longer texts are given as a list of pieces, each as narrow as it can be."""
-PIECE_BYTES = 64 << 20
 AROUND = 80
 
 
-def load(kind: str, parts: Sequence[dict[str, Any]], data: Any) -> Text:
+def load(kind: str, parts: Sequence[dict[str, Any]], data: Any, *, whole_text_bytes: int = WHOLE_TEXT_BYTES) -> Text:
     """Decode a stored context: `parts` as in its index, `data` a buffer of all texts in UTF-8, one after another.
 
-    A text that is too long for one `str` (see `WHOLE_TEXT_BYTES`) comes as a list of its pieces.
+    A single text of more than `whole_text_bytes` with characters beyond ASCII comes as a list of its pieces.
     """
     view = memoryview(data)
-    if kind == "str" and not parts[0]["ascii"] and parts[0]["bytes"] > WHOLE_TEXT_BYTES:
-        return [_decode(view[start:stop]) for start, stop in _pieces(view)]
+    if kind == "str" and not parts[0]["ascii"] and parts[0]["bytes"] > whole_text_bytes:
+        return [_decode(view[start:stop]) for start, stop in _pieces(view, whole_text_bytes // 4)]
     texts = (_decode(view[part["start"] : part["start"] + part["bytes"]]) for part in parts)
     if kind == "str":
         return next(texts)
@@ -44,10 +43,10 @@ def _decode(view: memoryview) -> str:
     return str(view, "utf-8", "surrogatepass")
 
 
-def _pieces(view: memoryview) -> Iterator[tuple[int, int]]:
+def _pieces(view: memoryview, size: int) -> Iterator[tuple[int, int]]:
     start = 0
     while start < len(view):
-        stop = min(start + PIECE_BYTES, len(view))
+        stop = min(start + size, len(view))
         while stop < len(view) and view[stop] & 0xC0 == 0x80:  # inside a character
             stop -= 1
         yield start, stop

@@ -15,6 +15,9 @@ MAX_VALUE = MAX_FRAME - (8 << 20)
 MAX_BITS = 64
 """Of an integer: what a checkpoint can store."""
 
+MAX_DEPTH = 100
+"""Of lists and objects in each other, in a value: what a checkpoint can store."""
+
 Frame = dict[str, Any]
 
 
@@ -39,6 +42,14 @@ def decode(line: bytes) -> Frame:
     if not isinstance(frame, dict):
         raise FrameError(f"not a frame: a JSON {type(frame).__name__}")
     return frame
+
+
+def is_deep(value: Any, limit: int = MAX_DEPTH) -> bool:
+    """Whether lists and objects lie in each other more than `limit` deep."""
+    if not isinstance(value, (list, tuple, dict)):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return limit <= 0 or any(is_deep(item, limit - 1) for item in items)
 
 
 class Splitter:

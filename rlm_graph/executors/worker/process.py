@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from rlm_graph.executors.worker.confine import confine
@@ -40,6 +41,8 @@ class Settings(NamedTuple):
     max_threads: int = 64
     max_output_bytes: int = 1 << 20
     idle_timeout_s: float = 900.0
+    packages: Sequence[str] = ()
+    """Folders of installed packages that cells may import, besides the standard library."""
 
     @property
     def socket(self) -> str:
@@ -213,7 +216,8 @@ def _become_worker(settings: Settings, supervisor: int, sock: socket.socket, out
         )  # fmt: skip
         os.chdir(settings.scratch)
         sys.argv = [""]
-        sys.path[:] = [settings.scratch, *(entry for entry in sys.path if not entry.endswith(".pyz"))]
+        library = [entry for entry in sys.path if not entry.endswith(".pyz")]
+        sys.path[:] = [settings.scratch, *library, *settings.packages]
         Worker(sock).serve(_restrain(settings))
     except BaseException as error:
         with contextlib.suppress(BaseException):
@@ -250,7 +254,7 @@ def _restrain(settings: Settings) -> dict[str, Any]:
     if settings.confined:
         return confine(
             scratch=settings.scratch,
-            read=[],
+            read=settings.packages,
             memory_bytes=None,
             max_file_bytes=settings.max_file_bytes,
             max_threads=settings.max_threads,

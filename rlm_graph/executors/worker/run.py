@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from rlm_graph.executors.worker.frames import Frame
+from rlm_graph.executors.worker.calls import MAX_UNANSWERED
+from rlm_graph.executors.worker.frames import Frame, is_deep
 from rlm_graph.executors.worker.process import STREAMS, WorkerProcess
 
 COALESCE_S = 0.002
@@ -58,6 +59,8 @@ class CellRun:
         call = _checked_call(frame)
         if call["id"] <= self._last_id:
             raise BadFrame(f"call {call['id']} came twice")
+        if len(self.unanswered) >= MAX_UNANSWERED:
+            raise BadFrame("more calls than can be made")
         self._last_id = call["id"]
         content = json.dumps([call["function"], call["arguments"], call["nth"]], sort_keys=True)
         self._called.append(hashlib.sha256(content.encode()).hexdigest())
@@ -168,6 +171,8 @@ def _checked_call(frame: Frame) -> Frame:
         raise BadFrame("a call without a function or arguments")
     if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts):
         raise BadFrame("a call with numbers that are none")
+    if is_deep(arguments):
+        raise BadFrame("a call with arguments that nest too deep")
     return {"id": frame["id"], "function": function, "arguments": arguments, "nth": frame["nth"]}
 
 
@@ -186,4 +191,6 @@ def _checked_final(final: Any) -> Frame:
         raise BadFrame("an answer of another form")
     if final["via"] not in ("FINAL", "FINAL_VAR", "answer"):
         raise BadFrame("an answer by a way that there is not")
+    if is_deep(final["value"]):
+        raise BadFrame("an answer that nests too deep")
     return final

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import selectors
-import shutil
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -47,6 +46,7 @@ class Supervisor:
         self._greeting: list[tuple[Client, Any]] = []
         self._failure: str | None = None
         self._given: set[int] = set()
+        self._giving: dict[int, int] = {}
         self._tools: list[str] = []
         self._requests: dict[str, Callable[[Client, Frame], None]] = {
             "ping": self._ping, "exec": self._exec, "wait": self._wait, "resume": self._resume,
@@ -71,7 +71,7 @@ class Supervisor:
         finally:
             if self._worker is not None:
                 self._worker.stop()
-            shutil.rmtree(self._settings.folder, ignore_errors=True)
+            _remove(self._settings.folder)
             self._clients.close()
 
     # Time
@@ -108,6 +108,7 @@ class Supervisor:
         self._generation += 1
         self._cells_done = 0
         self._given.clear()
+        self._giving.clear()
         worker = WorkerProcess(self._settings, self._generation)
         self._selector.register(worker.link.sock, READ, lambda _: self._hear_worker(worker))
         for stream, pipe in worker.pipes.items():
@@ -175,6 +176,9 @@ class Supervisor:
             reap_orphans(worker.pid)
         elif event == "reply":
             client, re = self._asked.pop(frame["re"], (None, None))
+            given = self._giving.pop(frame["re"], None)
+            if given is not None and "error" not in frame:
+                self._given.add(given)
             if client is not None and "error" in frame:
                 client.refuse(re, str(frame["error"]))
             elif client is not None:
@@ -301,18 +305,24 @@ class Supervisor:
     def _context(self, client: Client, frame: Frame) -> None:
         """Open a stored context for the worker, which may not open files itself."""
         worker, number, folder = self._living(), frame["number"], frame["folder"]
+        if number in self._given:
+            client.reply(frame["re"])  # a worker that waits in the middle of a cell could not say so itself
+            return
         with open(os.path.join(folder, "index.json"), "rb") as file:
             index = json.load(file)
-        if number not in self._given:
-            self._given.add(number)
-            worker.allow_memory(memory_needed(index["parts"]))
+        worker.allow_memory(memory_needed(index["parts"]))
         text = os.open(os.path.join(folder, "text"), os.O_RDONLY | os.O_CLOEXEC)
         job = {"op": "context", "number": number, "kind": index["kind"], "parts": index["parts"]}
         self._ask(client, frame["re"], job, [text])
+        self._giving[self._asks] = number
 
     def _set_tools(self, client: Client, frame: Frame) -> None:
-        self._tools = [str(tool) for tool in frame["tools"]]
-        self._ask(client, frame["re"], {"op": "tools", "tools": self._tools})
+        tools = [str(tool) for tool in frame["tools"]]
+        if tools == self._tools:
+            client.reply(frame["re"])
+            return
+        self._tools = tools
+        self._ask(client, frame["re"], {"op": "tools", "tools": tools})
 
     def _list_variables(self, client: Client, frame: Frame) -> None:
         self._ask(client, frame["re"], {"op": "vars"})
@@ -331,3 +341,9 @@ class Supervisor:
         if self._worker is None:
             raise ValueError(self._failure)
         return self._worker
+
+
+def _remove(folder: str) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
-import decimal
 import enum
-import fractions
 import math
-import os
 import types
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from rlm_graph.executors.worker.frames import MAX_BITS
+from rlm_graph.executors.worker.frames import MAX_BITS, MAX_DEPTH
 from rlm_graph.executors.worker.preview import show
 
-MAX_DEPTH = 100
 REPR_CHARS = 1_000_000
 
 
@@ -64,11 +57,13 @@ class _Conversion:
             return [self.convert(item, depth) for item in _sorted(value)]
         if isinstance(value, (list, tuple, range, _VIEWS)):
             return [self.convert(item, depth) for item in value]
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {field.name: self.convert(getattr(value, field.name), depth) for field in dataclasses.fields(value)}
-        if isinstance(value, (datetime.date, datetime.time)):
+        if "__dataclass_fields__" in dir(type(value)) and not isinstance(value, type):
+            return {name: self.convert(getattr(value, name), depth) for name in type(value).__dataclass_fields__}
+        # By name: none of their modules has to be there before a cell imports it.
+        names = {(base.__module__, base.__name__) for base in type(value).__mro__}
+        if names & _WITH_ISO_FORMAT:
             return value.isoformat()
-        if isinstance(value, (decimal.Decimal, fractions.Fraction, uuid.UUID, os.PathLike)):
+        if names & _WITH_TEXT:
             return str(value)
         return self._of_a_library(value, depth)
 
@@ -105,6 +100,11 @@ class _Conversion:
         return show(value, REPR_CHARS)
 
 
+_WITH_ISO_FORMAT = {("datetime", "date"), ("datetime", "time")}
+_WITH_TEXT = {
+    ("decimal", "Decimal"), ("fractions", "Fraction"), ("uuid", "UUID"),
+    ("pathlib", "PurePath"), ("pathlib._local", "PurePath"),
+}  # fmt: skip
 _VIEWS: Any = (type({}.keys()), type({}.values()), type({}.items()), types.GeneratorType)
 
 
