@@ -14,6 +14,7 @@ from langgraph.types import Checkpointer
 
 from rlm_graph import bridge
 from rlm_graph.answers import AnswerFormat
+from rlm_graph.approval import Approval, Approve
 from rlm_graph.budget import Budget
 from rlm_graph.context import ContextStore
 from rlm_graph.executors import create_executor
@@ -22,9 +23,10 @@ from rlm_graph.graphs.subcall import create_subcall
 from rlm_graph.intake import RLMGraph
 from rlm_graph.models import chat_model, model_name, profile, retry_policy
 from rlm_graph.nodes.act import act
+from rlm_graph.nodes.approve import approve as approve_node
 from rlm_graph.nodes.finalize import finalize
 from rlm_graph.nodes.observe import observe
-from rlm_graph.nodes.routing import route_after_act, route_after_finalize, route_after_think
+from rlm_graph.nodes.routing import route_after_act, route_after_approve, route_after_finalize, route_after_think
 from rlm_graph.nodes.think import think
 from rlm_graph.prompts import system_prompt
 from rlm_graph.settings import ExecutorSettings, ModelSettings, data_dir
@@ -45,6 +47,9 @@ def create_rlm_agent(
     settings: ModelSettings | None = None,
     contexts: ContextStore | Path | None = None,
     strict_replay: bool = False,
+    approve: Approve | None = None,
+    interrupt_before: Sequence[str] = (),
+    interrupt_after: Sequence[str] = (),
     name: str = "rlm",
 ) -> RLMGraph:
     """Return the agent as a compiled graph: invoke it, stream it, or make it a node of a larger graph.
@@ -62,6 +67,11 @@ def create_rlm_agent(
         settings: how models are reached.
         contexts: where long inputs are kept; by default in the user's data folder.
         strict_replay: fail a run whose code behaves differently when its REPL is rebuilt, instead of telling the model.
+        approve: what waits for a human: `"code"`, `"subcalls"`, or a function that decides each request and returns
+            None for those that wait. A waiting run shows an `ApprovalRequest` as its interrupt; go on with
+            `Command(resume=...)` and a `Decision`. Needs a checkpointer.
+        interrupt_before: nodes before which every run pauses; go on with `invoke(None, config)`.
+        interrupt_after: nodes after which every run pauses.
         name: of the graph, as a node and in traces.
 
     The input is `{"question": str}` or `{"messages": [...]}`, with `context`: a text, a `Path` of a file or folder, a
@@ -78,9 +88,12 @@ def create_rlm_agent(
     retry = retry_policy(settings)
     place = create_executor(executor)
     answer_format = AnswerFormat(response_format)
+    approval = Approval(approve)
     kept = contexts if isinstance(contexts, ContextStore) else ContextStore(contexts or data_dir() / "contexts")
     subcalls = Subcalls(
-        create_subcall(by_name, tools=used, retry=retry), tools=used, max_concurrency=settings.max_concurrency
+        create_subcall(by_name, tools=used, retry=retry, approval=approval),
+        tools=used,
+        max_concurrency=settings.max_concurrency,
     )
     small = profile(root, settings) == "small"
     prompt = system_prompt(
@@ -105,7 +118,21 @@ def create_rlm_agent(
     )
     graph.add_edge(START, "observe")
     graph.add_edge("observe", "think")
-    graph.add_conditional_edges("think", route_after_think)
+    if approval.of_code:
+        graph.add_node("approve", bridge.node(approve_node, approval=approval))
+        graph.add_conditional_edges(
+            "think", route_after_think, {"act": "approve", "observe": "observe", "finalize": "finalize"}
+        )
+        graph.add_conditional_edges("approve", route_after_approve)
+    else:
+        graph.add_conditional_edges("think", route_after_think)
     graph.add_conditional_edges("act", route_after_act)
     graph.add_conditional_edges("finalize", route_after_finalize)
-    return RLMGraph.of(graph.compile(checkpointer=checkpointer, store=store, name=name), kept)
+    compiled = graph.compile(
+        checkpointer=checkpointer,
+        store=store,
+        interrupt_before=list(interrupt_before),
+        interrupt_after=list(interrupt_after),
+        name=name,
+    )
+    return RLMGraph.of(compiled, kept)

@@ -12,6 +12,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import RetryPolicy, Send
 
 from rlm_graph import bridge
+from rlm_graph.approval import Approval
 from rlm_graph.nodes.call import call
 from rlm_graph.subcalls import SubcallState, Ticket
 
@@ -22,13 +23,23 @@ def fan_out(state: SubcallState) -> list[Send]:
 
 
 def create_subcall(
-    models: Mapping[str | None, BaseChatModel], *, tools: Sequence[BaseTool] = (), retry: RetryPolicy
+    models: Mapping[str | None, BaseChatModel],
+    *,
+    tools: Sequence[BaseTool] = (),
+    retry: RetryPolicy,
+    approval: Approval | None = None,
 ) -> CompiledStateGraph[SubcallState, Ticket, Any, Any]:
     """Return the graph that a host call runs: `call` for each request, side by side."""
     graph = StateGraph(SubcallState, context_schema=Ticket)
     graph.add_node(
         "call",
-        bridge.node(call, models=models, tools={tool.name: tool for tool in tools}, max_attempts=retry.max_attempts),
+        bridge.node(
+            call,
+            models=models,
+            tools={tool.name: tool for tool in tools},
+            approval=approval or Approval(None),
+            max_attempts=retry.max_attempts,
+        ),
         retry_policy=retry,
     )
     graph.add_conditional_edges(START, fan_out, ["call"])

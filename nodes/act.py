@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
+from langgraph.errors import GraphInterrupt
 
 from rlm_graph.budget import Usage
 from rlm_graph.context import ContextStore
@@ -82,6 +83,9 @@ async def _run_cells(
         )
         try:
             executions.append(await _until_ceiling(running, repl, ledger))
+        except GraphInterrupt:
+            # The first call that waits for a human ended the wait for the cell; others may wait too.
+            raise GraphInterrupt(scope.interrupts) from None
         finally:
             running.cancel()
         if executions[-1].status != "ok":

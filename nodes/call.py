@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -14,12 +15,13 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime, get_runtime
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
+from rlm_graph.approval import PREVIEW_CHARS, Approval, ApprovalRequest
 from rlm_graph.budget import Usage
 from rlm_graph.errors import BudgetExceeded, ModelError, RLMError
 from rlm_graph.ledger import Ledger
 from rlm_graph.models import ask
 from rlm_graph.state import SubcallReply
-from rlm_graph.subcalls import ModelRequest, Ticket, ToolRequest
+from rlm_graph.subcalls import ModelRequest, Request, Ticket, ToolRequest
 
 CHARS_PER_TOKEN = 4
 """A rough figure, for reserving a call before the provider has counted its tokens."""
@@ -32,7 +34,12 @@ class Errand(TypedDict):
 
 
 async def call(
-    errand: Errand, *, models: Mapping[str | None, BaseChatModel], tools: Mapping[str, BaseTool], max_attempts: int
+    errand: Errand,
+    *,
+    models: Mapping[str | None, BaseChatModel],
+    tools: Mapping[str, BaseTool],
+    approval: Approval,
+    max_attempts: int,
 ) -> dict[str, Any]:
     """Make the request and record what it was answered.
 
@@ -42,6 +49,10 @@ async def call(
     runtime: Runtime[Ticket] = get_runtime()
     ticket, index = runtime.context, errand["index"]
     request = ticket.requests[index]
+    decision = approval.decide(_shown(request))
+    if not decision.approve:
+        words = f"the user rejected this call{': ' if decision.reason else ''}{decision.reason}"
+        return {"replies": {index: SubcallReply(error=words)}}
     ticket.asked.append(index)
     try:
         if isinstance(request, ToolRequest):
@@ -56,6 +67,14 @@ async def call(
             raise
         reply = SubcallReply(error=str(error), usage=Usage(subcalls=1))
     return {"replies": {index: reply}}
+
+
+def _shown(request: Request) -> ApprovalRequest:
+    if isinstance(request, ToolRequest):
+        preview, function = json.dumps(request.arguments, ensure_ascii=False), request.tool
+    else:
+        preview, function = request.prompt, "llm_query"
+    return ApprovalRequest(kind="subcall", function=function, preview=preview[:PREVIEW_CHARS])
 
 
 async def _ask_model(

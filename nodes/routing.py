@@ -19,6 +19,11 @@ def route_after_think(state: RLMState) -> Literal["act", "observe", "finalize"]:
     return "observe"
 
 
+def route_after_approve(state: RLMState) -> Literal["act", "observe"]:
+    """Run what was approved; tell the model what was not."""
+    return "act" if state["cells"] else "observe"
+
+
 def route_after_act(state: RLMState) -> Literal["observe", "finalize"]:
     """Go round again unless there is an answer or no budget for another turn."""
     if state["final"] is not None or state["ceiling"] is not None:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
+from langgraph.errors import GraphInterrupt
+from langgraph.types import Interrupt
 from pydantic import AliasChoices, Field, JsonValue, PositiveInt, ValidationError
 
 from rlm_graph import bridge
@@ -121,6 +123,8 @@ class CallScope:
         self.namespace: str = namespace or config["configurable"]["checkpoint_ns"]
         self.asked = 0
         """Requests that were really made, not answered from the record."""
+        self.interrupts: list[Interrupt] = []
+        """Calls that wait for a human. Several may, when threads or a batch made them."""
 
     async def serve(self, cell: int, call: HostCall) -> CallResult:
         """Answer one call of the cell of that number: from the record if it is there, else by making it."""
@@ -147,10 +151,14 @@ class CallScope:
         config = child_config(self._config, f"{self.namespace}|{name}")
         config["max_concurrency"] = self._max_concurrency
         given = {"count": len(ticket.requests)}
-        if bridge.under_invoke():
-            state = await bridge.in_thread(self._graph.invoke, given, config, context=ticket)
-        else:
-            state = await self._graph.ainvoke(given, config, context=ticket)
+        try:
+            if bridge.under_invoke():
+                state = await bridge.in_thread(self._graph.invoke, given, config, context=ticket)
+            else:
+                state = await self._graph.ainvoke(given, config, context=ticket)
+        except GraphInterrupt as waiting:
+            self.interrupts += waiting.args[0]
+            raise
         replies: Mapping[int, SubcallReply] = state["replies"]
         return replies
 

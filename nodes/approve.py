@@ -1,0 +1,23 @@
+"""Approve: let a human look at the code before it runs."""
+
+from __future__ import annotations
+
+from rlm_graph.approval import Approval, ApprovalRequest
+from rlm_graph.state import Cell, RLMState, RLMUpdate
+
+
+async def approve(state: RLMState, *, approval: Approval) -> RLMUpdate:
+    """Show the pending cells and go by the decision: run them, run others in their place, or tell the model why not.
+
+    The run pauses here for as long as it takes; the process may end in between.
+    """
+    decision = approval.decide(ApprovalRequest(kind="code", cells=tuple(cell.code for cell in state["cells"])))
+    if not decision.approve:
+        reason = f": {decision.reason}" if decision.reason else ""
+        return {"cells": [], "problem": f"Your code was not run, because the user rejected it{reason}. Go another way."}
+    if decision.edit is not None:
+        return {
+            "cells": [Cell(code=code) for code in decision.edit],
+            "notes": [*state["notes"], "The user edited your code before it ran; what ran is shown."],
+        }
+    return {}

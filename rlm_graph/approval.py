@@ -1,0 +1,90 @@
+"""Approval: what a human, or a function in a human's place, may say about code and calls before they happen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from langgraph.types import interrupt
+from pydantic import ValidationError
+
+from rlm_graph.errors import InputError
+from rlm_graph.value import Value
+
+PREVIEW_CHARS = 2_000
+"""Characters of a prompt that a request shows. A request is stored with the run, a whole prompt never is."""
+
+
+class ApprovalRequest(Value):
+    """What is about to happen. A paused run shows it as the value of its interrupt."""
+
+    kind: Literal["code", "subcall"]
+    cells: tuple[str, ...] = ()
+    """For code: the cells, in order."""
+    function: str = ""
+    """For a call: the function that the code calls."""
+    preview: str = ""
+    """For a call: the head of its prompt, or a tool's arguments."""
+
+
+class Decision(Value):
+    """What was decided. `True` or `"approve"`, `False` or `"reject"`, and a dict of these fields are read as one."""
+
+    approve: bool = True
+    reason: str = ""
+    """Of a rejection, for the model to read."""
+    edit: tuple[str, ...] | None = None
+    """Cells to run in the place of those that were shown."""
+
+    @classmethod
+    def of(cls, given: Any) -> Decision:
+        """Read a decision. Raises `InputError` if it is none."""
+        if isinstance(given, Decision):
+            return given
+        if isinstance(given, bool):
+            return cls(approve=given)
+        if given in ("approve", "reject"):
+            return cls(approve=given == "approve")
+        if isinstance(given, Mapping):
+            fields = dict(given)
+            if isinstance(fields.get("reject"), str):
+                fields = {"approve": False, "reason": fields["reject"]}
+            if isinstance(fields.get("edit"), str):
+                fields["edit"] = (fields["edit"],)
+            try:
+                return cls.model_validate(fields)
+            except ValidationError:
+                pass
+        raise InputError(
+            f"{given!r} is no decision; resume with True, False, {{'reject': reason}} or {{'edit': code}}"
+        )
+
+
+Approve = Literal["code", "subcalls"] | Callable[[ApprovalRequest], Any]
+"""Which requests wait for a human; or a function that decides each, and returns None for those that wait."""
+
+
+class Approval:
+    """The policy of one agent."""
+
+    def __init__(self, approve: Approve | None) -> None:
+        self._approve = approve
+
+    @property
+    def of_code(self) -> bool:
+        """Whether code may have to wait."""
+        return self._approve is not None and self._approve != "subcalls"
+
+    def decide(self, request: ApprovalRequest) -> Decision:
+        """Return the decision, or pause the run until somebody resumes it with one. Call it before anything is done."""
+        match self._approve:
+            case None:
+                return Decision()
+            case "code" | "subcalls":
+                asked = {"code": "code", "subcalls": "subcall"}[self._approve] == request.kind
+                decided = None if asked else True
+            case decider:
+                decided = decider(request)
+        if decided is None:
+            decided = interrupt(request.model_dump(mode="json"))
+        return Decision.of(decided)
