@@ -64,7 +64,11 @@ rlm_query('q', context=['a'], model='m', agent='x', budget={'max_turns': 2})
 
     async def test_a_batch_is_one_call(self, notebook: Notebook) -> None:
         host = Host(batch)
-        code = "a = llm_query_batched(['x', 'y'])\nb = rlm_query_batched(['q'], [['doc']])\nrlm_batch_complete(('z',)) + a + b"
+        code = """
+a = llm_query_batched(['x', 'y'])
+b = rlm_query_batched(['q'], [['doc']])
+rlm_batch_complete(('z',)) + a + b
+"""
 
         execution = await notebook.run(code, serve=host)
 
@@ -116,9 +120,17 @@ llm_query('TimeoutError')
 
     @pytest.mark.parametrize(
         "call",
-        ["llm_query(object())", "llm_query('p', model={1, 2})", "llm_query('p', max_tokens=float('nan'))",
-         "llm_query('p', max_tokens=2 ** 70)", "llm_query_batched('one text')", "llm_query()", "rlm_query('q', b'raw')"],
-    )  # fmt: skip
+        [
+            "llm_query(object())",
+            "llm_query('p', model={1, 2})",
+            "llm_query('p', max_tokens=float('nan'))",
+            "llm_query('p', max_tokens=2 ** 70)",
+            "llm_query_batched('one text')",
+            "llm_query()",
+            "rlm_query('q', b'raw')",
+            "nested = []\nfor _ in range(200): nested = [nested]\nrlm_query('q', nested)",
+        ],
+    )
     async def test_arguments_that_are_no_json_are_type_errors(self, notebook: Notebook, call: str) -> None:
         error = (await notebook.run(call)).error
 
@@ -271,7 +283,11 @@ threading.Timer(0.2, begin.set).start()
                 kept[key] = call.arguments["value"]
             return list(kept) if call.arguments["op"] == "search" else kept.get(key)
 
-        code = "memory.put('a', [1])\nmemory['b'] = 2\nmemory.get('a'), memory['b'], 'c' in memory, memory.search('x'), memory.get('c', 0)"
+        code = """
+memory.put('a', [1])
+memory['b'] = 2
+memory.get('a'), memory['b'], 'c' in memory, memory.search('x'), memory.get('c', 0)
+"""
         execution = await notebook.run(code, serve=Host(remember))
 
         assert execution.value == "([1], 2, False, ['a', 'b'], 0)"

@@ -118,5 +118,5 @@ def stored(folder: Path, context: str | list[str] | dict[str, str]) -> ContextRe
 async def until(condition: Callable[[], bool]) -> None:
     """Let others run until `condition` holds."""
     async with asyncio.timeout(TIMEOUT_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # what is waited for may be in another process
             await asyncio.sleep(0.005)

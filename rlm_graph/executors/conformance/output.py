@@ -13,9 +13,16 @@ class OutputBehaviours(Notebooks):
 
     @pytest.mark.parametrize(
         "text",
-        ["windows\r\nlines\r\n", "old\rmac", "separators\u2028and\u2029more\x85", "tab\there", "\x00\x1b[31m", "😀 漢字 é",
-         "\ud800 alone \udfff", "no newline at the end", "\ufeffmarked"],
-    )  # fmt: skip
+        [
+            "windows\r\nlines\r\n",
+            "old\rmac",
+            "separators\u2028and\u2029more\x85",
+            "\x00\x1b[31m\ufeff",
+            "😀 漢字 é",
+            "\ud800 alone \udfff",
+            "no newline at the end",
+        ],
+    )
     async def test_text_survives_as_it_was_printed(self, notebook: Notebook, text: str) -> None:
         execution = await notebook.run(f"import sys\n_ = sys.stdout.write({text!a})\n_ = sys.stderr.write({text!a})")
 
