@@ -1,8 +1,8 @@
 """A reply's text → its blocks, by markdown-it with rules of our own.
 
-Lists and paragraphs are CommonMark's. Ours are the fences (they know Python's strings, and that models forget to close
-them), block quotes (not looked into), marked regions and claims of an answer. Code by indentation is none: a fence that
-is indented further than its list is a fence.
+Lists are CommonMark's. Ours are the fences (they know Python's strings, and that models forget to close
+them), block quotes (not looked into), marked regions, claims of an answer, and so the paragraphs between them. Code by
+indentation is none: a fence that is indented further than its list is a fence.
 """
 
 from __future__ import annotations
@@ -43,10 +43,6 @@ def read_blocks(text: str, names: Collection[str]) -> Iterator[Block]:
     environment = {"lookahead": Lookahead(text), "names": names}
     _MARKDOWN.block.parse(text, _MARKDOWN, environment, tokens)
     for token in tokens:
-        if token.type == "inline":
-            if _OUTPUT_LINE.match(token.content):
-                yield Output()
-            yield Prose(token.content, plain=token.level == 1)
         yield from token.meta.get("blocks", ())
 
 
@@ -172,7 +168,8 @@ def _region(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         _push(state, *region.blocks)
         pos = region.end
         line = max(start, _line_of(state, pos))
-        region = next_region(src, pos, state.eMarks[start], lookahead) if line == start else None
+        more = line == start and pos < state.eMarks[start]
+        region = next_region(src, pos, state.eMarks[start], lookahead) if more else None
     rest = src[pos : state.eMarks[line]]
     if not rest.strip():
         state.line = line + 1
@@ -188,6 +185,20 @@ def _region(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     return any(rule(state, start, end, False) for rule in rules if rule is not _region)
 
 
+def _paragraph(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Lines up to an empty one or to another block. CommonMark's own would take in a fence that is indented further."""
+    rules = state.md.block.ruler.getRules("paragraph")
+    parent, state.parentType = state.parentType, "paragraph"
+    line = start + 1
+    while line < end and not state.isEmpty(line) and not any(rule(state, line, end, True) for rule in rules):
+        line += 1
+    state.parentType = parent
+    text = state.getLines(start, line, state.blkIndent, False).strip()
+    state.line = line
+    _push(state, *([Output()] if _OUTPUT_LINE.match(text) else []), Prose(text, plain=state.level == 0))
+    return True
+
+
 def _line_of(state: StateBlock, pos: int) -> int:
     return min(bisect_left(state.eMarks, pos), state.lineMax - 1)
 
@@ -201,11 +212,13 @@ def _markdown() -> MarkdownIt:
     markdown = MarkdownIt("zero", {"maxNesting": 100}).enable("list")
     interrupts = {"alt": ["paragraph", "list"]}
     rules = markdown.block.ruler
-    rules.before("fence", "region", _region, interrupts)  # type: ignore[arg-type]  # the options are read as a mapping
+    # A quote goes first: what marks a region in it is quoted too.
+    rules.before("table", "quote", _quote, interrupts)  # type: ignore[arg-type]  # the options are read as a mapping
+    rules.before("fence", "region", _region, interrupts)  # type: ignore[arg-type]  # as above
     rules.at("fence", _fence, interrupts)  # type: ignore[arg-type]  # as above
-    rules.at("blockquote", _quote, interrupts)  # type: ignore[arg-type]  # as above
     rules.before("list", "claim", _claim, interrupts)  # type: ignore[arg-type]  # as above
-    return markdown.enable(["fence", "blockquote"])
+    rules.at("paragraph", _paragraph)
+    return markdown.enable("fence")
 
 
 _MARKDOWN = _markdown()

@@ -21,9 +21,10 @@ UNCLOSED = "FINAL( begins a line but nothing after it closes it; write FINAL(...
 _TAIL = re.compile(r"[ \t.*_`!;,。]*+(?=\n|\Z)")
 _BRACKET = re.compile(r"[()（）]")
 _OPENING_QUOTE = re.compile(r"""\s*+[rRbBuU]?("{3}|'{3}|["'“])""")
+_END = r"\s*+,?\s*+[)）]"
 _CLOSING = {
-    quote: re.compile(rf"(?:[^\\]|\\.)*?{close}\s*+,?\s*+[)）]", re.DOTALL)
-    for quote, close in {'"""': '"""', "'''": "'''", '"': '"', "'": "'", "“": "”"}.items()
+    quote: re.compile(rf"(?:[^\\{end[0]}]++|\\.|{end[0]}(?!{end[1:]}{_END}))*+{end}{_END}", re.DOTALL)
+    for quote, end in {'"""': '"""', "'''": "'''", '"': '"', "'": "'", "“": "”"}.items()
 }
 _NAME = re.compile(r"""["'`]?([^\W\d]\w*)["'`]?\Z""")
 

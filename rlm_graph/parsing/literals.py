@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from rlm_graph.parsing.content import whole
 from rlm_graph.parsing.source import MAX_PARSED
 
-_QUOTED = re.compile(r"""([rR]?)[bBuU]?("{3}|'{3}|["'“])(.*)("{3}|'{3}|["'”]),?\Z""", re.DOTALL)
+_QUOTED = re.compile(r"""([rR]?)[bBuU]?(?:("{3}|'{3}|["'])(.*)\2|“(.*)”),?\Z""", re.DOTALL)
 _ESCAPE = re.compile(r"""\\(\n|[abfnrtv\\'"]|x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|[0-7]{1,3})""")
 _SIMPLE = {"\n": "", "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
@@ -21,9 +21,9 @@ def value_of(argument: str) -> JsonValue:
 
     A number stays text unless its digits would come back the same, as `3.10` would not.
     """
-    quoted = _QUOTED.match(argument)
-    if quoted and (quoted[2], quoted[4]) in {(q, q) for q in ('"""', "'''", '"', "'")} | {("“", "”")}:
-        return whole(quoted[3] if quoted[1] else _ESCAPE.sub(_unescaped, quoted[3]))
+    if quoted := _QUOTED.match(argument):
+        text = quoted[4] if quoted[2] is None else quoted[3]
+        return whole(text if quoted[1] else _ESCAPE.sub(_unescaped, text))
     value = json_or_literal(argument)
     if isinstance(value, dict | list | bool) or argument == "None":
         return value

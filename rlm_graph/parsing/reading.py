@@ -47,6 +47,8 @@ PROBLEM_QUOTE = "Your code stood in a quotation, which does not run; write it in
 PROBLEM_UNLABELLED = "Your code block has no language and is no Python that can run; write Python in a ```repl block."
 PROBLEM_LANGUAGE = "Your code block is marked `{language}`, which does not run here; write Python in a ```repl block."
 
+_CALL_TAGS = ("<tool_call", "<function", "<invoke", "<｜tool", "<|tool")
+
 
 def parse(message: AIMessage, *, variables: Collection[str] = ()) -> Reply:
     """Read a reply. Pure, and without exceptions whatever the reply holds.
@@ -131,6 +133,9 @@ def _rescued(blocks: Sequence[Block], content: str) -> list[Block]:
     """Read a reply that is nothing but JSON, or nothing but Python, without a fence; and tool calls in other fences."""
     texts = [block.body for block in blocks if isinstance(block, OtherFence)] or [content]
     found = [block for text in texts if text.lstrip()[:1] in ("{", "[") for block in _json_blocks(text)]
+    for text in texts:
+        if text.lstrip().startswith(_CALL_TAGS):
+            found += [block for block in read_blocks(text, ()) if isinstance(block, Code)]
     bare = all(isinstance(block, Prose) and block.plain for block in blocks)
     return [Code(Cell(code=mended(content)))] if not found and bare and is_python(content) else found
 
@@ -181,13 +186,15 @@ def _helper_cells(text: str) -> list[Cell]:
 
 def _final_answer(value: JsonValue) -> FinalAnswer:
     try:
-        return FinalAnswer(value=value)
-    except (ValidationError, RecursionError):
-        pass  # too deep for the checkpoint's types, or text that is no Unicode
-    try:
-        return FinalAnswer(value=whole(json.dumps(value)), exact=False)
+        text = json.dumps(value, ensure_ascii=False)
     except RecursionError:
         return FinalAnswer(value="", exact=False)
+    if text != whole(text):
+        value = json.loads(whole(text))
+    try:
+        return FinalAnswer(value=value)
+    except ValidationError:
+        return FinalAnswer(value=whole(text), exact=False)  # nested deeper than a checkpoint can hold
 
 
 def _problem(blocks: Sequence[Block], reading: _Reading) -> str:
