@@ -114,6 +114,7 @@ class SupervisedRepl:
         self._events: asyncio.Queue[Frame | BaseException] = asyncio.Queue()
         self._running = asyncio.Lock()
         self._writing = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._end: Exception | None = None
@@ -230,11 +231,15 @@ class SupervisedRepl:
         self._reading = asyncio.create_task(self._read_frames(reader))
 
     async def _reopen(self) -> None:
-        await self.detach()
-        try:
-            await self._open()
-        except OSError as error:
-            raise ExecutorError(f"the supervisor of the REPL is gone: {error.strerror or error}") from error
+        """Open the stream again, unless somebody else has done it meanwhile."""
+        async with self._opening:
+            if self._end is None:
+                return
+            await self.detach()
+            try:
+                await self._open()
+            except OSError as error:
+                raise ExecutorError(f"the supervisor of the REPL is gone: {error.strerror or error}") from error
 
     async def _hang_up(self) -> None:
         if self._writer is not None:
@@ -271,22 +276,31 @@ class SupervisedRepl:
             raise FrameError(f"an event that there is not: {str(frame.get('ev'))[:40]!r}")
 
     async def _request(self, request: Frame, *, timeout_s: float = REPLY_TIMEOUT_S) -> Frame:
-        if isinstance(self._end, ConnectionError):
-            await self._reopen()
-        number = next(self._numbers)
-        reply = self._replies[number] = asyncio.get_running_loop().create_future()
+        """Ask the supervisor something, which may be asked twice, and return its reply."""
         try:
-            await self._send({**request, "re": number})
-            frame: Frame = await asyncio.wait_for(reply, timeout_s)
+            try:
+                frame = await self._ask(request, timeout_s)
+            except ConnectionError:
+                await self._reopen()
+                frame = await self._ask(request, timeout_s)
         except ConnectionError as error:
             raise ExecutorError(f"the supervisor of the REPL is gone: {error}") from error
         except TimeoutError as error:
             raise ExecutorError(f"the REPL did not answer {request['op']!r} within {timeout_s:g} s") from error
-        finally:
-            del self._replies[number]
         if frame.get("ev") == "error":
             raise ExecutorError(f"the REPL could not do {request['op']!r}: {frame.get('message')}")
         return frame
+
+    async def _ask(self, request: Frame, timeout_s: float) -> Frame:
+        if self._end is not None:
+            raise self._end
+        number = next(self._numbers)
+        reply = self._replies[number] = asyncio.get_running_loop().create_future()
+        try:
+            await self._send({**request, "re": number})
+            return await asyncio.wait_for(reply, timeout_s)
+        finally:
+            del self._replies[number]
 
     async def _send(self, frame: Frame) -> None:
         if self._writer is None:

@@ -49,26 +49,31 @@ def supervise(settings: dict[str, Any]) -> None:
         sys.exit(CANNOT_CONFINE)
     os.umask(0o077)
     os.makedirs(chosen.scratch, exist_ok=True)
-    listener = _listen(chosen)
-    print(json.dumps({}), flush=True)
-    if not foreground:
-        _leave(listener)
+    os.chdir(chosen.folder)  # the path of a socket may have 107 bytes, and that of a folder more
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(os.path.basename(chosen.socket))
+    begun = None if foreground else _leave(listener)
+    # Not before: to those who connect, the kernel names the process that began to listen.
+    listener.listen(16)
+    if begun is None:
+        print(json.dumps({}), flush=True)
+    else:
+        os.close(begun)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
     Supervisor(chosen, listener).serve()
 
 
-def _listen(settings: Any) -> socket.socket:
-    os.chdir(settings.folder)  # the path of a socket may have 107 bytes, and that of a folder more
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(os.path.basename(settings.socket))
-    listener.listen(16)
-    return listener
+def _leave(listener: socket.socket) -> int:
+    """Go on as a process that no other waits for, without terminal and without the host's pipes.
 
-
-def _leave(listener: socket.socket) -> None:
-    """Go on as a process that no other waits for, without terminal and without the host's pipes."""
+    The process that was started ends when the descriptor that is returned is closed.
+    """
+    waiting, begun = os.pipe()
     if os.fork():
+        os.close(begun)
+        os.read(waiting, 1)
+        print(json.dumps({}), flush=True)
         os._exit(0)
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -76,9 +81,10 @@ def _leave(listener: socket.socket) -> None:
         os.dup2(nothing, fd)
     for entry in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
         fd = int(entry)
-        if fd > 2 and fd != listener.fileno():
+        if fd > 2 and fd not in (listener.fileno(), begun):
             with contextlib.suppress(OSError):  # the one that the folder was listed with
                 os.close(fd)
+    return begun
 
 
 def _stop(*_: object) -> None:

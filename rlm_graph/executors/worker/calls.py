@@ -31,6 +31,10 @@ class SubcallError(RuntimeError):
         self.results = results or []
 
 
+for _error in (BudgetExceeded, SubcallError):
+    _error.__module__ = "__main__"  # where code finds them, and so what tracebacks and pickles say
+
+
 class Transport(Protocol):
     """Carries calls to the host. It is all that differs between a process, which has threads, and WebAssembly."""
 
