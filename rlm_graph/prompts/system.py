@@ -54,7 +54,7 @@ def _tool(tool: tuple[str, str]) -> str:
 
 
 _NAMES = (
-    ("context", "the input: a `str`; several texts are a `list[str]`, or a `dict[str, str]` by name; None if there is no input"),
+    ("context", "the input: a `str`; several texts are a `list[str]`, or a `dict[str, str]` by name; None without one"),
     ("ctx.slice(start, stop)", "characters `start` to `stop` of it; negative offsets count from the end"),
     (
         "ctx.find(pattern, limit=20, regex=False, ignore_case=False, around=80)",
@@ -106,8 +106,8 @@ print(ctx.slice(0, 1500))
 
 - The code runs and you read its output in the next message. Variables, functions and imports stay.
 - You may write several fences; they run in order until one fails. The value of a last expression is shown too.
-- Stop after your code and wait. Never write down what you think it prints: what comes after such invented output is \
-dropped, and an answer beside code that has not run yet is not taken.
+- Stop after your code and wait. Never write down what you think it prints: what comes after such invented output \
+is dropped, and an answer beside code that has not run yet is not taken.
 - Once the evidence settles the question, finish inside a fence with `FINAL(value)` or `FINAL_VAR("name")`, or in a \
 reply without code with `FINAL(the answer)` alone on a line."""
 
@@ -115,8 +115,8 @@ _ADVICE = """\
 ## How to work
 
 1. Look first: the kind, the size, the beginning, a few places. Find out how the input is built.
-2. Let code do what code does well: search, count, split, parse, compare. Print little; long output is cut in the middle.
-3. Let sub-models do what needs reading. Cut the input into few large pieces, put one clear question and one piece into \
+2. Let code do what code does well: search, count, split, parse, compare. Print little; long output is cut.
+3. Let sub-models do what needs reading. Cut the input into few large pieces, put one clear question and one piece in \
 each prompt, and send all of them with one `llm_query_batched`. Ask for short replies in a form that code can combine, \
 and for "none" where a piece has nothing.
 4. Keep results in variables, combine them in code and check what is doubtful before you finish.
