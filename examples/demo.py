@@ -92,20 +92,27 @@ def main() -> int:
         library = standard_library(Path(folder))
         files = [path for path in library.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
-        print(f"context   {len(files):,} files, {size / 1e6:.1f} MB: the standard library of Python {sys.version.split()[0]}")
+        print(
+            f"context   {len(files):,} files, {size / 1e6:.1f} MB: "
+            f"the standard library of Python {sys.version.split()[0]}"
+        )
         print(f"question  {QUESTION}\n")
         command = [
             sys.executable, "-m", "rlm_graph", "run", QUESTION,
             "--context", str(library), "--model", "openai/gpt-5-mini", "--base-url", server.url, "--json",
         ]  # fmt: skip
-        ran = subprocess.run(command, stdout=subprocess.PIPE, env={**os.environ, "OPENAI_API_KEY": "scripted"}, check=False)
+        ran = subprocess.run(
+            command, stdout=subprocess.PIPE, env={**os.environ, "OPENAI_API_KEY": "scripted"}, check=False
+        )
         if ran.returncode != 0:
             return ran.returncode
         result = json.loads(ran.stdout)
         expected = independent(library)
     print(f"\nanswer       {json.dumps(result['answer'])}")
     print(f"independent  {json.dumps(expected)}  (by a walk over the syntax trees)")
-    print(f"agree        {'yes' if result['answer'] == expected else 'NO'}; {server.count} requests reached the model\n")
+    print(
+        f"agree        {'yes' if result['answer'] == expected else 'NO'}; {server.count} requests reached the model\n"
+    )
     subprocess.run([sys.executable, "-m", "rlm_graph", "logs", result["run"]], check=False)
     print(f"\nshow it again with   rlm-graph logs {result['run']}")
     return 0 if result["answer"] == expected else 1

@@ -1,6 +1,6 @@
 """Retrieve → RLM → review: the agent as a step of a pipeline that has a state of its own.
 
-    python examples/pipeline.py [MODEL]
+python examples/pipeline.py [MODEL]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The agent as a subgraph: added to a larger graph as a node, with which it shares some keys of the state.
 
-    python examples/subgraph.py [MODEL]
+python examples/subgraph.py [MODEL]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The agent as a tool of another agent, which asks it when a question is about the long text.
 
-    python examples/tool.py [MODEL]
+python examples/tool.py [MODEL]
 """
 
 from __future__ import annotations

@@ -103,11 +103,11 @@ def create_rlm_agent(
         answer_schema=answer_format.schema,
     )
 
-    graph = StateGraph(state_schema(answer_format.type), input_schema=RLMIntake, output_schema=RLMOutput)
-    graph.add_node("observe", bridge.node(observe, models=(root, sub), budget=budget))
-    graph.add_node(
-        "think", bridge.node(think, model=root, system_prompt=prompt, wants_code=small), retry_policy=retry
+    graph: StateGraph[Any, Any, Any, Any] = StateGraph(
+        state_schema(answer_format.type), input_schema=RLMIntake, output_schema=RLMOutput
     )
+    graph.add_node("observe", bridge.node(observe, models=(root, sub), budget=budget))
+    graph.add_node("think", bridge.node(think, model=root, system_prompt=prompt, wants_code=small), retry_policy=retry)
     graph.add_node(
         "act",
         bridge.node(act, executor=place, subcalls=subcalls, store=kept, strict_replay=strict_replay),

@@ -77,9 +77,7 @@ def _shown(request: Request) -> ApprovalRequest:
     return ApprovalRequest(kind="subcall", function=function, preview=preview[:PREVIEW_CHARS])
 
 
-async def _ask_model(
-    request: ModelRequest, models: Mapping[str | None, BaseChatModel], ledger: Ledger
-) -> SubcallReply:
+async def _ask_model(request: ModelRequest, models: Mapping[str | None, BaseChatModel], ledger: Ledger) -> SubcallReply:
     model = models.get(request.model)
     if model is None:
         names = ", ".join(name for name in models if name)

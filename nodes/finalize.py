@@ -35,14 +35,17 @@ async def finalize(
     final = state["final"]
     if final is None:
         final = await _best_effort(state, model, system_prompt, ledger)
-        answer = Answer(value=final.value, text=as_text(final), complete=False, ceiling=state["ceiling"], via="best effort")
+        answer = Answer(
+            value=final.value, text=as_text(final), complete=False, ceiling=state["ceiling"], via="best effort"
+        )
     else:
         problem = answer_format.problem(final)
         if problem is not None and ledger.met() is None and state["misfits"] < MAX_CORRECTIONS:
             return {"final": None, "problem": problem, "misfits": state["misfits"] + 1, "usage": ledger.used}
         answer = Answer(value=final.value, text=as_text(final), complete=problem is None, via=final.via)
-    if state.get("repl") is not None:
-        await executor.close(state["repl"])
+    repl = state.get("repl")
+    if repl is not None:
+        await executor.close(repl)
     return {
         "answer": answer,
         "messages": [AIMessage(answer.text)],

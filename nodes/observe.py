@@ -22,8 +22,9 @@ async def observe(state: RLMState, *, models: Sequence[BaseChatModel], budget: B
     """
     if len(state.get("messages", ())) > state.get("seen", 0):
         return _begin(state, models, budget)
-    if state.get("problem") is not None:
-        return {"dialogue": _reply_to(state["dialogue"], correction(state["problem"])), "problem": None}
+    problem = state.get("problem")
+    if problem is not None:
+        return {"dialogue": _reply_to(state["dialogue"], correction(problem)), "problem": None}
     if not state.get("turns"):
         raise InputError("there is no question: give `question`, or a human message")
     text = observation(
@@ -90,4 +91,3 @@ def _reply_to(dialogue: Sequence[AnyMessage], text: str) -> list[AnyMessage]:
         return [HumanMessage(text)]
     first, *others = [call["id"] or "" for call in last.tool_calls]
     return [ToolMessage(text, tool_call_id=first), *(ToolMessage("See above.", tool_call_id=id) for id in others)]
-

@@ -27,9 +27,7 @@ class AnswerFormat:
             return
         if isinstance(response_format, Mapping):
             self.schema = _checked(response_format)
-        elif isinstance(response_format, type) and (
-            issubclass(response_format, BaseModel) or is_typeddict(response_format)
-        ):
+        elif is_typeddict(response_format) or _is_model(response_format):
             self.type = response_format
             self._adapter = TypeAdapter(response_format)
             self.schema = self._adapter.json_schema()
@@ -71,6 +69,10 @@ class AnswerFormat:
         return None
 
 
+def _is_model(given: object) -> bool:
+    return isinstance(given, type) and issubclass(given, BaseModel)
+
+
 def _checked(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
@@ -85,9 +87,7 @@ def _checked(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 def _against_schema(value: Any, schema: Mapping[str, Any]) -> str | None:
     from jsonschema import Draft202012Validator
 
-    errors = [
-        f"{error.json_path}: {error.message[:300]}" for error in Draft202012Validator(schema).iter_errors(value)
-    ]
+    errors = [f"{error.json_path}: {error.message[:300]}" for error in Draft202012Validator(schema).iter_errors(value)]
     return "; ".join(errors[:5]) or None
 
 

@@ -55,9 +55,7 @@ class Decision(Value):
                 return cls.model_validate(fields)
             except ValidationError:
                 pass
-        raise InputError(
-            f"{given!r} is no decision; resume with True, False, {{'reject': reason}} or {{'edit': code}}"
-        )
+        raise InputError(f"{given!r} is no decision; resume with True, False, {{'reject': reason}} or {{'edit': code}}")
 
 
 Approve = Literal["code", "subcalls"] | Callable[[ApprovalRequest], Any]

@@ -36,7 +36,7 @@ def node(work: Callable[..., Awaitable[T]], **given: Any) -> RunnableLambda[Any,
     def run_under_invoke(state: Any) -> T:
         return run_blocking(run(state))
 
-    return RunnableLambda(run_under_invoke, afunc=run, name=work.__name__)  # type: ignore[attr-defined]
+    return RunnableLambda(run_under_invoke, afunc=run, name=work.__name__)
 
 
 def run_blocking(work: Coroutine[Any, Any, T]) -> T:

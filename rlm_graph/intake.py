@@ -62,7 +62,7 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         """
         saver, run = self._record(config)
         with nullcontext() if saver is None else held(place_of(saver), run):
-            yield from super().stream(self._taken_in(input), config, **_durable(saver, kwargs))
+            yield from super().stream(self._taken_in(input, config), config, **_durable(saver, kwargs))
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Stream the run; see `stream`."""
@@ -70,7 +70,7 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         lock = nullcontext() if saver is None else held(await aplace_of(saver), run)
         await in_thread(lock.__enter__)
         try:
-            taken = await in_thread(self._taken_in, input)
+            taken = await in_thread(self._taken_in, input, config)
             async for part in super().astream(taken, config, **_durable(saver, kwargs)):
                 yield part
         finally:
@@ -85,12 +85,14 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         run = f"{configurable.get('thread_id', '')}{'|' if namespace else ''}{namespace}"
         return saver, run
 
-    def _taken_in(self, given: Any) -> Any:
+    def _taken_in(self, given: Any, config: RunnableConfig | None) -> Any:
+        # Inside a larger graph a text is what another step made of its input: it must not fetch a URL by being one.
+        literal = "__pregel_task_id" in ensure_config(config).get("configurable", {})
         if isinstance(given, Command) and isinstance(given.update, dict):
-            return Command(**{**vars(given), "update": self._state_of(given.update)})
-        return self._state_of(given) if isinstance(given, dict) else given
+            return Command(**{**vars(given), "update": self._state_of(given.update, literal)})
+        return self._state_of(given, literal) if isinstance(given, dict) else given
 
-    def _state_of(self, given: dict[str, Any]) -> dict[str, Any]:
+    def _state_of(self, given: dict[str, Any], literal: bool) -> dict[str, Any]:
         state = {key: value for key, value in given.items() if key not in ("question", "context")}
         question, context = given.get("question"), given.get("context")
         if question is not None:
@@ -99,7 +101,7 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
             messages = state.get("messages") or []
             state["messages"] = [*(messages if isinstance(messages, list) else [messages]), HumanMessage(question)]
         if context is not None:
-            state["contexts"] = [self.contexts.take(context)]
+            state["contexts"] = [self.contexts.take(context, literal=literal)]
         return state
 
 

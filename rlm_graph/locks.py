@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import os
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -47,7 +48,8 @@ def place_of(saver: BaseCheckpointSaver[Any]) -> Place:
     if hasattr(saver, "loop") and _is(saver, "sqlite"):
         return asyncio.run_coroutine_threadsafe(aplace_of(saver), saver.loop).result()
     if _is(saver, "sqlite"):
-        return _sqlite(saver.conn.execute("PRAGMA database_list").fetchall(), saver)
+        connection: sqlite3.Connection = saver.conn  # type: ignore[attr-defined]  # what both SQLite savers have
+        return _sqlite(connection.execute("PRAGMA database_list").fetchall(), saver)
     return _elsewhere(saver)
 
 

@@ -38,9 +38,7 @@ class Replay:
         self._timeout_s = timeout_s
         self._strict = strict
 
-    async def rebuild(
-        self, repl: Repl, turns: Sequence[Turn], contexts: Sequence[ContextRef]
-    ) -> tuple[str, ...]:
+    async def rebuild(self, repl: Repl, turns: Sequence[Turn], contexts: Sequence[ContextRef]) -> tuple[str, ...]:
         """Make the REPL hold what `turns` left in it, and `contexts`. Return what the model must know of it.
 
         A REPL that lives is only given what it lacks. Raises `ReplLostError` if a cell that ended once cannot be run

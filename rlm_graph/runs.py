@@ -35,7 +35,7 @@ Status = Literal["running", "done", "partial", "failed", "interrupted"]
 APPLICATION_ID = 0x524C4D47
 """Marks an SQLite file as ours (`RLMG`)."""
 SCHEMA_VERSION = 1
-BUSY_TIMEOUT_S = 10.0
+BUSY_TIMEOUT_S = 5.0
 """How long to wait for another process that is writing."""
 
 _SCHEMA = """

@@ -67,7 +67,7 @@ class ModelSettings(Value):
     """Prompt profile; by default `small` for models on a local server, else `standard`."""
     window_tokens: PositiveInt = 128_000
     """The root model's context window, where litellm does not know it."""
-    prices: dict[str, ModelPrice] = {}
+    prices: dict[str, ModelPrice] = Field(default_factory=dict)
     """Prices by the name that the model is asked for with: for models that litellm has no price of, or a wrong one."""
 
     @field_validator("base_url")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import add
-from typing import Annotated, Any, Literal
+from types import new_class
+from typing import Annotated, Any, Literal, NotRequired
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels.delta import DeltaChannel
 from langgraph.channels.last_value import LastValue
 from langgraph.graph.message import add_messages
 from pydantic import JsonValue, NonNegativeInt
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from rlm_graph.budget import Budget, Ceiling, Usage
 from rlm_graph.value import Value
@@ -191,7 +192,8 @@ class RLMInput(TypedDict, total=False):
     messages: list[AnyMessage]
     question: str
     context: Any
-    """A text, a path, a folder, a URL of a file, a list or a dict of texts; taken in before anything is stored."""
+    """A text, a `Path` of a file or folder, a URL of a file, a list or a dict of texts; taken in before anything is
+    stored. Inside a larger graph a text is never read as a URL, for it may come from anywhere."""
     budget: Budget
 
 
@@ -245,8 +247,14 @@ def state_schema(answer_type: type | None) -> type:
     """
     if answer_type is None:
         return RLMState
-    annotations = {"structured_response": NotRequired[answer_type]}  # type: ignore[valid-type]  # known at run time
-    return type(RLMState)("TypedRLMState", (RLMState,), {"__annotations__": annotations, "__module__": __name__})
+    schema: type = new_class(
+        "TypedRLMState",
+        (RLMState,),
+        exec_body=lambda body: body.update(
+            __annotations__={"structured_response": NotRequired[answer_type]}, __module__=__name__
+        ),
+    )
+    return schema
 
 
 class RLMOutput(TypedDict):

@@ -174,9 +174,7 @@ def child_config(config: RunnableConfig, namespace: str) -> RunnableConfig:
     scratchpad = configurable["__pregel_scratchpad"]
     configurable["checkpoint_ns"] = namespace
     configurable["__pregel_resuming"] = True
-    configurable["__pregel_scratchpad"] = dataclasses.replace(
-        scratchpad, subgraph_counter=itertools.count().__next__
-    )
+    configurable["__pregel_scratchpad"] = dataclasses.replace(scratchpad, subgraph_counter=itertools.count().__next__)
     return {**config, "configurable": configurable}
 
 

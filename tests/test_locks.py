@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
@@ -89,9 +88,8 @@ def _wait_until_free(place: Place) -> None:
 
 
 def test_two_tasks_of_one_process_are_two_as_well(place: Place) -> None:
-    with held(place, "a run"):
-        with pytest.raises(RunHeldError, match="this process"), held(place, "a run"):
-            pass
+    with held(place, "a run"), pytest.raises(RunHeldError, match="this process"), held(place, "a run"):
+        pass
     with held(place, "a run"):
         pass
 

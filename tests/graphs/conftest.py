@@ -1,4 +1,4 @@
-"""What the tests of the workflows share: agents with a scripted model, the real local executor and their own folders."""
+"""What the tests of the workflows share: agents with a scripted model, and a context store of their own."""
 
 from __future__ import annotations
 

@@ -13,9 +13,10 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.graph import START, StateGraph
 from pydantic import BaseModel
 
-from rlm_graph import Answer, Budget, ContextStore, InputError, ModelError, SetupError, Usage
+from rlm_graph import Answer, Budget, InputError, ModelError, SetupError, Usage
 from rlm_graph.intake import RLMGraph
 from rlm_graph.testing import ScriptedModel
 from tests.graphs.conftest import repl
@@ -137,9 +138,7 @@ def test_stream_and_astream_show_each_node_and_each_sub_call(agent: Build) -> No
 async def test_tokens_are_streamed_as_they_come(agent: Build) -> None:
     graph = agent(['FINAL("a rather long answer, in several pieces")'])
 
-    parts = [
-        message.text async for message, _ in graph.astream({"question": "Go."}, stream_mode="messages")
-    ]
+    parts = [message.text async for message, _ in graph.astream({"question": "Go."}, stream_mode="messages")]
 
     assert len(parts) > 2
     assert "".join(parts).startswith('FINAL("a rather long')
@@ -237,9 +236,7 @@ FINAL(done)
 
 
 async def test_time_that_is_over_ends_a_loop_and_the_run(agent: Build) -> None:
-    graph = agent(
-        [repl("print('so far: 7')\nwhile True: pass"), "It was 7 so far."], budget=Budget(timeout_s=1.0)
-    )
+    graph = agent([repl("print('so far: 7')\nwhile True: pass"), "It was 7 so far."], budget=Budget(timeout_s=1.0))
 
     result = await graph.ainvoke({"question": "Loop."})
 
@@ -272,7 +269,9 @@ async def test_a_cost_ceiling_refuses_a_model_of_unknown_price_unless_allowed(ag
     assert result["usage"].unpriced_calls == 1
 
 
-@pytest.mark.parametrize("given", [{}, {"question": ""}, {"question": "  "}, {"messages": []}, {"messages": [("ai", "hi")]}])
+@pytest.mark.parametrize(
+    "given", [{}, {"question": ""}, {"question": "  "}, {"messages": []}, {"messages": [("ai", "hi")]}]
+)
 async def test_a_run_without_a_question_says_so(agent: Build, given: Any) -> None:
     with pytest.raises(InputError, match="question"):
         await agent([]).ainvoke(given)
@@ -368,3 +367,18 @@ async def test_a_native_tool_call_gets_a_tool_message(agent: Build) -> None:
     reply = model.calls[1][-1]
     assert reply.type == "tool"
     assert "42" in reply.text
+
+
+async def test_inside_a_larger_graph_a_text_that_is_a_url_is_a_text(agent: Build, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("a secret")
+    graph = agent([repl("FINAL(context)")] * 2)
+
+    async def step(state: dict[str, Any]) -> dict[str, Any]:
+        result = await graph.ainvoke({"question": "Give it back.", "context": secret.as_uri()})
+        return {"out": result["answer"].value}
+
+    larger = StateGraph(dict).add_node("step", step).add_edge(START, "step").compile()
+
+    assert (await larger.ainvoke({}))["out"] == secret.as_uri()
+    assert (await step({}))["out"] == "a secret"
