@@ -39,8 +39,9 @@ class Control(StrEnum):
 class Attack:
     """A cell that tries to do harm.
 
-    Its code prints `BREACH` with what it got and `REFUSED` with how it failed. A breach is believed without it where
-    the targets saw one. It may use the names of `prelude`.
+    Its code prints `BREACH` with what it got, `REFUSED` with how it failed, and `DECLARED` with what an executor says
+    it cannot hide or bound. A breach is believed without it where the targets saw one. It may use the names of
+    `prelude`.
     """
 
     name: str
@@ -147,3 +148,8 @@ def breached(output: str) -> list[str]:
 def denied(output: str) -> bool:
     """Whether the code was told no at least once."""
     return any(line.startswith("REFUSED") for line in output.splitlines())
+
+
+def declared(output: str) -> bool:
+    """Whether the code got what the executor says it cannot withhold."""
+    return any(line.startswith("DECLARED") for line in output.splitlines())

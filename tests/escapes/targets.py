@@ -124,8 +124,8 @@ class Targets:
             found.append(f"another process was ended: {self._victim.returncode}")
         return found
 
-    def reset(self) -> None:
-        """Put everything back as it was."""
+    def reset(self, *, breached: bool = False) -> None:
+        """Put everything back as it was. After a breach the process is a new one: the old may yet die of it."""
         self.servers.hits.clear()
         if _snapshot(self.context_folder) != self._contexts:
             shutil.rmtree(self.context_folder)
@@ -140,7 +140,11 @@ class Targets:
             database.execute("insert into t values (?)", (self.token,))
             database.commit()
         self._files = _snapshot(self.outside)
-        if self._victim is None or self._victim.poll() is not None:
+        if self._victim is not None and (breached or self._victim.poll() is not None):
+            self._victim.kill()
+            self._victim.communicate()
+            self._victim = None
+        if self._victim is None:
             self._victim = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()", self.token],
                 stdin=subprocess.PIPE,

@@ -16,7 +16,7 @@ from rlm_graph.errors import ExecutorError
 from rlm_graph.executors.base import CallResult, Executor, HostCall, Repl
 from rlm_graph.executors.worker.removal import remove_tree
 from rlm_graph.state import Cell, Execution, ReplHandle
-from tests.escapes.attack import ALLOWED_FUNCTIONS, Attack, Outcome, breached, denied, prelude
+from tests.escapes.attack import ALLOWED_FUNCTIONS, Attack, Outcome, breached, declared, denied, prelude
 from tests.escapes.orphans import descendants, reap
 from tests.escapes.targets import Targets
 
@@ -85,7 +85,7 @@ class Range:
         if handle is not None:
             evidence += await self._left_behind(handle, before)
         evidence += [] if await self._bystander_is_well() else ["another REPL was disturbed"]
-        self._targets.reset()
+        self._targets.reset(breached=bool(evidence))
         return Verdict(attack, _outcome(attack, executions, evidence), tuple(evidence), tuple(executions))
 
     async def close(self) -> None:
@@ -172,7 +172,7 @@ async def _unserved(call: HostCall) -> CallResult:
 def _outcome(attack: Attack, executions: list[Execution], evidence: list[str]) -> Outcome:
     if evidence:
         return Outcome.BREACH
-    if Outcome.DECLARED in attack.stopped and any("SIZE" in e.stdout for e in executions):
+    if Outcome.DECLARED in attack.stopped and any(declared(e.stdout) for e in executions):
         return Outcome.DECLARED
     if any(execution.status == "killed" for execution in executions):
         return Outcome.KILLED

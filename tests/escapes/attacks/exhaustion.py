@@ -77,6 +77,13 @@ EXHAUSTION = (
         why="it stays in scratch, which is removed with the REPL",
         timeout_s=10,
     ),
+    Attack(
+        "fill the disk file by file",
+        "for n in range(8): open(f'part{n}', 'wb').write(bytes(24 << 20))\nprint('DECLARED', sum(os.path.getsize(n) for n in os.listdir()))",
+        stopped=(Outcome.DECLARED, Outcome.DENIED, Outcome.KILLED),
+        why="no right of an unprivileged process bounds a folder",
+        control=Control.NOT_RUN,
+    ),
     _bomb(
         "open files without end",
         "x = []\nwhile True: x.append(os.open('/dev/null', 0))",

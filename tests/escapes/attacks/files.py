@@ -149,7 +149,8 @@ data = io.BytesIO()
 with tarfile.open(fileobj=data, mode="w") as tar:
     entry = tarfile.TarInfo(SECRET); entry.size = 6; tar.addfile(entry, io.BytesIO(b"forged"))
 data.seek(0)
-attempt(lambda: tarfile.open(fileobj=data).extractall("/", filter="fully_trusted") or "written")
+trusting = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
+attempt(lambda: tarfile.open(fileobj=data).extractall("/", **trusting) or "written")
 """,
     ),
     Attack(
@@ -188,7 +189,7 @@ for folder in ("/tmp", "/var/tmp"):
     ),
     Attack(
         "see that a file outside exists, and its size",
-        "print('SIZE', os.stat(SECRET).st_size)",
+        "print('DECLARED', os.stat(SECRET).st_size)",
         stopped=(Outcome.DECLARED,),
         control=Control.BITES,
         why="the kernel has no right that hides it",
