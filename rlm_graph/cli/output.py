@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlm_graph.cli.exits import Exit
 from rlm_graph.cli.printing import encoded, put, put_json, say, spent
-from rlm_graph.errors import InputError
+from rlm_graph.errors import InputError, RLMError
 
 if TYPE_CHECKING:
     from rlm_graph.budget import Usage
@@ -30,6 +31,8 @@ class Output:
     def check(self) -> None:
         """Raise `InputError` if the file could not be written in the end: to be known before anything is spent."""
         if self.file is None:
+            if sys.stdout is None:
+                raise InputError("standard output is closed; name a file with -o")
             return
         target = self.file.resolve()
         try:
@@ -50,13 +53,15 @@ class Output:
             say(text)
 
     def report(self, run: Run, answer: Answer, usage: Usage) -> Exit:
-        """Give out the answer and what it took; return how the command ends."""
-        if self.json:
-            self._give_json(_record(run, answer, usage))
-        elif self.file is None:
-            put(answer.text)
-        else:
-            write_whole(self.file, encoded(answer.text))
+        """Give out the answer and what it took; return how the command ends.
+
+        Raises `RLMError` if the answer cannot be written. It stays in the run.
+        """
+        try:
+            self._give(run, answer, usage)
+        except (OSError, RLMError) as error:
+            words = f"{self.file} cannot be written: {error.strerror}" if isinstance(error, OSError) else str(error)
+            raise RLMError(f"{words}; the answer is kept: rlm-graph resume {run.id}") from error
         self.say(f"{spent(usage)} · run {run.id}")
         self.say(f"show it: rlm-graph logs {run.id}")
         if answer.complete:
@@ -68,13 +73,15 @@ class Output:
         say(f"{answer.ceiling} reached: this is the best answer so far; go on: rlm-graph resume {run.id} {flag} …")
         return Exit.BUDGET
 
-    def _give_json(self, record: dict[str, Any]) -> None:
+    def _give(self, run: Run, answer: Answer, usage: Usage) -> None:
         if self.file is None:
-            put_json(record)
-        else:
+            put_json(_record(run, answer, usage)) if self.json else put(answer.text)
+        elif self.json:
             import json
 
-            write_whole(self.file, json.dumps(record, indent=2).encode())
+            write_whole(self.file, json.dumps(_record(run, answer, usage), indent=2).encode())
+        else:
+            write_whole(self.file, encoded(answer.text))
 
 
 def _record(run: Run, answer: Answer, usage: Usage) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from rlm_graph.cli.exits import Exit
+from rlm_graph.errors import RLMError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,20 +42,28 @@ def encoded(text: str) -> bytes:
 
 
 def say(text: str) -> None:
-    """Write a line to stderr."""
-    with _unless_closed(sys.stderr):
-        print(printable(text), file=sys.stderr, flush=True)
+    """Write a line to stderr, if there is one."""
+    if sys.stderr is not None:
+        with _writing(sys.stderr):
+            print(printable(text), file=sys.stderr, flush=True)
 
 
 def put(text: str) -> None:
-    """Write a command's result to stdout: to a terminal made printable, else as it is, with one newline at its end."""
-    with _unless_closed(sys.stdout):
+    """Write a command's result to stdout: to a terminal made printable, else as it is, with one newline at its end.
+
+    Raises `RLMError` if it cannot be written.
+    """
+    if sys.stdout is None:
+        raise RLMError("standard output is closed")
+    with _writing(sys.stdout):
         line_end = "" if text.endswith("\n") else "\n"
         if sys.stdout.isatty():
             print(printable(text), end=line_end, flush=True)
         else:
             sys.stdout.flush()
-            sys.stdout.buffer.write(encoded(text + line_end))
+            left = memoryview(encoded(text + line_end))
+            while left:  # under PYTHONUNBUFFERED a write may take a part of it
+                left = left[sys.stdout.buffer.write(left) :]
             sys.stdout.buffer.flush()
 
 
@@ -66,14 +75,16 @@ def put_json(value: Any) -> None:
 
 
 @contextmanager
-def _unless_closed(stream: TextIO) -> Iterator[None]:
-    """End the command quietly when nobody reads on, as after `| head`."""
+def _writing(stream: TextIO) -> Iterator[None]:
+    """End the command quietly when nobody reads on, as after `| head`, and in one line when a disk is full."""
     try:
         yield
-    except BrokenPipeError:
+    except OSError as error:
         # Python flushes at exit and would complain about what is left in the buffer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        raise typer.Exit(Exit.FAILED) from None
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(Exit.FAILED) from None
+        raise RLMError(f"{stream.name.strip('<>')} cannot be written: {error.strerror}") from error
 
 
 def console(*, stderr: bool) -> Console:

@@ -35,8 +35,9 @@ def resume(
 ) -> None:
     """Go on with a run where it stood.
 
-    For a run that was interrupted, failed, or met a ceiling. Nothing that was answered is asked again. The run keeps the settings that it was started with; flags change them.
-    A run that met a ceiling goes on under a larger one. A run that is done prints its answer again.
+    For a run that was interrupted, failed, or met a ceiling. Nothing that was answered is asked again. The run keeps
+    the settings that it was started with; flags change them. A run that met a ceiling goes on under a larger one, and
+    a run that is done prints its answer again.
     """
     from rlm_graph.cli import session
     from rlm_graph.cli.output import Output

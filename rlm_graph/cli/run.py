@@ -59,6 +59,7 @@ def run(
     and the summary go to stderr. Keys come from the environment, such as OPENAI_API_KEY.
     """
     from rlm_graph.cli import session
+    from rlm_graph.cli.job import Job, model_of, prepare, take
     from rlm_graph.cli.output import Output
     from rlm_graph.errors import InputError
     from rlm_graph.runs import check_name
@@ -87,11 +88,11 @@ def run(
     if thread is not None:
         check_name(thread)
     form = read_schema(schema) if schema is not None else None
-    session.model(settings)
+    model_of(settings)
     sources = context or []
-    reference = session.take(sources, settings, out)
-    session.prepare(settings)
-    job = session.Job(question, settings, context=reference, schema=form)
+    reference = take(sources, settings, out)
+    prepare(settings)
+    job = Job(question, settings, context=reference, schema=form)
     raise typer.Exit(session.start(job, source=", ".join(sources), id=thread, output=out))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import subprocess
 from collections.abc import Callable
 
@@ -94,11 +96,13 @@ def test_a_pipe_gets_the_answer_as_it_is(shell: Shell, serve: Serve) -> None:
     assert done.stderr == b""
 
 
-def test_a_reader_that_goes_away_ends_the_command_quietly(shell: Shell, serve: Serve) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_ends_the_command_quietly(unbuffered: str, shell: Shell, serve: Serve) -> None:
     serve(code("FINAL('x' * 5_000_000)"))
 
     command, pipe = shell.command("run", "q"), subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, env=shell.environment()) as process:
+    environment = shell.environment(PYTHONUNBUFFERED=unbuffered)
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.read(10)
@@ -109,6 +113,47 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(shell: Shell, serve: S
     assert "Traceback" not in said
     assert "BrokenPipe" not in said
     assert json.loads(shell.here("logs", "--json").stdout)[0]["status"] == "done"
+
+
+def test_an_answer_that_cannot_be_written_is_kept(shell: Shell, serve: Serve) -> None:
+    server = serve(code("FINAL('kept')"))
+
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            shell.command("run", "q", "--thread", "mine"), stdout=full, stderr=subprocess.PIPE, env=shell.environment()
+        )
+
+    assert done.returncode == 1
+    expected = "error: stdout cannot be written: No space left on device; the answer is kept: rlm-graph resume mine"
+    assert done.stderr.decode().splitlines()[-1] == expected
+    assert shell.here("resume", "mine").stdout == "kept\n"
+    assert server.count == 1
+
+
+def test_closed_streams_are_said_before_anything_is_spent(shell: Shell, serve: Serve) -> None:
+    server = serve("never asked")
+    command = shlex.join(shell.command("run", "q", "-c", "-"))
+
+    for closed, words in (("<&-", "standard input is closed"), (">&-", "standard output is closed")):
+        done = subprocess.run(["sh", "-c", f"{command} {closed}"], capture_output=True, env=shell.environment())
+        assert done.returncode == 2
+        assert words in done.stderr.decode()
+    assert server.count == 0
+
+
+def test_a_killed_run_goes_on_where_it_stood(shell: Shell, serve: Serve) -> None:
+    server = serve(script=turns(code("seen = llm_query('one')\nseen += llm_query('two')"), code("FINAL(seen)")))
+    command = shell.command("run", "q", "--thread", "mine", "-q")
+
+    with server.holding(lambda request: request.prompt == "two") as hold:
+        with subprocess.Popen(command, env=shell.environment()) as process:
+            hold.wait()
+            process.kill()
+        hold.release()
+        resumed = shell.here("resume", "mine")
+
+    assert (resumed.exit_code, resumed.stdout) == (0, "sub-answersub-answer\n")
+    assert len(server.requests_like(lambda request: request.prompt == "one")) == 1
 
 
 def test_quiet_says_nothing_and_verbose_shows_code_and_output(shell: Shell, serve: Serve) -> None:
@@ -232,12 +277,10 @@ def test_a_key_that_is_refused_is_told_in_the_providers_words(shell: Shell, serv
 
 
 def test_tracing_stays_off_unless_the_settings_ask_for_it(shell: Shell, serve: Serve) -> None:
-    from rlm_graph.cli import session
+    from rlm_graph.cli.job import prepare
     from rlm_graph.settings import Settings
 
     serve("unused")
-    import os
-
     os.environ["LANGSMITH_TRACING"] = "true"
-    session.prepare(Settings(model=MODEL, models={"base_url": "http://127.0.0.1:9"}))  # type: ignore[arg-type]
+    prepare(Settings(model=MODEL, models={"base_url": "http://127.0.0.1:9"}))  # type: ignore[arg-type]
     assert os.environ["LANGSMITH_TRACING"] == "false"

@@ -168,9 +168,7 @@ def test_an_interrupt_before_the_run_began_leaves_nothing_behind(shell: Shell, s
     serve("never asked")
 
     with on_terminal(shell, "run", "q", "-c", "-") as terminal:
-        terminal.press(b"the text\n")
-        terminal.wait_for(b"the text")
-        time.sleep(0)
+        terminal.wait_for(b"Ctrl-D on a line of its own ends it")
         terminal.press(b"\x03")
         assert terminal.end() == 130
 

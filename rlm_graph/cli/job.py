@@ -1,0 +1,105 @@
+"""A run as it was asked for: what it is recorded with, and what must hold before it starts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlm_graph.cli.output import Output
+from rlm_graph.errors import InputError, SetupError
+from rlm_graph.runs import Run
+from rlm_graph.settings import Settings
+from rlm_graph.state import ContextRef
+
+KEPT = {"model", "sub_model", "executor", "models"}
+"""The settings that a run is recorded with, and that hold when it is taken up again."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run as it was asked for: all that is needed to start it, now or again."""
+
+    question: str
+    settings: Settings
+    context: ContextRef | None = None
+    schema: Mapping[str, Any] | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return the form in which the database keeps it."""
+        return {
+            "settings": self.settings.model_dump(mode="json", include=KEPT),
+            # Which ceilings were set matters as much as their values: a default one refuses no unpriced model.
+            "budget": self.settings.budget.model_dump(mode="json", exclude_unset=True),
+            "context": self.context.model_dump(mode="json") if self.context else None,
+            "schema": dict(self.schema) if self.schema else None,
+        }
+
+    @classmethod
+    def of(cls, run: Run, settings: Settings, flags: Mapping[str, Any]) -> Job:
+        """Return the job that `run` was started with, but for what `flags` says now.
+
+        `settings` are those of this command: where data lies is not the run's, but this machine's.
+        """
+        from rlm_graph.layers import overlaid
+
+        record: dict[str, Any] = dict(run.settings)
+        kept = overlaid({**record["settings"], "budget": record["budget"]}, flags)
+        here = settings.model_dump(exclude=KEPT | {"budget"})
+        context = record["context"]
+        return cls(
+            question=run.question,
+            settings=Settings.checked({**kept, **here}),
+            context=ContextRef.model_validate(context) if context else None,
+            schema=record["schema"],
+        )
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The graph's input."""
+        given = {"question": self.question, "context": self.context, "budget": self.settings.budget}
+        return {key: value for key, value in given.items() if value is not None}
+
+
+def take(sources: Sequence[str], settings: Settings, output: Output) -> ContextRef | None:
+    """Take the context in from the paths, URLs and `-` (standard input) that the user named, and say what was done."""
+    from rlm_graph.context import ContextStore
+    from rlm_graph.context.fetch import is_url
+
+    if not sources:
+        return None
+    if sources.count("-") > 1:
+        raise InputError("-c - was given twice; standard input can be read once")
+    if "-" in sources and sys.stdin is None:
+        raise InputError("standard input is closed; -c - has nothing to read")
+    if "-" in sources and sys.stdin.isatty():
+        output.say("type or paste the context; Ctrl-D on a line of its own ends it")
+    contexts = [sys.stdin.buffer if source == "-" else source if is_url(source) else Path(source) for source in sources]
+    store = ContextStore(settings.data_dir / "contexts", settings.contexts)
+    reference = store.combine(contexts)
+    for note in reference.notes:
+        output.say(f"context: {note}")
+    return reference
+
+
+def model_of(settings: Settings) -> str:
+    """Return the root model's name. Raises `SetupError` if none is set."""
+    if settings.model is None:
+        raise SetupError("no model: give -m NAME, set RLM_MODEL, or write `model` into rlm.toml (`rlm-graph init`)")
+    return settings.model
+
+
+def prepare(settings: Settings) -> None:
+    """Set up what imports read, and refuse a model that cannot be asked before anything is recorded."""
+    tracing = str(settings.tracing).lower()
+    for name in ("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING", "LANGCHAIN_TRACING_V2"):
+        os.environ[name] = tracing
+    os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
+    from rlm_graph.models import check_model
+
+    check_model(model_of(settings), settings.models)
+    if settings.sub_model is not None:
+        check_model(settings.sub_model, settings.models)
