@@ -53,6 +53,13 @@ _clean_environment()
 # --- What a machine may lack ---------------------------------------------------------------------------------------
 
 
+def _no_confinement() -> str | None:
+    from rlm_graph.executors.worker.confine import probe
+
+    missing = probe()["missing"]
+    return f"this kernel cannot confine a process; missing: {', '.join(missing)}" if missing else None
+
+
 def _no_docker() -> str | None:
     if shutil.which("docker") is None:
         return "no docker command"
@@ -78,7 +85,13 @@ def _not_live() -> str | None:
     return None if LIVE else "costs money: set RLM_LIVE=1 and the service's key"
 
 
-MISSING = {"docker": _no_docker, "pyodide": _no_pyodide, "postgres": _no_postgres, "live": _not_live}
+MISSING = {
+    "confinement": _no_confinement,
+    "docker": _no_docker,
+    "pyodide": _no_pyodide,
+    "postgres": _no_postgres,
+    "live": _not_live,
+}
 """By marker: why its tests cannot run here, or None if they can."""
 
 

@@ -9,6 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from rlm_graph.executors.worker.confine import probe
+
+
+@pytest.mark.confinement
+def test_the_kernel_can_confine_a_process() -> None:
+    assert probe()["missing"] == []
+
+
 # Modules with a shared library of their own, or one that only threads need.
 CODE = """
 import bz2, ctypes, decimal, json, lzma, readline, socket, sqlite3, ssl, threading, zlib
