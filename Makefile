@@ -36,6 +36,10 @@ coverage: $(READY) ## Run the tests and write htmlcov/index.html, line by line
 	@rm -f .coverage .coverage.*
 	@$(BIN)/pytest --cov --cov-report=term-missing --cov-report=html $(PYTEST_ARGS)
 
+.PHONY: conformance
+conformance: $(READY) ## Show which behaviours of the one list each executor has
+	@$(BIN)/pytest -v tests/executors/test_conformance.py $(PYTEST_ARGS)
+
 .PHONY: escapes
 escapes: $(READY) ## Attack the sandboxes with hostile code, and show what became of each attack
 	@$(BIN)/python -m tests.escapes $(ARGS)
