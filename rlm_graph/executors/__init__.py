@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
-from rlm_graph.errors import SetupError
-from rlm_graph.executors.base import Executor
-from rlm_graph.settings import ExecutorSettings, LocalSettings
+if TYPE_CHECKING:
+    from rlm_graph.executors.base import Executor
+    from rlm_graph.settings import ExecutorSettings
 
 
 def create_executor(settings: ExecutorSettings | str | Executor) -> Executor:
@@ -14,6 +14,8 @@ def create_executor(settings: ExecutorSettings | str | Executor) -> Executor:
 
     Raises `SetupError` for a name that there is not.
     """
+    from rlm_graph.settings import LocalSettings
+
     if isinstance(settings, str):
         settings = _by_name(settings)
     if not isinstance(settings, LocalSettings):
@@ -27,6 +29,9 @@ def create_executor(settings: ExecutorSettings | str | Executor) -> Executor:
 
 
 def _by_name(name: str) -> ExecutorSettings:
+    from rlm_graph.errors import SetupError
+    from rlm_graph.settings import LocalSettings
+
     kinds = {"local": LocalSettings}
     if name not in kinds:
         raise SetupError(f"there is no executor {name!r}; choose one of: {', '.join(kinds)}")

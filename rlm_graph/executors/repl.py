@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -109,7 +108,7 @@ class SupervisedRepl:
         self._tools = tuple(tools)
         self._locate = locate
         self._allowed = BUILT_IN | {tool.partition("(")[0] for tool in tools}
-        self._numbers = itertools.count(1)
+        self._asked = 0
         self._replies: dict[int, asyncio.Future[Frame]] = {}
         self._events: asyncio.Queue[Frame | BaseException] = asyncio.Queue()
         self._running = asyncio.Lock()
@@ -164,8 +163,8 @@ class SupervisedRepl:
             if self._end is not None:
                 self._events.put_nowait(self._end)
             request = {
-                "op": "exec", "cell": number, "code": cell.code, "language": cell.language, "timeout": timeout_s,
-                "started_at": started_at, "seed": _seed(number, cell),
+                "op": "exec", "re": self._next_number(), "cell": number, "code": cell.code,
+                "language": cell.language, "timeout": timeout_s, "started_at": started_at, "seed": _seed(number, cell),
             }  # fmt: skip
             service = _Service(number, self._allowed, serve, send=self._send, failed=self._events.put_nowait)
             try:
@@ -222,7 +221,7 @@ class SupervisedRepl:
                 done = _read(_Done, event)
                 if done.cell == request["cell"]:
                     return done
-            else:
+            elif event.get("re") in (None, request["re"]):
                 raise ExecutorError(f"the REPL refused the cell: {event.get('message')}")
 
     async def _open(self) -> None:
@@ -272,7 +271,7 @@ class SupervisedRepl:
             reply.set_result(frame)
         elif frame.get("ev") in ("calls", "done", "error"):
             self._events.put_nowait(frame)
-        else:
+        elif not (isinstance(re, int) and 0 < re <= self._asked):  # else nobody waits for it any more
             raise FrameError(f"an event that there is not: {str(frame.get('ev'))[:40]!r}")
 
     async def _request(self, request: Frame, *, timeout_s: float = REPLY_TIMEOUT_S) -> Frame:
@@ -294,13 +293,17 @@ class SupervisedRepl:
     async def _ask(self, request: Frame, timeout_s: float) -> Frame:
         if self._end is not None:
             raise self._end
-        number = next(self._numbers)
+        number = self._next_number()
         reply = self._replies[number] = asyncio.get_running_loop().create_future()
         try:
             await self._send({**request, "re": number})
             return await asyncio.wait_for(reply, timeout_s)
         finally:
             del self._replies[number]
+
+    def _next_number(self) -> int:
+        self._asked += 1
+        return self._asked
 
     async def _send(self, frame: Frame) -> None:
         if self._writer is None:

@@ -180,6 +180,7 @@ class TestNonsense:
             b"[" * 100_000 + b"\n",
             frame({"ev": "unheard of"}),
             frame({"re": 99, "ev": "pong"}),
+            frame({"re": -1, "ev": "reply"}),
             frame({"ev": "error", "message": "no"}),
             frame({**DONE, "status": "wonderful"}),
             frame({**DONE, "stdout": 5}),
@@ -192,7 +193,7 @@ class TestNonsense:
             frame({"ev": "calls", "cell": 1, "calls": [{**CALL, "function": "f" * 1000}]}),
             frame({"ev": "calls", "cell": 1, "calls": [{**CALL, "nth": 1.5}]}),
         ],
-        ids=range(19),
+        ids=range(20),
     )
     async def test_a_frame_that_is_none_is_an_error_of_the_executor(
         self, liar: Callable[[Answer], Awaitable[SupervisedRepl]], told: bytes
@@ -219,6 +220,14 @@ class TestNonsense:
 
         assert execution.status == "ok"
         assert len(host.calls) == 1
+
+    async def test_what_nobody_waits_for_any_more_is_passed_over(
+        self, liar: Callable[[Answer], Awaitable[SupervisedRepl]]
+    ) -> None:
+        late = [{"re": 1, "ev": "reply"}, {"re": 1, "ev": "error", "message": "late"}]
+        repl = await liar(lambda request: [*map(frame, late), frame(DONE)])
+
+        assert (await Notebook(repl).run("1")).status == "ok"
 
     async def test_a_function_that_is_not_on_the_list_is_not_served(
         self, liar: Callable[[Answer], Awaitable[SupervisedRepl]]

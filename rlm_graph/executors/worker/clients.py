@@ -112,7 +112,8 @@ class Clients:
             try:
                 self._serve(client, frame)
             except (KeyError, TypeError, ValueError, OSError) as error:
-                client.refuse(frame.get("re"), f"{type(error).__name__}: {error}")
+                reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+                client.refuse(frame.get("re"), reason)
         if ended:
             self._drop(client)
 
