@@ -378,20 +378,31 @@ class TestProcesses:
 
         assert told.r == ["got"] * 3
 
-    def test_no_capability_and_no_dump_is_left(self, confined: Confined) -> None:
+    @pytest.mark.parametrize("user", [None, 61111])
+    def test_no_capability_and_no_dump_is_left_and_the_kernel_would_kill_it_first(
+        self, confined: Confined, user: int | None
+    ) -> None:
         told = confined(
             """if True:
-                import os
-                status.seek(0)
+                score.seek(0)
                 r = {name: text.strip() for name, _, text in (line.partition(":") for line in status)}
+                r["dumpable"], r["score"] = libc.prctl(3, 0, 0, 0, 0), score.read().strip()
             """,
-            before="status = open('/proc/self/status')",
+            # A child of a supervisor that cannot be dumped cannot be either.
+            before="""if True:
+                import ctypes
+                libc = ctypes.CDLL(None)
+                status, score = open("/proc/self/status"), open("/proc/self/oom_score_adj")
+                libc.prctl(4, 0, 0, 0, 0)
+            """,
+            user=user,
+            scratch=".",
         )
 
         assert {told.r[key] for key in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
-        assert os.getuid() or told.r["CapBnd"] == "0" * 16
+        assert user or os.getuid() or told.r["CapBnd"] == "0" * 16
         assert (told.r["NoNewPrivs"], told.r["Seccomp"]) == ("1", "2")
-        assert told.report["dumpable"] is False
+        assert (told.r["dumpable"], told.r["score"]) == (0, "1000")
 
     def test_programs_run_where_they_are_asked_for_and_stay_confined(self, confined: Confined) -> None:
         folders = [path for path in ("/bin", "/usr/bin") if Path(path).is_dir()]
