@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage
@@ -223,6 +224,7 @@ def test_a_draft_that_is_never_closed_takes_the_rest_and_the_model_is_told() -> 
 def test_a_tag_that_is_only_mentioned_opens_nothing() -> None:
     assert answer("`<think>` is a tag.\nFINAL(1)") == 1
     assert answer("The <reasoning> tag is odd.\nFINAL(1)") == 1
+    assert codes("```repl\nx = 1\n```\nA `</think>` would end a draft.") == ["x = 1"]
     assert codes("```repl\nprint('<think>')\n```\n```repl\nb = 2\n```") == ["print('<think>')", "b = 2"]
 
 
@@ -542,7 +544,9 @@ def test_text_blocks_are_one_text_and_other_blocks_are_not_read() -> None:
     assert [cell.code for cell in parse(message).cells] == ["print(1)", "print(2)"]
 
 
-@pytest.mark.parametrize("content", ["", "  \n ", [], [{"type": "thinking", "thinking": "x"}], "\u200b"])
+@pytest.mark.parametrize(
+    "content", ["", "  \n ", [], [{"type": "thinking", "thinking": "x"}], "\u200b", "```repl\n\u200b\n```"]
+)
 def test_an_empty_reply_is_corrected(content: str | list[str | dict[str, str]]) -> None:
     reply = parse(AIMessage(content=content))
 
@@ -551,7 +555,9 @@ def test_an_empty_reply_is_corrected(content: str | list[str | dict[str, str]]) 
 
 
 def test_content_of_no_known_type_is_an_empty_reply() -> None:
-    for content in (None, 3, {"text": "FINAL(1)"}):
+    contents: list[Any] = [None, 3, {"text": "FINAL(1)"}]
+
+    for content in contents:
         assert parse(AIMessage.model_construct(content=content)).problem == parse(AIMessage(content="")).problem
 
 

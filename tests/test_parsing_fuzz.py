@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
 from rlm_graph.parsing import Reply, parse
+from rlm_graph.parsing.finals import claim
+from rlm_graph.parsing.lookahead import Lookahead
 
 FENCES = [
     "```repl\n", "```python\n", "```py\n", "```\n", "````repl\n", "````\n", "~~~repl\n", "~~~\n", "```js\n",
@@ -97,7 +100,7 @@ def test_any_text_is_read_and_read_the_same_again(text: str) -> None:
 
 @hundreds
 @given(st.lists(BLOCKS, max_size=4), st.lists(TOOL_CALLS, max_size=2), st.lists(INVALID_CALLS, max_size=2))
-def test_any_message_is_read(content: list[object], calls: list[object], invalid: list[object]) -> None:
+def test_any_message_is_read(content: list[Any], calls: list[Any], invalid: list[Any]) -> None:
     message = AIMessage.model_construct(content=content, tool_calls=calls, invalid_tool_calls=invalid)
 
     reply = parse(message, variables=["x", "hits"])
@@ -166,6 +169,18 @@ def test_work_grows_in_proportion_to_the_length(unit: str) -> None:
 @pytest.mark.parametrize("unit", ["`", "<", "(", "FINAL(", "<think>", '"""', "[", "> ", "x <tool_call>", 'FINAL("\n'])
 def test_a_reply_of_a_megabyte_is_read(unit: str) -> None:
     check(parse(AIMessage(content=unit * (1_000_000 // len(unit)))))
+
+
+def test_searches_that_find_nothing_are_given_up_after_some_times_the_length() -> None:
+    line = "FINAL(\n"
+    text = line * 1_000
+    lookahead = Lookahead(text)
+
+    found = [claim(text, start, lookahead, ()) for start in range(0, len(text), len(line))]
+
+    assert lookahead.left == 0
+    assert found[0] is not None
+    assert found[-1] is None
 
 
 def _work(unit: str, length: int) -> int:

@@ -92,7 +92,7 @@ class _Reading:
         match block:
             case Code() | Helpers() | Final() | FinalExpression() if self.invented:
                 self.dropped = True
-            case Code(cell):
+            case Code(cell) if cell.code.strip():  # nothing is left of a cell of invisible characters
                 self.code.append(cell)
                 self.expression = None
             case Helpers(text):
@@ -181,7 +181,8 @@ def _as_json(arguments: object) -> JsonValue:
 
 def _helper_cells(text: str) -> list[Cell]:
     fenced = [block.cell for block in read_blocks(text, ()) if isinstance(block, Code)]
-    return fenced or ([Cell(code=mended(text))] if text.strip() else [])
+    cells = fenced or [Cell(code=mended(text))]
+    return [cell for cell in cells if cell.code.strip()]
 
 
 def _final_answer(value: JsonValue) -> FinalAnswer:
