@@ -90,8 +90,9 @@ class Range:
 
     async def close(self) -> None:
         """End the bystander."""
-        if self._bystander is not None:
-            await self._executor.close(self._bystander)
+        bystander, self._bystander, self._asked = self._bystander, None, 0
+        if bystander is not None:
+            await self._executor.close(bystander)
 
     async def _shoot(
         self, repl: Repl, attack: Attack, asked: list[tuple[str, str]], executions: list[Execution]
@@ -161,7 +162,7 @@ class Range:
             told = None
         if told is not None and told.value == repr((self._asked, self._note * self._asked)):
             return True
-        self._bystander, self._asked = None, 0
+        await self.close()
         return False
 
 
