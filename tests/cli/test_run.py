@@ -141,7 +141,7 @@ def test_closed_streams_are_said_before_anything_is_spent(shell: Shell, serve: S
     assert server.count == 0
 
 
-def test_a_killed_run_goes_on_where_it_stood(shell: Shell, serve: Serve) -> None:
+def test_a_killed_run_goes_on_where_it_stood_even_under_another_budget(shell: Shell, serve: Serve) -> None:
     server = serve(script=turns(code("seen = llm_query('one')\nseen += llm_query('two')"), code("FINAL(seen)")))
     command = shell.command("run", "q", "--thread", "mine", "-q")
 
@@ -150,7 +150,7 @@ def test_a_killed_run_goes_on_where_it_stood(shell: Shell, serve: Serve) -> None
             hold.wait()
             process.kill()
         hold.release()
-        resumed = shell.here("resume", "mine")
+        resumed = shell.here("resume", "mine", "--max-turns", "20")
 
     assert (resumed.exit_code, resumed.stdout) == (0, "sub-answersub-answer\n")
     assert len(server.requests_like(lambda request: request.prompt == "one")) == 1
