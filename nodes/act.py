@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
@@ -47,7 +48,7 @@ async def act(
         timeout_s=executor.cell_timeout_s,
         strict=strict_replay,
     )
-    async with executor.attached(state.get("repl"), name=repl_name(config), tools=subcalls.tools) as repl:
+    async with _attached(executor, state, scope, repl_name(config)) as repl:
         notes = await replay.rebuild(repl, state["turns"], state["contexts"])
         executions = await _run_cells(repl, state, scope, ledger, executor.cell_timeout_s)
         turn = Turn(
@@ -73,13 +74,30 @@ async def act(
     }
 
 
+@asynccontextmanager
+async def _attached(executor: Executor, state: RLMState, scope: CallScope, name: str) -> AsyncIterator[Repl]:
+    """Attach to the run's REPL; to one of this act's own if that is gone, or belongs to another branch of the run."""
+    async with AsyncExitStack() as stack:
+        handle = state.get("repl")
+        repl = await stack.enter_async_context(executor.attached(handle, name=name, tools=scope.tools))
+        if not Replay.fits(repl, state["turns"], scope.namespace):
+            repl = await stack.enter_async_context(executor.attached(None, name=name, tools=scope.tools))
+        yield repl
+
+
 async def _run_cells(
     repl: Repl, state: RLMState, scope: CallScope, ledger: Ledger, cell_timeout_s: float
 ) -> list[Execution]:
     executions: list[Execution] = []
     for number, cell in enumerate(state["cells"], start=last_number(state["turns"]) + 1):
         running = asyncio.ensure_future(
-            repl.run(cell, number=number, serve=functools.partial(scope.serve, number), timeout_s=cell_timeout_s)
+            repl.run(
+                cell,
+                number=number,
+                serve=functools.partial(scope.serve, number),
+                timeout_s=cell_timeout_s,
+                branch=scope.namespace,
+            )
         )
         try:
             executions.append(await _until_ceiling(running, repl, ledger))

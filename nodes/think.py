@@ -28,8 +28,9 @@ async def think(state: RLMState, *, model: BaseChatModel, system_prompt: str, wa
     except TimeoutError:
         return {"usage": ledger.used, "ceiling": "timeout_s", "cells": []}
     ledger.charge(usage + Usage(turns=1))
-    reply = parse(message)
-    if wants_code and reply.final is not None and not state.get("turns"):
+    turns = state.get("turns")
+    reply = parse(message, variables=[variable.name for variable in turns[-1].variables] if turns else ())
+    if wants_code and reply.final is not None and not turns:
         reply = Reply(problem="Look at the evidence first: run at least one ```repl block before the final answer.")
     # Code that was paid for still runs, and an answer is an answer: only a reply without either ends the run here.
     met = None if reply.cells or reply.final is not None else ledger.met()

@@ -18,7 +18,7 @@ async def fork(saver: BaseCheckpointSaver[Any], source: str, target: str, *, che
     not name the source's REPL: two runs never share one. The source is only read. Needs a saver's asynchronous side.
     Raises `RunNotFoundError` if there is no such checkpoint.
     """
-    saver = saver.with_allowlist((kind.__module__, kind.__name__) for kind in STORED_TYPES)
+    saver = saver.with_allowlist({(kind.__module__, kind.__name__) for kind in STORED_TYPES})
     chain = await _chain(saver, source, checkpoint_id)
     for index, kept in enumerate(chain):
         await _copy(saver, kept, target, last=index == len(chain) - 1)

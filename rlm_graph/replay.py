@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from langchain_core.runnables import RunnableConfig
 
 from rlm_graph.context import ContextStore
 from rlm_graph.errors import ReplLostError
-from rlm_graph.executors.base import Repl
+from rlm_graph.executors.base import PastCell, Repl
 from rlm_graph.ledger import Ledger
 from rlm_graph.state import Cell, ContextRef, Execution, Turn
 from rlm_graph.subcalls import Subcalls
+
+
+def _lasting(turns: Sequence[Turn]) -> Iterator[tuple[Turn, Execution]]:
+    """Yield the cells whose effects a REPL holds: all but those that ended it."""
+    for turn in turns:
+        for cell in turn.executions:
+            if cell.status != "killed":
+                yield turn, cell
 
 
 class Replay:
@@ -47,18 +55,27 @@ class Replay:
         done = repl.cells_done
         diverged: list[int] = []
         replayed = 0
-        for turn in turns:
-            missing = [cell for cell in turn.executions if cell.number > done and cell.status != "killed"]
-            if not missing:
+        for turn, cell in _lasting(turns):
+            if cell.number <= done:
                 continue
             await self._give(repl, contexts[: turn.contexts])
-            for cell in missing:
-                again = await self._run(repl, turn, cell)
-                replayed += 1
-                if again.digest != cell.digest:
-                    diverged.append(cell.number)
+            again = await self._run(repl, turn, cell)
+            replayed += 1
+            if again.digest != cell.digest:
+                diverged.append(cell.number)
         await self._give(repl, contexts)
         return self._notes(replayed, diverged)
+
+    @staticmethod
+    def fits(repl: Repl, turns: Sequence[Turn], namespace: str) -> bool:
+        """Tell whether all that the REPL holds belongs to this run, up to the act of that namespace.
+
+        It does not if the run has gone back to an earlier step: the REPL then is another branch's, and stays so.
+        """
+        expected = [PastCell(cell.number, turn.namespace) for turn, cell in _lasting(turns)]
+        past = list(repl.past)
+        common = min(len(past), len(expected))
+        return past[:common] == expected[:common] and all(cell.branch == namespace for cell in past[len(expected) :])
 
     async def _give(self, repl: Repl, contexts: Sequence[ContextRef]) -> None:
         for number, context in enumerate(contexts, start=1):
@@ -72,6 +89,7 @@ class Replay:
             serve=functools.partial(scope.serve, cell.number),
             timeout_s=self._timeout_s,
             started_at=cell.started_at,
+            branch=turn.namespace,
         )
         if again.status == "killed":
             raise ReplLostError(

@@ -96,7 +96,7 @@ class Subcalls:
         `namespace` is the act's, under which its calls are recorded; by default the one that runs now, and for a
         replay the one that made the calls.
         """
-        return CallScope(self._graph, self._max_concurrency, ledger, config, namespace)
+        return CallScope(self._graph, self._max_concurrency, ledger, config, namespace, self.tools)
 
 
 def signature(tool: BaseTool) -> str:
@@ -114,7 +114,9 @@ class CallScope:
         ledger: Ledger,
         config: RunnableConfig,
         namespace: str | None,
+        tools: Sequence[str],
     ) -> None:
+        self.tools = tools
         self._graph = graph
         self._ledger = ledger
         self._config = config

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pydantic import JsonValue
 
@@ -35,6 +35,13 @@ class CallResult(Value):
     """Name of the exception that the code sees: a builtin, or `BudgetExceeded`."""
 
 
+class PastCell(NamedTuple):
+    """A cell in the past of a namespace."""
+
+    number: int
+    branch: str
+
+
 Serve = Callable[[HostCall], Awaitable[CallResult]]
 """Answers one host call. Several may be under way at once."""
 
@@ -50,12 +57,24 @@ class Repl(Protocol):
     def cells_done(self) -> int:
         """The number of the last cell that this namespace holds the effects of; 0 if it is fresh."""
 
+    @property
+    def past(self) -> Sequence[PastCell]:
+        """The cells that this namespace holds the effects of, in order; last of all the one that runs now, if any."""
+
     async def run(
-        self, cell: Cell, *, number: int, serve: Serve, timeout_s: float, started_at: float | None = None
+        self,
+        cell: Cell,
+        *,
+        number: int,
+        serve: Serve,
+        timeout_s: float,
+        started_at: float | None = None,
+        branch: str = "",
     ) -> Execution:
         """Run a cell, or join it if it runs already, and serve its calls until it ends.
 
-        Idempotent by `number`: a cell that has ended is not run again, its execution is returned. `timeout_s` is
+        `branch` names what the cell belongs to: a run that went back to an earlier step has another cell of the same
+        number. Idempotent by both: a cell that has ended is not run again, its execution is returned. `timeout_s` is
         in seconds and does not count waiting for calls. `started_at` is set on a replay. Raises `ExecutorError` if
         the sandbox fails; an exception in the code is part of the execution.
         """

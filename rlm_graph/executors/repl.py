@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -20,7 +22,7 @@ from pydantic import (
 )
 
 from rlm_graph.errors import ExecutorError
-from rlm_graph.executors.base import CallResult, HostCall, Serve
+from rlm_graph.executors.base import CallResult, HostCall, PastCell, Serve
 from rlm_graph.executors.worker.frames import MAX_VALUE, Frame, FrameError, Splitter, encode
 from rlm_graph.state import Cell, CellError, ContextRef, Execution, FinalAnswer, ReplHandle, Variable
 
@@ -34,7 +36,31 @@ CONTEXT_TIMEOUT_S = 600.0
 RECONNECTS = 3
 RECEIVE_BYTES = 1 << 20
 
-Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+class Reader(Protocol):
+    """What is read of a stream: `asyncio.StreamReader` will do."""
+
+    async def read(self, n: int) -> bytes:
+        """Return up to `n` bytes; none at the end. Raises `OSError` if the stream broke."""
+
+
+class Writer(Protocol):
+    """What is written of a stream: `asyncio.StreamWriter` will do."""
+
+    def write(self, data: bytes) -> None:
+        """Take bytes to be sent."""
+
+    async def drain(self) -> None:
+        """Wait until more can be taken. Raises `OSError` if the stream broke."""
+
+    def close(self) -> None:
+        """Begin to close the stream."""
+
+    async def wait_closed(self) -> None:
+        """Wait until it is closed."""
+
+
+Connect = Callable[[], Awaitable[tuple[Reader, Writer]]]
 """Opens a stream to the supervisor; raises `OSError` if nobody listens."""
 
 
@@ -45,12 +71,17 @@ class _FromSandbox(BaseModel):
 FrameT = TypeVar("FrameT", bound=_FromSandbox)
 
 
+class _Past(_FromSandbox):
+    number: PositiveInt
+    branch: str
+
+
 class _Pong(_FromSandbox):
     version: str
     failure: str | None
     generation: PositiveInt
     cells_done: NonNegativeInt
-    cell: int | None
+    past: list[_Past]
 
 
 class _Call(_FromSandbox):
@@ -81,6 +112,8 @@ class _Done(_FromSandbox):
     cpu_s: NonNegativeFloat
     wall_s: NonNegativeFloat
     peak_memory_bytes: NonNegativeInt
+    read_bytes: NonNegativeInt | None = None
+    write_bytes: NonNegativeInt | None = None
 
 
 class _Variables(_FromSandbox):
@@ -114,11 +147,12 @@ class SupervisedRepl:
         self._running = asyncio.Lock()
         self._writing = asyncio.Lock()
         self._opening = asyncio.Lock()
-        self._writer: asyncio.StreamWriter | None = None
+        self._writer: Writer | None = None
         self._reading: asyncio.Task[None] | None = None
         self._end: Exception | None = None
         """Why the stream is of no use any more."""
         self._cells_done = 0
+        self._past: list[PastCell] = []
 
     @property
     def handle(self) -> ReplHandle:
@@ -130,13 +164,18 @@ class SupervisedRepl:
         """The number of the last cell that this namespace holds the effects of; 0 if it is fresh."""
         return self._cells_done
 
+    @property
+    def past(self) -> Sequence[PastCell]:
+        """The cells that this namespace held the effects of when it was attached to, and the one that ran then."""
+        return self._past
+
     async def attach(self) -> None:
         """Connect, and learn where the REPL is.
 
         Raises `OSError` if nobody listens, `ExecutorError` if the supervisor is of another version or has no worker.
         """
         await self._open()
-        pong = _read(_Pong, await self._request({"op": "ping"}))
+        pong = _read(_Pong, await self._request({"op": "ping", "host": this_host()}))
         if pong.version != self._handle.worker_version:
             raise ExecutorError(
                 f"the REPL runs version {pong.version} of the worker, not {self._handle.worker_version}"
@@ -144,6 +183,7 @@ class SupervisedRepl:
         if pong.failure is not None:
             raise ExecutorError(pong.failure)
         self._cells_done = pong.cells_done
+        self._past = [PastCell(cell.number, cell.branch) for cell in pong.past]
         if self._tools:
             await self._request({"op": "tools", "tools": list(self._tools)})
 
@@ -155,7 +195,14 @@ class SupervisedRepl:
         await self._hang_up()
 
     async def run(
-        self, cell: Cell, *, number: int, serve: Serve, timeout_s: float, started_at: float | None = None
+        self,
+        cell: Cell,
+        *,
+        number: int,
+        serve: Serve,
+        timeout_s: float,
+        started_at: float | None = None,
+        branch: str = "",
     ) -> Execution:
         """See `Repl.run`. An exception of `serve` ends the wait for the cell and leaves; the cell itself goes on."""
         async with self._running:
@@ -164,7 +211,7 @@ class SupervisedRepl:
                 self._events.put_nowait(self._end)
             request = {
                 "op": "exec", "re": self._next_number(), "cell": number, "code": cell.code,
-                "language": cell.language, "timeout": timeout_s, "started_at": started_at, "seed": _seed(number, cell),
+                "branch": branch, "language": cell.language, "timeout": timeout_s, "started_at": started_at, "seed": _seed(number, cell),
             }  # fmt: skip
             service = _Service(number, self._allowed, serve, send=self._send, failed=self._events.put_nowait)
             try:
@@ -179,8 +226,21 @@ class SupervisedRepl:
 
     async def give(self, number: int, context: ContextRef, *, folder: Path) -> None:
         """See `Repl.give`."""
-        request = {"op": "context", "number": number, "folder": self._locate(folder)}
-        await self._request(request, timeout_s=CONTEXT_TIMEOUT_S)
+        if not await self.give_from(number, self._locate(folder)):
+            raise ExecutorError(f"there is no context in {folder}")
+
+    async def give_from(self, number: int, folder: str) -> bool:
+        """Have the supervisor give the context that lies in a folder of its own; return whether it is there."""
+        request = {"op": "context", "number": number, "folder": folder}
+        return not (await self._request(request, timeout_s=CONTEXT_TIMEOUT_S)).get("missing")
+
+    async def look(self) -> Frame:
+        """Return how the REPL is, without using it: `host`, `idle_s` (None while one is attached), `cell`.
+
+        For those who have not attached. Raises `OSError` if nobody listens.
+        """
+        await self._open()
+        return await self._request({"op": "look"})
 
     async def variables(self) -> Sequence[Variable]:
         """List the names that cells have bound."""
@@ -247,7 +307,7 @@ class SupervisedRepl:
             await asyncio.gather(self._writer.wait_closed(), return_exceptions=True)
             self._writer = None
 
-    async def _read_frames(self, reader: asyncio.StreamReader) -> None:
+    async def _read_frames(self, reader: Reader) -> None:
         splitter = Splitter()
         end: Exception = ConnectionError("the stream ended")
         try:
@@ -401,6 +461,19 @@ def _read(model: type[FrameT], frame: Frame) -> FrameT:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ExecutorError(f"the sandbox sent nonsense: {frame.get('ev')!r}: {where}: {first['msg']}") from None
+
+
+def this_host() -> Frame:
+    """Return what names this process among those of all machines."""
+    return {"name": socket.gethostname(), "pid": os.getpid(), "started": process_start(os.getpid())}
+
+
+def process_start(pid: int) -> str | None:
+    """Return when a process of this machine started, in the kernel's ticks; None if it is gone or cannot be told."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
 
 
 def _seed(number: int, cell: Cell) -> int:

@@ -15,7 +15,7 @@ from typing import Literal, assert_never
 from pydantic import JsonValue
 
 from rlm_graph.errors import ExecutorError
-from rlm_graph.executors.base import CallResult, HostCall, Serve
+from rlm_graph.executors.base import CallResult, HostCall, PastCell, Serve
 from rlm_graph.state import Cell, CellError, ContextRef, Execution, FinalAnswer, ReplHandle, Variable
 from rlm_graph.testing.cells import Bind, Break, Call, CellScript, Compute, Die, Event, Expression, Fail, Final, Output
 
@@ -40,6 +40,7 @@ class _World:
     tools: tuple[str, ...]
     done: dict[int, Execution] = field(default_factory=dict)
     under_way: dict[int, _Progress] = field(default_factory=dict)
+    branches: dict[int, str] = field(default_factory=dict)
     variables: dict[str, Variable] = field(default_factory=dict)
     contexts: dict[int, ContextRef] = field(default_factory=dict)
     stopped: str | None = None
@@ -133,14 +134,27 @@ class ScriptedRepl:
         """The number of the last cell that has ended."""
         return max(self._world.done, default=0)
 
+    @property
+    def past(self) -> Sequence[PastCell]:
+        """The cells that have ended, and the one that runs now."""
+        return [PastCell(number, self._world.branches[number]) for number in self._world.branches]
+
     async def run(
-        self, cell: Cell, *, number: int, serve: Serve, timeout_s: float, started_at: float | None = None
+        self,
+        cell: Cell,
+        *,
+        number: int,
+        serve: Serve,
+        timeout_s: float,
+        started_at: float | None = None,
+        branch: str = "",
     ) -> Execution:
         """Run the cell's events, from where it stands, and serve its calls."""
         world = self._world
         async with world.turn:
             if number in world.done:
                 return world.done[number]
+            world.branches[number] = branch
             if number not in world.under_way:
                 self._executor.started.append((world.handle.id, number, cell.code))
                 world.under_way[number] = _Progress()

@@ -10,7 +10,7 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from rlm_graph.errors import RunNotFoundError
+from rlm_graph.errors import ModelError, RunNotFoundError
 from rlm_graph.forking import fork
 from rlm_graph.intake import RLMGraph
 from rlm_graph.testing import ScriptedModel
@@ -92,3 +92,21 @@ async def test_time_travel_within_a_run_has_the_repl_of_that_step(agent: Build, 
 async def test_a_run_that_is_not_there_cannot_be_forked(saver: Any) -> None:
     with pytest.raises(RunNotFoundError, match="no such checkpoint"):
         await fork(saver, "nothing", "fork")
+
+
+async def test_the_same_code_on_another_branch_gets_its_own_answers(agent: Build, saver: Any) -> None:
+    code = repl("x = llm_query('roll a die')")
+    down = ModelError("down", retryable=False)
+    graph = agent([code, down], sub=["first"], checkpointer=saver)
+    with pytest.raises(ModelError):
+        await graph.ainvoke({"question": "Go."}, SOURCE)
+    start = [
+        snapshot.config["configurable"]["checkpoint_id"]
+        async for snapshot in graph.aget_state_history(SOURCE)
+        if snapshot.next == ("think",)
+    ][-1]
+
+    again = agent([code, repl("FINAL(x)")], sub=["second"], checkpointer=saver)
+    result = await again.ainvoke(None, {"configurable": {"thread_id": "source", "checkpoint_id": start}})
+
+    assert result["answer"].value == "second"

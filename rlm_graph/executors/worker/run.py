@@ -30,6 +30,7 @@ class CellRun:
 
     def __init__(self, request: Frame, worker: WorkerProcess) -> None:
         self.number: int = request["cell"]
+        self.branch = str(request.get("branch", ""))
         self.identity = identity(request)
         self.timeout_s = float(request["timeout"])
         self.worker = worker
@@ -47,12 +48,16 @@ class CellRun:
         self._ran_s = 0.0
         self._since: float | None = time.monotonic()
         self._kill_at: float | None = None
-        self._cpu_s_before = worker.cpu_s()
-        self._measured = (0.0, 0)
+        self._used_before = worker.used()
+        self._used = self._used_before.since(self._used_before)
+
+    def name(self) -> Frame:
+        """Return what tells the cell from all others of the run that it belongs to."""
+        return {"number": self.number, "branch": self.branch}
 
     def measure(self) -> None:
         """Read what the worker has used, while it is there."""
-        self._measured = (max(self.worker.cpu_s() - self._cpu_s_before, 0.0), self.worker.peak_memory_bytes())
+        self._used = self.worker.used().since(self._used_before)
 
     def add_call(self, frame: Frame) -> None:
         """Note a call that the code makes. Raises `BadFrame`."""
@@ -143,14 +148,13 @@ class CellRun:
         printed: dict[str, Any] = {}
         for stream in STREAMS:
             printed[stream], printed[f"{stream}_chars"] = self.worker.outputs[stream].take()
-        cpu_s, peak_memory_bytes = self._measured
         outcome = [printed["stdout"], printed["stderr"], value, error and [error["type"], error["line"]], final]
         return {
             "ev": "done", "cell": self.number, "generation": self.worker.generation, "status": status, **printed,
             "value": value, "error": error, "final": final, "calls": len(self._called),
             "digest": hashlib.sha256(json.dumps([*outcome, sorted(self._called)]).encode()).hexdigest(),
             "started_at": self.started_at, "wall_s": round(self._ran_s, 6),
-            "cpu_s": round(cpu_s, 6), "peak_memory_bytes": peak_memory_bytes,
+            **self._used._asdict(),
         }  # fmt: skip
 
     def _stop_clock(self) -> None:
@@ -160,8 +164,9 @@ class CellRun:
 
 
 def identity(request: Frame) -> str:
-    """Return a digest of a cell's code and language: the same cell has the same."""
-    return hashlib.sha256(f"{request['language']}\0{request['code']}".encode("utf-8", "surrogatepass")).hexdigest()
+    """Return a digest of a cell's branch, language and code: the same cell has the same."""
+    content = f"{request.get('branch', '')}\0{request['language']}\0{request['code']}"
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _checked_call(frame: Frame) -> Frame:

@@ -39,19 +39,22 @@ class Supervisor:
         self._closed = False
         self._generation = 0
         self._cells_done = 0
+        self._past: list[Frame] = []
         self._run: CellRun | None = None
         self._records = Records()
         self._asked: dict[int, tuple[Client, Any]] = {}
         self._asks = 0
         self._greeting: list[tuple[Client, Any]] = []
         self._failure: str | None = None
+        self._host: Any = None
+        """What the host that came last said of itself."""
         self._given: set[int] = set()
         self._giving: dict[int, int] = {}
         self._tools: list[str] = []
         self._requests: dict[str, Callable[[Client, Frame], None]] = {
             "ping": self._ping, "exec": self._exec, "wait": self._wait, "resume": self._resume,
             "interrupt": self._interrupt, "kill": self._kill, "context": self._context, "tools": self._set_tools,
-            "vars": self._list_variables, "close": self._close,
+            "vars": self._list_variables, "close": self._close, "look": self._look,
         }  # fmt: skip
         self._worker: WorkerProcess | None = self._start_worker()
 
@@ -107,6 +110,7 @@ class Supervisor:
     def _start_worker(self) -> WorkerProcess:
         self._generation += 1
         self._cells_done = 0
+        self._past.clear()
         self._given.clear()
         self._giving.clear()
         worker = WorkerProcess(self._settings, self._generation)
@@ -172,6 +176,7 @@ class Supervisor:
                 worker.drain(stream)
             told = run.finish(frame)
             self._cells_done = run.number
+            self._past.append(run.name())
             self._finish(run, told)
             reap_orphans(worker.pid)
         elif event == "reply":
@@ -238,6 +243,7 @@ class Supervisor:
 
     def _ping(self, client: Client, frame: Frame) -> None:
         """Tell where the REPL is, as soon as there is a worker, or a reason why there is none."""
+        self._host = frame.get("host", self._host)
         self._greeting.append((client, frame["re"]))
         if self._failure is not None or (self._worker is not None and self._worker.ready):
             self._greet()
@@ -247,7 +253,7 @@ class Supervisor:
             client.send({
                 "ev": "pong", "re": re, "version": self._settings.version, "failure": self._failure,
                 "generation": self._generation, "cells_done": self._cells_done,
-                "cell": None if self._run is None else self._run.number,
+                "past": [*self._past, *([] if self._run is None else [self._run.name()])],
             })  # fmt: skip
         self._greeting.clear()
 
@@ -308,8 +314,12 @@ class Supervisor:
         if number in self._given:
             client.reply(frame["re"])  # a worker that waits in the middle of a cell could not say so itself
             return
-        with open(os.path.join(folder, "index.json"), "rb") as file:
-            index = json.load(file)
+        try:
+            with open(os.path.join(folder, "index.json"), "rb") as file:
+                index = json.load(file)
+        except FileNotFoundError:
+            client.reply(frame["re"], missing=True)
+            return
         worker.allow_memory(memory_needed(index["parts"]))
         text = os.open(os.path.join(folder, "text"), os.O_RDONLY | os.O_CLOEXEC)
         job = {"op": "context", "number": number, "kind": index["kind"], "parts": index["parts"]}
@@ -329,6 +339,17 @@ class Supervisor:
 
     def _close(self, client: Client, frame: Frame) -> None:
         self._closed = True
+
+    def _look(self, client: Client, frame: Frame) -> None:
+        """Tell how the REPL is, to one who does not come to use it."""
+        alone_since = self._clients.alone_since
+        client.reply(
+            frame["re"],
+            host=self._host,
+            idle_s=None if alone_since is None else round(time.monotonic() - alone_since, 3),
+            cells_done=self._cells_done,
+            cell=None if self._run is None else self._run.number,
+        )
 
     def _ask(self, client: Client, re: Any, job: Frame, descriptors: Sequence[int] = ()) -> None:
         """Have the worker do something when it is free, and pass on what it replies."""
