@@ -183,6 +183,17 @@ class TestDeaths:
 
         assert not Path(repl.handle.address).exists()
 
+    async def test_a_worker_that_is_deep_in_c_code_ends_with_its_supervisor(self, executor: LocalExecutor) -> None:
+        async with executor.attached(None) as repl:
+            worker, supervisor = await pids(Notebook(repl))
+            running = asyncio.create_task(Notebook(repl).run("open('begun', 'w').close()\nsum(range(10 ** 13))"))
+            await until((Path(repl.handle.address) / "scratch" / "begun").exists)
+            os.kill(supervisor, signal.SIGKILL)
+            with pytest.raises(ExecutorError, match="gone"):
+                await running
+        await until(lambda: not is_alive(worker))
+        await executor.close(repl.handle)
+
     async def test_a_supervisor_that_is_gone_between_cells_is_an_error_and_no_hang(
         self, executor: LocalExecutor
     ) -> None:
@@ -301,7 +312,11 @@ class TestRights:
     ) -> None:
         monkeypatch.setenv("SOME_API_KEY", "secret")
         async with executor.attached(None) as repl:
-            shown = await Notebook(repl).run("import os\nsorted(os.environ)")
+            notebook = Notebook(repl)
+            shown = await notebook.run("import os\nsorted(os.environ)")
+            _, supervisor = await pids(notebook)
+            with contextlib.suppress(PermissionError):  # nobody but root may look
+                assert Path(f"/proc/{supervisor}/environ").read_bytes() == b"PYTHONHASHSEED=0\0"
         await executor.close(repl.handle)
 
         assert shown.value == "['HOME', 'LANG', 'PATH', 'PYTHONHASHSEED', 'TMPDIR']"

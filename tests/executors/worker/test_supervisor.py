@@ -237,7 +237,7 @@ def test_a_host_that_does_not_read_does_not_stop_the_supervisor(supervised: Supe
         '{"ev": "done", "cell": 1, "status": "great"}',
         '{"ev": "done", "cell": 1, "status": "ok", "error": {}}',
         '{"ev": "done", "cell": 1, "status": "error", "error": {"type": 1}}',
-        '{"ev": "done", "cell": 1, "status": "error", "error": %s}' % WITHOUT_LINE,
+        '{"ev": "done", "cell": 1, "status": "error", "error": ERROR}'.replace("ERROR", WITHOUT_LINE),
         '{"ev": "done", "cell": 1, "status": "final", "final": {"value": 1}}',
         '{"ev": "done", "cell": 1, "status": "final", "final": {"value": 1, "exact": true, "via": "luck"}}',
         '{"ev": "call", "cell": 1, "id": "x", "function": "f", "arguments": {}, "nth": 0}',
