@@ -19,7 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+# A busy machine is slow, and that is no mistake of the code.
+hypothesis.settings.register_profile("rlm-graph", deadline=None)
+hypothesis.settings.load_profile("rlm-graph")
 
 ROOT = Path(__file__).resolve().parents[1]
 
