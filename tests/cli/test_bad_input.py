@@ -14,6 +14,9 @@ from tests.cli.conftest import Shell, code
 
 Serve = Callable[..., ScriptedServer]
 
+pytestmark = pytest.mark.timeout(300)
+"""Each process imports litellm first, which takes many seconds where other tests run beside."""
+
 
 def refused(shell: Shell, *args: object, status: int, **variables: str) -> str:
     """Run the command, check that it ends with one line and that code, and return the line."""
@@ -139,7 +142,7 @@ def test_two_commands_cannot_work_on_one_run(shell: Shell, serve: Serve) -> None
     server = serve(code("FINAL('x')"))
     command = shell.command("run", "q", "--thread", "mine", "-q")
     with server.holding(1) as hold, subprocess.Popen(command, env=shell.environment(), stdout=subprocess.PIPE) as first:
-        hold.wait()
+        hold.wait(100)
 
         line = refused(shell, "resume", "mine", status=1)
 

@@ -15,6 +15,9 @@ from tests.cli.conftest import MODEL, Shell, code, turns
 
 Serve = Callable[..., ScriptedServer]
 
+pytestmark = pytest.mark.timeout(300)
+"""Each process imports litellm first, which takes many seconds where other tests run beside."""
+
 LOOK = code("print(len(context), 'characters')")
 ASK = code("answer_of_sub = llm_query('what is in ' + context[:10])\nprint(answer_of_sub)")
 END = code("FINAL('it says ' + answer_of_sub)")
@@ -147,7 +150,7 @@ def test_a_killed_run_goes_on_where_it_stood_even_under_another_budget(shell: Sh
 
     with server.holding(lambda request: request.prompt == "two") as hold:
         with subprocess.Popen(command, env=shell.environment()) as process:
-            hold.wait()
+            hold.wait(100)
             process.kill()
         hold.release()
         resumed = shell.here("resume", "mine", "--max-turns", "20")

@@ -20,6 +20,9 @@ from tests.cli.conftest import Shell, code, turns
 
 Serve = Callable[..., ScriptedServer]
 
+pytestmark = pytest.mark.timeout(300)
+"""Each process imports litellm first, which takes many seconds where other tests run beside."""
+
 COLOUR = re.compile(rb"\x1b\[[0-9;]*\b(3[0-8]|4[0-8]|9[0-7])(;|m)")
 LAUNCH = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 """Makes the terminal on its standard input its own, so that Ctrl-C reaches it, and becomes the command."""
@@ -39,7 +42,7 @@ class Terminal:
     def press(self, keys: bytes) -> None:
         os.write(self._keyboard, keys)
 
-    def wait_for(self, words: bytes, timeout_s: float = 60) -> None:
+    def wait_for(self, words: bytes, timeout_s: float = 100) -> None:
         """Read until `words` have come."""
         until = time.monotonic() + timeout_s
         while words not in self.text:
@@ -51,7 +54,7 @@ class Terminal:
         """Read to the end and return the exit code."""
         while self._read():
             continue
-        return self.process.wait(60)
+        return self.process.wait(100)
 
     def _read(self) -> bool:
         try:
@@ -100,7 +103,7 @@ def test_progress_is_shown_while_the_run_is_under_way(shell: Shell, serve: Serve
     server = serve(LOOK, END)
 
     with server.holding(lambda request: "look" in request.prompt) as hold, on_terminal(shell, "run", "q") as terminal:
-        hold.wait()
+        hold.wait(100)
         terminal.wait_for(b"turn 1: running code")
         hold.release()
         assert terminal.end() == 0
@@ -127,7 +130,7 @@ def test_an_interrupt_lets_the_step_end_and_the_run_goes_on_later(how: str, shel
     server = serve(LOOK, END)
 
     with server.holding(1) as hold, on_terminal(shell, "run", "q", "--thread", "mine") as terminal:
-        hold.wait()
+        hold.wait(100)
         if how == "Ctrl-C":
             terminal.press(b"\x03")
         else:
@@ -151,7 +154,7 @@ def test_a_second_interrupt_stops_at_once_and_what_was_answered_is_kept(shell: S
         server.holding(lambda request: request.prompt == "two") as hold,
         on_terminal(shell, "run", "q", "--thread", "mine") as terminal,
     ):
-        hold.wait()
+        hold.wait(100)
         terminal.press(b"\x03")
         terminal.wait_for(b"once more stops now")
         terminal.press(b"\x03")
