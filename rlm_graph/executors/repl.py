@@ -120,6 +120,10 @@ class _Variables(_FromSandbox):
     variables: list[Variable]
 
 
+class ContextMissing(ExecutorError):
+    """There is no context where the supervisor was told to look."""
+
+
 class SupervisedRepl:
     """A `Repl` whose supervisor speaks frames.
 
@@ -226,13 +230,12 @@ class SupervisedRepl:
 
     async def give(self, number: int, context: ContextRef, *, folder: Path) -> None:
         """See `Repl.give`."""
-        if not await self.give_from(number, self._locate(folder)):
-            raise ExecutorError(f"there is no context in {folder}")
+        await self.give_from(number, self._locate(folder))
 
-    async def give_from(self, number: int, folder: str) -> bool:
-        """Have the supervisor give the context that lies in a folder of its own; return whether it is there."""
+    async def give_from(self, number: int, folder: str) -> None:
+        """Give a context that lies in a folder of the supervisor's machine. Raises `ContextMissing` if there is none."""
         request = {"op": "context", "number": number, "folder": folder}
-        return not (await self._request(request, timeout_s=CONTEXT_TIMEOUT_S)).get("missing")
+        await self._request(request, timeout_s=CONTEXT_TIMEOUT_S)
 
     async def look(self) -> Frame:
         """Return how the REPL is, without using it: `host`, `idle_s` (None while one is attached), `cell`.
@@ -347,7 +350,8 @@ class SupervisedRepl:
         except TimeoutError as error:
             raise ExecutorError(f"the REPL did not answer {request['op']!r} within {timeout_s:g} s") from error
         if frame.get("ev") == "error":
-            raise ExecutorError(f"the REPL could not do {request['op']!r}: {frame.get('message')}")
+            kind = ContextMissing if frame.get("missing") else ExecutorError
+            raise kind(f"the REPL could not do {request['op']!r}: {frame.get('message')}")
         return frame
 
     async def _ask(self, request: Frame, timeout_s: float) -> Frame:

@@ -43,7 +43,7 @@ def supervise(settings: dict[str, Any]) -> None:
 
     foreground = settings.pop("foreground", False)
     chosen = Settings(**settings)
-    missing = probe()["missing"] if chosen.confined else []
+    missing = probe()["missing"] if chosen.confined and chosen.user is None else []
     if missing:
         print(json.dumps({"missing": missing}))
         sys.exit(CANNOT_CONFINE)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rlm_graph.executors.worker.namespace import Ended, Namespace
 from rlm_graph.executors.worker.preview import shorten, show
+from rlm_graph.executors.worker.shell import run_shell
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,8 +30,10 @@ class Cells:
     `__future__` features of earlier ones, and one event loop serves all that await.
     """
 
-    def __init__(self, namespace: Namespace) -> None:
+    def __init__(self, namespace: Namespace, *, bash: bool = True) -> None:
+        """Cells in the shell's language are refused unless `bash`."""
         self._namespace = namespace
+        self._bash = bash
         self._flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -40,7 +43,7 @@ class Cells:
         error = value = None
         try:
             if language == "bash":
-                _run_shell(code)
+                run_shell(code, allowed=self._bash)
             else:
                 result = self._run_python(number, code)
                 value = None if result is None else show(result, VALUE_CHARS)
@@ -178,15 +181,6 @@ def _linked(told: traceback.TracebackException) -> Iterator[traceback.TracebackE
     for other in (told.__cause__, told.__context__, *(getattr(told, "exceptions", None) or ())):
         if other is not None:
             yield other
-
-
-def _run_shell(code: str) -> None:
-    import subprocess
-
-    try:
-        subprocess.run(["/bin/bash", "-c", code], check=True)
-    except (PermissionError, BlockingIOError, FileNotFoundError) as error:
-        raise RuntimeError(f"bash cannot run in this REPL ({error.strerror}); write Python instead") from None
 
 
 def _future_flags() -> int:

@@ -21,14 +21,16 @@ class Client(Link):
 
     following = False
     """Whether it wants to be told what the running cell does."""
+    is_host = False
+    """Whether it uses the REPL, and does not only look how it is."""
 
     def reply(self, re: Any, **content: Any) -> None:
         """Answer its request."""
         self.send({"ev": "reply", "re": re, **content})
 
-    def refuse(self, re: Any, message: str) -> None:
+    def refuse(self, re: Any, message: str, **content: Any) -> None:
         """Say why its request cannot be met."""
-        self.send({"ev": "error", "re": re, "message": message})
+        self.send({"ev": "error", "re": re, "message": message, **content})
 
 
 class Clients:
@@ -54,7 +56,7 @@ class Clients:
 
     @property
     def alone_since(self) -> float | None:
-        """Since when there is no client (monotonic); None if there is one."""
+        """Since when there is no host (monotonic); None if there is one."""
         return self._alone_since
 
     def tell(self, frame: Frame) -> None:
@@ -95,7 +97,6 @@ class Clients:
             return
         client = Client(sock)
         self._clients.add(client)
-        self._alone_since = None
         self._selector.register(sock, READ, self._hearing(client))
 
     def _hearing(self, client: Client) -> Callable[[int], None]:
@@ -109,6 +110,9 @@ class Clients:
             client.refuse(None, str(error))
             frames, ended = [], True
         for frame in frames:
+            if frame.get("op") != "look":
+                client.is_host = True
+                self._alone_since = None
             try:
                 self._serve(client, frame)
             except (KeyError, TypeError, ValueError, OSError) as error:
@@ -121,7 +125,7 @@ class Clients:
         self._clients.discard(client)
         self._selector.unregister(client.sock)
         client.close()
-        if not self._clients:
+        if client.is_host and not any(other.is_host for other in self._clients):
             self._alone_since = time.monotonic()
         self._left(client)
 

@@ -75,6 +75,8 @@ def confine(
     max_threads: int,
     max_open_files: int = 128,
     allow_subprocess: bool = False,
+    allow_network: bool = False,
+    in_container: bool = False,
 ) -> dict[str, Any]:
     """Give up this process's rights for good, and say what was applied.
 
@@ -83,13 +85,16 @@ def confine(
     from `read` and from the system's and Python's folders.
 
     In the report, `threads` tells who holds `max_threads`: `"own"`, a count of this process alone; `"user"`, a count
-    that it shares with its user's other processes; None for root, whom the kernel exempts: a parent must then watch.
+    that it shares with its user's other processes; `"container"`, the container, whatever was asked for; None for root, whom the kernel exempts: a parent must then watch.
+
+    `in_container`: this process has a user and a container of its own, which hold it too. What the kernel lacks is then
+    done without, the container bounds the threads, and processes of this user may be signalled: they are its own.
 
     Must be called before any thread is started. Raises `RuntimeError` where a layer is missing, `OSError` where the
     kernel refuses one; the process is then half confined and must end.
     """
     offered = probe()
-    if offered["missing"]:
+    if offered["missing"] and not in_container:
         raise RuntimeError("cannot confine this process; missing: " + "; ".join(offered["missing"]))
     if _thread_count() > 1:
         raise RuntimeError("cannot confine a process that has started threads; call confine() before them")
@@ -101,7 +106,7 @@ def confine(
     # Everything that needs a right or opens a file in /proc comes before the rights go.
     rules = [*_reading(read, allow_subprocess), (scratch, landlock.SCRATCH)]
     _die_first()
-    threads = _limit_threads(max_threads)
+    threads = "container" if in_container else _limit_threads(max_threads)
     limits = {
         "core_bytes": (resource.RLIMIT_CORE, 0),
         "file_bytes": (resource.RLIMIT_FSIZE, max_file_bytes),
@@ -112,23 +117,25 @@ def confine(
         _share_heaps()
         limits["memory_bytes"] = (resource.RLIMIT_AS, memory_bytes)
     applied = {name: _lower(which, value) for name, (which, value) in limits.items()}
-    dropped = _drop_capabilities()
+    dropped = _drop_capabilities() if offered["arch"] in AUDIT_ARCH else []
     prctl(_PR_SET_NO_NEW_PRIVS, 1)
     # Also keeps a crash from handing the context to the system's collector of core files, which ignores RLIMIT_CORE.
     prctl(_PR_SET_DUMPABLE, 0)
-    denied = landlock.restrict(rules)
     abi = offered["landlock_abi"]
-    seccomp.install(
-        seccomp.program(
-            offered["arch"],
-            pid=os.getpid(),
-            truncation_is_guarded=abi >= 3,
-            allow_subprocess=allow_subprocess,
-            signals_are_scoped=abi >= 6,
+    denied = landlock.restrict(rules, allow_network=allow_network) if abi else []
+    if offered["seccomp"]:
+        seccomp.install(
+            seccomp.program(
+                offered["arch"],
+                pid=os.getpid(),
+                truncation_is_guarded=abi >= 3,
+                allow_subprocess=allow_subprocess,
+                allow_network=allow_network,
+                signals_are_scoped=abi >= 6 or in_container,
+            )
         )
-    )
     return {
-        "landlock_abi": abi, "landlock": denied, "seccomp": True, "no_new_privs": True, "dumpable": False,
+        "landlock_abi": abi, "landlock": denied, "seccomp": offered["seccomp"], "no_new_privs": True, "dumpable": False,
         "capabilities": dropped, "threads": threads, "limits": applied, "subprocess": allow_subprocess,
     }  # fmt: skip
 

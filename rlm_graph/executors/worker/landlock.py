@@ -48,7 +48,7 @@ def abi() -> int:
         return 0
 
 
-def restrict(rules: Iterable[tuple[str, int]]) -> list[str]:
+def restrict(rules: Iterable[tuple[str, int]], *, allow_network: bool = False) -> list[str]:
     """Leave this thread, and what it starts, only the rights that `rules` give on and beneath each path.
 
     Whatever the kernel's version can deny is denied unless a rule gives it: files always; binding and connecting TCP
@@ -59,8 +59,8 @@ def restrict(rules: Iterable[tuple[str, int]]) -> list[str]:
     if not version:
         raise OSError("Landlock is not available in this kernel")
     handled = (1 << _RIGHTS_OF_ABI.get(version, _RIGHTS_NOW)) - 1
-    denied = ["files"] + ["tcp"] * (version >= 4) + ["signals", "abstract unix sockets"] * (version >= 6)
-    attributes = struct.pack("=QQQ", handled, _NO_TCP, _SCOPED)[: 8 if version < 4 else 16 if version < 6 else 24]
+    denied = ["files"] + ["tcp"] * (version >= 4 and not allow_network) + ["signals", "abstract unix sockets"] * (version >= 6)
+    attributes = struct.pack("=QQQ", handled, 0 if allow_network else _NO_TCP, _SCOPED)[: 8 if version < 4 else 16 if version < 6 else 24]
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     ruleset = call("landlock_create_ruleset", buffer, len(attributes), 0)
     try:

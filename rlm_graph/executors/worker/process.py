@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from rlm_graph.executors.worker.confine import confine
 from rlm_graph.executors.worker.link import Link
+from rlm_graph.executors.worker.metering import Used, used_by_container, used_by_process
 from rlm_graph.executors.worker.output import Output
 from rlm_graph.executors.worker.worker import Worker
 
@@ -43,6 +44,15 @@ class Settings(NamedTuple):
     idle_timeout_s: float = 900.0
     packages: Sequence[str] = ()
     """Folders of installed packages that cells may import, besides the standard library."""
+    user: int | None = None
+    """User and group that the worker becomes. Set where the supervisor is root of a container of its own, which then
+    bounds memory and threads and tells what was used; confinement goes as far there as the kernel has it."""
+    scratch_folder: str | None = None
+    """The scratch folder, where it does not lie in `folder`; it belongs to `user`."""
+    network: bool = False
+    """Let code use the network that there is."""
+    bash: bool = False
+    """Run cells in the shell's language, and let code start programs."""
 
     @property
     def socket(self) -> str:
@@ -52,7 +62,7 @@ class Settings(NamedTuple):
     @property
     def scratch(self) -> str:
         """The worker's current folder, and the only one it may write to."""
-        return os.path.join(self.folder, "scratch")
+        return self.scratch_folder or os.path.join(self.folder, "scratch")
 
 
 class WorkerProcess:
@@ -84,10 +94,13 @@ class WorkerProcess:
         with contextlib.suppress(AttributeError, OSError):  # only Linux has it; else the end of the link tells
             self.pidfd = os.pidfd_open(self.pid)
         self._memory_bytes = settings.memory_bytes
+        self._in_container = settings.user is not None
         self.allow_memory(0)
 
     def allow_memory(self, extra_bytes: int) -> None:
-        """Raise the ceiling on the worker's address space by what a context takes."""
+        """Raise the ceiling on the worker's address space by what a context takes; a container has a ceiling of its own."""
+        if self._in_container:
+            return
         self._memory_bytes += extra_bytes
         # Only the soft limit: the worker cannot change it, being confined, and nobody without rights could raise
         # a hard one again.
@@ -114,21 +127,9 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGINT)
 
-    def cpu_s(self) -> float:
-        """Return the seconds of processor time that the worker has used."""
-        try:
-            # The kernel's name for the clock of another process: see clock_getcpuclockid(3).
-            return time.clock_gettime((~self.pid << 3) | 2)
-        except OSError:
-            return 0.0
-
-    def peak_memory_bytes(self) -> int:
-        """Return the most memory that the worker has held at once."""
-        try:
-            with open(f"/proc/{self.pid}/status") as file:
-                return next((int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM:")), 0)
-        except OSError:
-            return 0
+    def used(self) -> Used:
+        """Return what the worker has used so far, or its container as a whole."""
+        return (used_by_container() if self._in_container else None) or used_by_process(self.pid)
 
     def stop(self) -> int:
         """End the worker and everything it started; return its status as `waitpid` gives it.
@@ -202,6 +203,8 @@ def _become_worker(settings: Settings, supervisor: int, sock: socket.socket, out
     """Turn a fresh fork of the supervisor into a worker. Never returns."""
     try:
         os.setpgid(0, 0)
+        if settings.user is not None:
+            _become_user(settings.user)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # until there is a cell to interrupt
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         with contextlib.suppress(AttributeError):
@@ -218,12 +221,20 @@ def _become_worker(settings: Settings, supervisor: int, sock: socket.socket, out
         sys.argv = [""]
         library = [entry for entry in sys.path if not entry.endswith(".pyz")]
         sys.path[:] = [settings.scratch, *library, *settings.packages]
-        Worker(sock).serve(_restrain(settings))
+        # Without confinement code can start a shell in any case.
+        Worker(sock, bash=settings.bash or not settings.confined).serve(_restrain(settings))
     except BaseException as error:
         with contextlib.suppress(BaseException):
             Link(sock).send({"ev": "failed", "message": f"{type(error).__name__}: {error}"})
     finally:
         os._exit(71)
+
+
+def _become_user(user: int) -> None:
+    """Give up root for good, and with it every capability."""
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
 
 
 def _keep_only(sock: socket.socket, outputs: list[int]) -> socket.socket:
@@ -251,14 +262,21 @@ def _restrain(settings: Settings) -> dict[str, Any]:
     with contextlib.suppress(AttributeError):
         # Each heap of a thread would reserve 64 MB of the bounded address space.
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+    if settings.user is not None:
+        # Beyond it the kernel would end the worker; below it, code that asks for too much reads a MemoryError. Mapped
+        # contexts do not count here.
+        resource.setrlimit(resource.RLIMIT_DATA, (settings.memory_bytes, settings.memory_bytes))
     if settings.confined:
         return confine(
             scratch=settings.scratch,
-            read=settings.packages,
+            read=("/",) if settings.bash else settings.packages,
             memory_bytes=None,
             max_file_bytes=settings.max_file_bytes,
             max_threads=settings.max_threads,
             max_open_files=MAX_OPEN_FILES,
+            allow_subprocess=settings.bash,
+            allow_network=settings.network,
+            in_container=settings.user is not None,
         )
     for limit, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, settings.max_file_bytes)):
         hard = resource.getrlimit(limit)[1]

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import select
 import socket
+import time
 
 BYTES = 1 << 16
+BEGIN_S = 10.0
+"""Seconds that a supervisor which is just being started has until it must listen."""
 
 
 def relay(path: str) -> None:
-    """Carry bytes both ways until one side ends. Raises `OSError` if nobody listens at `path`."""
+    """Carry bytes both ways until one side ends. Raises `OSError` if nobody listens at `path` after some patience."""
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(path)
+        _connect(sock, path)
         while True:
             readable, _, _ = select.select([0, sock.fileno()], [], [])
             if sock.fileno() in readable:
@@ -26,3 +29,15 @@ def relay(path: str) -> None:
                 if not data:
                     return
                 sock.sendall(data)
+
+
+def _connect(sock: socket.socket, path: str) -> None:
+    patience = time.monotonic() + BEGIN_S
+    while True:
+        try:
+            sock.connect(path)
+            return
+        except (FileNotFoundError, ConnectionRefusedError):
+            if time.monotonic() > patience:
+                raise
+        time.sleep(0.01)

@@ -57,6 +57,13 @@ NO_XATTRS = (
 SUBPROCESS = ("execve", "fork", "setpgid", "setsid", "vfork")
 """Allowed besides where the process may start others."""
 
+NETWORK = (
+    "accept", "accept4", "bind", "connect", "getsockopt", "listen", "recvmmsg", "sendmmsg", "sendto", "setsockopt",
+)  # fmt: skip
+"""Allowed besides where the process may use the network, with sockets of `FAMILIES`."""
+FAMILIES = (1, 2, 10, 16)
+"""Unix, IPv4, IPv6, and netlink, with which the C library asks for the addresses that there are."""
+
 SIGNALS = ("kill", "tgkill", "tkill")
 """Allowed to itself; to others only where Landlock keeps them to its own children."""
 
@@ -163,7 +170,13 @@ class Program:
 
 
 def program(
-    arch: str, *, pid: int, truncation_is_guarded: bool, signals_are_scoped: bool, allow_subprocess: bool = False
+    arch: str,
+    *,
+    pid: int,
+    truncation_is_guarded: bool,
+    signals_are_scoped: bool,
+    allow_subprocess: bool = False,
+    allow_network: bool = False,
 ) -> bytes:
     """Compile the filter for process `pid`.
 
@@ -197,6 +210,9 @@ def program(
     else:
         for name in SIGNALS:
             p.answer_if(name, Among(0, (pid,)))
+    if allow_network:
+        p.answer(NETWORK, _ALLOW)
+        p.answer_if("socket", Among(0, FAMILIES))
     _limit_arguments(p, pid)
     p.emit(_RETURN, _ERRNO | errno.EPERM)
     return b"".join(p.code)

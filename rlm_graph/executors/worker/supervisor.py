@@ -317,8 +317,8 @@ class Supervisor:
         try:
             with open(os.path.join(folder, "index.json"), "rb") as file:
                 index = json.load(file)
-        except FileNotFoundError:
-            client.reply(frame["re"], missing=True)
+        except FileNotFoundError as error:
+            client.refuse(frame["re"], f"there is no context: {error}", missing=True)
             return
         worker.allow_memory(memory_needed(index["parts"]))
         text = os.open(os.path.join(folder, "text"), os.O_RDONLY | os.O_CLOEXEC)

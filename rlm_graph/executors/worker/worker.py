@@ -110,14 +110,14 @@ class Channel:
 class Worker:
     """Does what the supervisor asks, one thing after another, in the main thread."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, bash: bool) -> None:
         main = types.ModuleType("__main__")
         sys.modules["__main__"] = main
         self._sock = sock
         self._channel = Channel(sock)
         self._calls = HostCalls(self._channel)
         self._namespace = Namespace(main.__dict__, self._calls)
-        self._cells = Cells(self._namespace)
+        self._cells = Cells(self._namespace, bash=bash)
         self._determinism = Determinism()
         self._streams = Streams()
         self._given: set[int] = set()
