@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ from rlm_graph.subcalls import Subcalls, signature
 def create_rlm_agent(
     model: str | BaseChatModel,
     *,
-    sub_model: str | BaseChatModel | None = None,
+    sub_model: str | BaseChatModel | Sequence[str | BaseChatModel] | None = None,
     executor: str | ExecutorSettings | Executor = "local",
     budget: Budget | None = None,
     tools: Sequence[BaseTool | Callable[..., Any]] = (),
@@ -56,7 +58,8 @@ def create_rlm_agent(
 
     Args:
         model: a litellm name such as `openai/gpt-5`, or any chat model.
-        sub_model: answers the calls that code makes; by default `model` does.
+        sub_model: answers the calls that code makes; by default `model` does. A list names one for each depth of
+            recursion; its last one serves all depths below.
         executor: where code runs: a kind, its settings, or an executor.
         budget: the ceilings of a run that is given none.
         tools: functions of the host that code may call by name.
@@ -80,46 +83,98 @@ def create_rlm_agent(
     Raises `SetupError` if a model, the executor or the response format cannot be used.
     """
     settings = settings or ModelSettings()
-    budget = budget or Budget()
-    root = chat_model(model, settings)
-    sub = root if sub_model is None else chat_model(sub_model, settings)
-    by_name = {None: sub, model_name(root): root, model_name(sub): sub}
-    used = [given if isinstance(given, BaseTool) else tool(given) for given in tools]
-    retry = retry_policy(settings)
-    place = create_executor(executor)
-    answer_format = AnswerFormat(response_format)
-    approval = Approval(approve)
-    kept = contexts if isinstance(contexts, ContextStore) else ContextStore(contexts or data_dir() / "contexts")
-    subcalls = Subcalls(
-        create_subcall(by_name, tools=used, retry=retry, approval=approval),
-        tools=used,
-        max_concurrency=settings.max_concurrency,
+    deeper = sub_model if isinstance(sub_model, Sequence) and not isinstance(sub_model, str) else [sub_model or model]
+    shared = Shared(
+        models=[chat_model(named, settings) for named in (model, *deeper)],
+        executor=create_executor(executor),
+        budget=budget or Budget(),
+        tools=[given if isinstance(given, BaseTool) else tool(given) for given in tools],
+        approval=Approval(approve),
+        settings=settings,
+        contexts=contexts if isinstance(contexts, ContextStore) else ContextStore(contexts or data_dir() / "contexts"),
+        strict_replay=strict_replay,
+        name=name,
     )
-    small = profile(root, settings) == "small"
+    return assemble(
+        shared,
+        answer_format=AnswerFormat(response_format),
+        checkpointer=checkpointer,
+        store=store,
+        interrupt_before=list(interrupt_before),
+        interrupt_after=list(interrupt_after),
+    )
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What an agent and all agents below it have in common."""
+
+    models: Sequence[BaseChatModel]
+    """By depth: the root model, that of its calls, that of theirs; the last one serves all depths below."""
+    executor: Executor
+    budget: Budget
+    tools: Sequence[BaseTool]
+    approval: Approval
+    settings: ModelSettings
+    contexts: ContextStore
+    strict_replay: bool
+    name: str
+
+    def model(self, depth: int) -> BaseChatModel:
+        """Return the model that thinks at that depth."""
+        return self.models[min(depth, len(self.models) - 1)]
+
+
+def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **options: Any) -> RLMGraph:
+    """Wire the agent of one depth; the one below it is wired when it is first asked."""
+    model, sub_model = shared.model(depth), shared.model(depth + 1)
+    retry = retry_policy(shared.settings)
+    small = profile(model, shared.settings) == "small"
     prompt = system_prompt(
         profile="small" if small else "standard",
-        tools=[(signature(used_tool), used_tool.description) for used_tool in used],
-        max_depth=budget.max_depth,
+        tools=[(signature(used), used.description) for used in shared.tools],
+        depth=depth,
+        max_depth=shared.budget.max_depth,
         answer_schema=answer_format.schema,
     )
+    below = cache(lambda: assemble(shared, depth=depth + 1, answer_format=AnswerFormat()))
+    subcalls = Subcalls(
+        create_subcall(
+            {None: sub_model, **{model_name(named): named for named in shared.models}},
+            tools=shared.tools,
+            retry=retry,
+            approval=shared.approval,
+            agent=below,
+        ),
+        tools=shared.tools,
+        max_concurrency=shared.settings.max_concurrency,
+    )
+    work = {
+        "observe": bridge.node(observe, models=(model, sub_model), budget=shared.budget),
+        "think": bridge.node(think, model=model, system_prompt=prompt, wants_code=small),
+        "act": bridge.node(
+            act,
+            executor=shared.executor,
+            subcalls=subcalls,
+            store=shared.contexts,
+            strict_replay=shared.strict_replay,
+        ),
+        "finalize": bridge.node(
+            finalize, model=model, system_prompt=prompt, executor=shared.executor, answer_format=answer_format
+        ),
+    }
 
     graph: StateGraph[Any, Any, Any, Any] = StateGraph(
         state_schema(answer_format.type), input_schema=RLMIntake, output_schema=RLMOutput
     )
-    graph.add_node("observe", bridge.node(observe, models=(root, sub), budget=budget))
-    graph.add_node("think", bridge.node(think, model=root, system_prompt=prompt, wants_code=small), retry_policy=retry)
-    graph.add_node(
-        "act",
-        bridge.node(act, executor=place, subcalls=subcalls, store=kept, strict_replay=strict_replay),
-    )
-    graph.add_node(
-        "finalize",
-        bridge.node(finalize, model=root, system_prompt=prompt, executor=place, answer_format=answer_format),
-    )
+    graph.add_node("observe", work["observe"])
+    graph.add_node("think", work["think"], retry_policy=retry)
+    graph.add_node("act", work["act"])
+    graph.add_node("finalize", work["finalize"])
     graph.add_edge(START, "observe")
     graph.add_edge("observe", "think")
-    if approval.of_code:
-        graph.add_node("approve", bridge.node(approve_node, approval=approval))
+    if shared.approval.of_code:
+        graph.add_node("approve", bridge.node(approve_node, approval=shared.approval))
         graph.add_conditional_edges(
             "think", route_after_think, {"act": "approve", "observe": "observe", "finalize": "finalize"}
         )
@@ -128,11 +183,4 @@ def create_rlm_agent(
         graph.add_conditional_edges("think", route_after_think)
     graph.add_conditional_edges("act", route_after_act)
     graph.add_conditional_edges("finalize", route_after_finalize)
-    compiled = graph.compile(
-        checkpointer=checkpointer,
-        store=store,
-        interrupt_before=list(interrupt_before),
-        interrupt_after=list(interrupt_after),
-        name=name,
-    )
-    return RLMGraph.of(compiled, kept)
+    return RLMGraph.of(graph.compile(name=shared.name, **options), shared.contexts)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -14,12 +15,13 @@ from langgraph.types import RetryPolicy, Send
 from rlm_graph import bridge
 from rlm_graph.approval import Approval
 from rlm_graph.nodes.call import call
+from rlm_graph.nodes.recurse import recurse
 from rlm_graph.subcalls import SubcallState, Ticket
 
 
 def fan_out(state: SubcallState) -> list[Send]:
-    """Send each request to a `call` of its own."""
-    return [Send("call", {"index": index}) for index in range(state["count"])]
+    """Send each request to a node run of its own."""
+    return [Send(state["kind"], {"index": index}) for index in range(state["count"])]
 
 
 def create_subcall(
@@ -28,8 +30,13 @@ def create_subcall(
     tools: Sequence[BaseTool] = (),
     retry: RetryPolicy,
     approval: Approval | None = None,
+    agent: Callable[[], Runnable[Any, Any]] | None = None,
 ) -> CompiledStateGraph[SubcallState, Ticket, Any, Any]:
-    """Return the graph that a host call runs: `call` for each request, side by side."""
+    """Return the graph that a host call runs: `call` or `recurse` for each request, side by side.
+
+    `agent` gives the agent that `recurse` runs; it is asked for when it is first needed.
+    """
+    approval = approval or Approval(None)
     graph = StateGraph(SubcallState, context_schema=Ticket)
     graph.add_node(
         "call",
@@ -37,11 +44,17 @@ def create_subcall(
             call,
             models=models,
             tools={tool.name: tool for tool in tools},
-            approval=approval or Approval(None),
+            approval=approval,
             max_attempts=retry.max_attempts,
         ),
         retry_policy=retry,
     )
-    graph.add_conditional_edges(START, fan_out, ["call"])
+    graph.add_node(
+        "recurse",
+        bridge.node(recurse, agent=agent, approval=approval, max_attempts=retry.max_attempts),
+        retry_policy=retry,
+    )
+    graph.add_conditional_edges(START, fan_out, ["call", "recurse"])
     graph.add_edge("call", END)
+    graph.add_edge("recurse", END)
     return graph.compile(name="subcall")

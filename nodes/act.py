@@ -49,6 +49,8 @@ async def act(
         strict=strict_replay,
     )
     async with _attached(executor, state, scope, repl_name(config)) as repl:
+        if any(cell.branch == scope.namespace for cell in repl.past):
+            await scope.charge_recorded()
         notes = await replay.rebuild(repl, state["turns"], state["contexts"])
         executions = await _run_cells(repl, state, scope, ledger, executor.cell_timeout_s)
         turn = Turn(

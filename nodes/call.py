@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, TypedDict, assert_never
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage
@@ -21,7 +21,7 @@ from rlm_graph.errors import BudgetExceeded, ModelError, RLMError
 from rlm_graph.ledger import Ledger
 from rlm_graph.models import ask
 from rlm_graph.state import SubcallReply
-from rlm_graph.subcalls import ModelRequest, Request, Ticket, ToolRequest
+from rlm_graph.subcalls import AgentRequest, ModelRequest, Request, Ticket, ToolRequest
 
 CHARS_PER_TOKEN = 4
 """A rough figure, for reserving a call before the provider has counted its tokens."""
@@ -49,15 +49,15 @@ async def call(
     runtime: Runtime[Ticket] = get_runtime()
     ticket, index = runtime.context, errand["index"]
     request = ticket.requests[index]
-    decision = approval.decide(_shown(request))
-    if not decision.approve:
-        words = f"the user rejected this call{': ' if decision.reason else ''}{decision.reason}"
-        return {"replies": {index: SubcallReply(error=words)}}
+    rejection = approval.rejection(shown(request))
+    if rejection is not None:
+        return {"replies": {index: SubcallReply(error=rejection)}}
     ticket.asked.append(index)
     try:
         if isinstance(request, ToolRequest):
             reply = await _use_tool(request, tools, ticket.ledger)
         else:
+            assert isinstance(request, ModelRequest)
             reply = await _ask_model(request, models, ticket.ledger)
     except BudgetExceeded as error:
         reply = SubcallReply(error=str(error), error_type="BudgetExceeded")
@@ -69,11 +69,17 @@ async def call(
     return {"replies": {index: reply}}
 
 
-def _shown(request: Request) -> ApprovalRequest:
-    if isinstance(request, ToolRequest):
-        preview, function = json.dumps(request.arguments, ensure_ascii=False), request.tool
-    else:
-        preview, function = request.prompt, "llm_query"
+def shown(request: Request) -> ApprovalRequest:
+    """Return what a human sees of a request."""
+    match request:
+        case ToolRequest():
+            preview, function = json.dumps(request.arguments, ensure_ascii=False), request.tool
+        case ModelRequest():
+            preview, function = request.prompt, "llm_query"
+        case AgentRequest():
+            preview, function = request.question, "rlm_query"
+        case _:
+            assert_never(request)
     return ApprovalRequest(kind="subcall", function=function, preview=preview[:PREVIEW_CHARS])
 
 

@@ -73,6 +73,13 @@ class Approval:
         """Whether code may have to wait."""
         return self._approve is not None and self._approve != "subcalls"
 
+    def rejection(self, request: ApprovalRequest) -> str | None:
+        """Return why the request must not be met, in words for the code that made it; None if it may be."""
+        decision = self.decide(request)
+        if decision.approve:
+            return None
+        return f"the user rejected this call{': ' if decision.reason else ''}{decision.reason}"
+
     def decide(self, request: ApprovalRequest) -> Decision:
         """Return the decision, or pause the run until somebody resumes it with one. Call it before anything is done."""
         match self._approve:

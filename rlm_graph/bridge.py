@@ -14,7 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,6 +49,13 @@ def run_blocking(work: Coroutine[Any, Any, T]) -> T:
     except BaseException:
         future.cancel()
         raise
+
+
+async def run_graph(graph: Runnable[Any, Any], given: Any, config: RunnableConfig, **options: Any) -> Any:
+    """Run a graph below the running node, in the way that the node itself was reached."""
+    if under_invoke():
+        return await in_thread(graph.invoke, given, config, **options)
+    return await graph.ainvoke(given, config, **options)
 
 
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

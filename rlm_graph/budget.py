@@ -84,6 +84,29 @@ class Budget(Value):
                 return BudgetExceeded(ceiling, spent=spent, limit=limit)
         return None
 
+    def grant(self, usage: Usage, *, shares: int = 1) -> Budget:
+        """Return a child's budget: one of `shares` equal parts of half of what `usage` leaves, one level less deep.
+
+        Siblings that run at once each get a part, so together they cannot overspend. Time passes for all of them at
+        once, so it is not divided. Raises `BudgetExceeded` if nothing is left to grant.
+        """
+        if self.max_depth == 0:
+            raise BudgetExceeded("max_depth", spent=0, limit=0)
+        part = SHARE / shares
+        granted: dict[str, float | int] = {"max_depth": self.max_depth - 1}
+        if self.max_cost_usd is not None:
+            granted["max_cost_usd"] = (self.max_cost_usd - usage.cost_usd) * part
+        if self.max_tokens is not None:
+            granted["max_tokens"] = int((self.max_tokens - usage.tokens) * part)
+        if self.timeout_s is not None:
+            granted["timeout_s"] = (self.timeout_s - usage.wall_s) * SHARE
+        for ceiling, value in granted.items():
+            if value <= 0 and ceiling != "max_depth":
+                raise self.met(usage) or BudgetExceeded(ceiling, spent=0, limit=0)
+        if self.max_subcalls is not None:
+            granted["max_subcalls"] = max(0, int((self.max_subcalls - usage.subcalls) * part))
+        return self.model_copy(update=granted)
+
     def _measures(self, usage: Usage) -> Iterator[tuple[Ceiling, float, float]]:
         measures: tuple[tuple[Ceiling, float, float | None], ...] = (
             ("max_turns", usage.turns, self.max_turns),

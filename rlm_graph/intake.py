@@ -19,6 +19,7 @@ from rlm_graph.context import ContextStore
 from rlm_graph.errors import InputError
 from rlm_graph.locks import aplace_of, held, place_of
 from rlm_graph.state import RLMInput
+from rlm_graph.subcalls import HELD
 
 
 class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
@@ -61,13 +62,13 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         Raises `InputError` if the context cannot be taken in, `RunHeldError` if another process is at work on the run.
         """
         saver, run = self._record(config)
-        with nullcontext() if saver is None else held(place_of(saver), run):
+        with nullcontext() if saver is None or run is None else held(place_of(saver), run):
             yield from super().stream(self._taken_in(input, config), config, **_durable(saver, kwargs))
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Stream the run; see `stream`."""
         saver, run = self._record(config)
-        lock = nullcontext() if saver is None else held(await aplace_of(saver), run)
+        lock = nullcontext() if saver is None or run is None else held(await aplace_of(saver), run)
         await in_thread(lock.__enter__)
         try:
             taken = await in_thread(self._taken_in, input, config)
@@ -76,11 +77,13 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         finally:
             lock.__exit__(None, None, None)
 
-    def _record(self, config: RunnableConfig | None) -> tuple[BaseCheckpointSaver[Any] | None, str]:
-        """Return the saver of this run, its parent's if it is nested, and the name under which it is recorded."""
+    def _record(self, config: RunnableConfig | None) -> tuple[BaseCheckpointSaver[Any] | None, str | None]:
+        """Return the saver of this run, its parent's if it is nested, and the name of the run to be held, if any."""
         merged = ensure_config(merge_configs(self.config, config))
         saver = self._resolve_checkpointer(merged)
         configurable = merged["configurable"]
+        if HELD in configurable:
+            return saver, None
         namespace = configurable.get("checkpoint_ns", "")
         run = f"{configurable.get('thread_id', '')}{'|' if namespace else ''}{namespace}"
         return saver, run

@@ -16,6 +16,7 @@ class Reservation:
     """A call under way: what it is expected to spend, until `usage` says what it did."""
 
     tokens: int
+    cost_usd: float = 0.0
     usage: Usage = field(default_factory=Usage)
 
 
@@ -54,15 +55,23 @@ class Ledger:
         """Return the ceiling that has been reached, if any."""
         return self.budget.met(self.total)
 
+    def grant(self, *, shares: int = 1) -> Budget:
+        """Return a child's budget, out of what is neither spent nor reserved. Raises `BudgetExceeded`."""
+        reserved = Usage(
+            input_tokens=sum(reservation.tokens for reservation in self._reserved),
+            cost_usd=sum(reservation.cost_usd for reservation in self._reserved),
+        )
+        return self.budget.grant(self.total + reserved, shares=shares)
+
     def charge(self, usage: Usage) -> None:
         """Add what was spent elsewhere, such as by a call that is answered from the record."""
         self.spent += usage
 
     @contextmanager
-    def reserved(self, tokens: int) -> Iterator[Reservation]:
-        """Admit one call of about `tokens` input tokens. Raises `BudgetExceeded` if there is no room for it."""
-        self._admit(tokens)
-        reservation = Reservation(tokens)
+    def reserved(self, tokens: int, *, cost_usd: float = 0.0) -> Iterator[Reservation]:
+        """Admit one call that may spend about so much. Raises `BudgetExceeded` if there is no room for it."""
+        self._admit(tokens, cost_usd)
+        reservation = Reservation(tokens, cost_usd)
         self._reserved.append(reservation)
         try:
             yield reservation
@@ -70,9 +79,10 @@ class Ledger:
             self._reserved.remove(reservation)
             self.spent += reservation.usage + Usage(subcalls=1)
 
-    def _admit(self, tokens: int) -> None:
+    def _admit(self, tokens: int, cost_usd: float) -> None:
         total, under_way = self.total, len(self._reserved)
         expected = total.tokens + sum(reservation.tokens for reservation in self._reserved)
+        cost = total.cost_usd + sum(reservation.cost_usd for reservation in self._reserved)
         calls = total.subcalls + under_way
         for ceiling, spent, limit in (
             ("max_subcalls", calls, self.budget.max_subcalls),
@@ -82,6 +92,8 @@ class Ledger:
                 raise BudgetExceeded(ceiling, spent=spent, limit=limit)
         if self.budget.max_tokens is not None and expected + tokens > self.budget.max_tokens:
             raise BudgetExceeded("max_tokens", spent=expected, limit=self.budget.max_tokens)
+        if self.budget.max_cost_usd is not None and cost + cost_usd > self.budget.max_cost_usd:
+            raise BudgetExceeded("max_cost_usd", spent=cost, limit=self.budget.max_cost_usd)
         # Turns are the root model's: the calls of its last turn are not over them.
         met = self.budget.model_copy(update={"max_turns": None}).met(total)
         if met is not None:

@@ -13,7 +13,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
@@ -24,7 +24,7 @@ from pydantic import AliasChoices, Field, JsonValue, PositiveInt, ValidationErro
 from rlm_graph import bridge
 from rlm_graph.executors.base import CallResult, HostCall
 from rlm_graph.ledger import Ledger
-from rlm_graph.state import SubcallReply
+from rlm_graph.state import STORED_TYPES, SubcallReply
 from rlm_graph.value import Value
 
 if TYPE_CHECKING:
@@ -51,7 +51,23 @@ class ToolRequest(Value):
     arguments: dict[str, JsonValue]
 
 
-Request = ModelRequest | ToolRequest
+class AgentRequest(Value):
+    """One question for a whole agent below this one, with a REPL of its own."""
+
+    question: str
+    context: str | list[str] | dict[str, str] | None = None
+    model: str | None = None
+
+
+Request = ModelRequest | ToolRequest | AgentRequest
+
+
+HELD = "__rlm_graph_held"
+"""Set in the config of all that runs below an act: whoever runs the act holds the run already."""
+
+
+ACT = "rlm_act"
+"""Key of a record's metadata: the namespace of the act that made the call."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,7 @@ def merge(replies: Mapping[int, SubcallReply], more: Mapping[int, SubcallReply])
 class SubcallState(TypedDict):
     """What is recorded of a call: how many requests it has and what each was answered."""
 
+    kind: Literal["call", "recurse"]
     count: int
     replies: Annotated[dict[int, SubcallReply], merge]
 
@@ -125,21 +142,23 @@ class CallScope:
         self.namespace: str = namespace or config["configurable"]["checkpoint_ns"]
         self.asked = 0
         """Requests that were really made, not answered from the record."""
+        self._charged: set[str] = set()
         self.interrupts: list[Interrupt] = []
         """Calls that wait for a human. Several may, when threads or a batch made them."""
 
     async def serve(self, cell: int, call: HostCall) -> CallResult:
         """Answer one call of the cell of that number: from the record if it is there, else by making it."""
         try:
-            requests = _requests(call)
+            requests = _requests(call, recursive=self._ledger.budget.max_depth > 0)
         except (ValidationError, TypeError) as error:
             return CallResult(error=f"{call.function}: {_words(error)}", error_type="TypeError")
         if not requests:
             return CallResult(value=[])
         ticket = Ticket(requests, self._ledger)
-        replies = await self._run(f"{call.function}:{_key(cell, call)}", ticket)
+        name = f"{call.function}:{_key(cell, call)}"
+        replies = await self._run(name, ticket)
         self.asked += len(ticket.asked)
-        if not self._replaying:
+        if not self._replaying and name not in self._charged:
             for index, reply in replies.items():
                 if index not in ticket.asked:
                     self._ledger.charge(reply.usage)
@@ -149,15 +168,38 @@ class CallScope:
         reply = ordered[0]
         return CallResult(value=reply.value, error=reply.error, error_type=reply.error_type)
 
+    async def charge_recorded(self) -> None:
+        """Charge the calls that were answered when this act ran before.
+
+        A cell that lived on has their answers already and does not make them again; what they spent counts all the
+        same.
+        """
+        saver = self._config["configurable"].get("__pregel_checkpointer")
+        if saver is None:
+            return
+        thread: RunnableConfig = {"configurable": {"thread_id": self._config["configurable"]["thread_id"]}}
+        saver = saver.with_allowlist({(kind.__module__, kind.__name__) for kind in STORED_TYPES})
+        if bridge.under_invoke():
+            found = await bridge.in_thread(lambda: list(saver.list(thread, filter={ACT: self.namespace})))
+        else:
+            found = [kept async for kept in saver.alist(thread, filter={ACT: self.namespace})]
+        # Newest first: the last checkpoint of a call that has been answered holds all its replies.
+        for kept in found:
+            values = kept.checkpoint["channel_values"]
+            name = kept.config["configurable"]["checkpoint_ns"].removeprefix(f"{self.namespace}|")
+            if name not in self._charged and len(values.get("replies", ())) == values.get("count", -1):
+                self._charged.add(name)
+                for reply in values["replies"].values():
+                    self._ledger.charge(reply.usage)
+
     async def _run(self, name: str, ticket: Ticket) -> Mapping[int, SubcallReply]:
         config = child_config(self._config, f"{self.namespace}|{name}")
         config["max_concurrency"] = self._max_concurrency
-        given = {"count": len(ticket.requests)}
+        config["metadata"] = {**config.get("metadata", {}), ACT: self.namespace}
+        kind = "recurse" if isinstance(ticket.requests[0], AgentRequest) else "call"
+        given = {"kind": kind, "count": len(ticket.requests)}
         try:
-            if bridge.under_invoke():
-                state = await bridge.in_thread(self._graph.invoke, given, config, context=ticket)
-            else:
-                state = await self._graph.ainvoke(given, config, context=ticket)
+            state = await bridge.run_graph(self._graph, given, config, context=ticket)
         except GraphInterrupt as waiting:
             self.interrupts += waiting.args[0]
             raise
@@ -176,6 +218,7 @@ def child_config(config: RunnableConfig, namespace: str) -> RunnableConfig:
     scratchpad = configurable["__pregel_scratchpad"]
     configurable["checkpoint_ns"] = namespace
     configurable["__pregel_resuming"] = True
+    configurable[HELD] = True
     configurable["__pregel_scratchpad"] = dataclasses.replace(scratchpad, subgraph_counter=itertools.count().__next__)
     return {**config, "configurable": configurable}
 
@@ -186,45 +229,62 @@ def _key(cell: int, call: HostCall) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:24]
 
 
+Context = str | list[str] | dict[str, str]
+
+
 class _Query(Value):
     prompt: str = Field(validation_alias=AliasChoices("prompt", "question"))
-    context: str | None = None
+    context: Context | None = None
     model: str | None = None
     system: str | None = None
     max_tokens: PositiveInt | None = None
 
-    def request(self) -> ModelRequest:
+    def request(self, *, agent: bool) -> Request:
+        if agent:
+            return AgentRequest(question=self.prompt, context=self.context, model=self.model)
         # The question goes last: models attend to it best there when the context is long.
-        prompt = self.prompt if self.context is None else f"{self.context}\n\n{self.prompt}"
+        prompt = self.prompt if self.context is None else f"{_text(self.context)}\n\n{self.prompt}"
         return ModelRequest(prompt=prompt, model=self.model, system=self.system, max_tokens=self.max_tokens)
 
 
 class _Batch(Value):
     prompts: list[str] = Field(validation_alias=AliasChoices("prompts", "questions"))
-    contexts: list[str | None] | None = None
+    contexts: list[Context | None] | None = None
     model: str | None = None
     system: str | None = None
     max_tokens: PositiveInt | None = None
 
-    def requests(self) -> list[ModelRequest]:
+    def requests(self, *, agent: bool) -> list[Request]:
         contexts = self.contexts or [None] * len(self.prompts)
         if len(contexts) != len(self.prompts):
             raise TypeError(f"{len(self.prompts)} questions but {len(contexts)} contexts")
         return [
             _Query(prompt=prompt, context=context, model=self.model, system=self.system, max_tokens=self.max_tokens)
-            .request()
+            .request(agent=agent)
             for prompt, context in zip(self.prompts, contexts, strict=True)
         ]  # fmt: skip
 
 
-def _requests(call: HostCall) -> Sequence[Request]:
-    """Read a call's arguments, which came from the sandbox. Raises `ValidationError` or `TypeError`."""
+def _requests(call: HostCall, *, recursive: bool) -> Sequence[Request]:
+    """Read a call's arguments, which came from the sandbox. Raises `ValidationError` or `TypeError`.
+
+    At the last level of recursion a question for an agent is one for a model.
+    """
     given = {name: value for name, value in call.arguments.items() if value is not None}
     if call.function not in MODEL_CALLS:
         return [ToolRequest(tool=call.function, arguments=call.arguments)]
+    agent = recursive and call.function.startswith("rlm_")
     if call.function.endswith("_batched"):
-        return _Batch.model_validate(given).requests()
-    return [_Query.model_validate(given).request()]
+        return _Batch.model_validate(given).requests(agent=agent)
+    return [_Query.model_validate(given).request(agent=agent)]
+
+
+def _text(context: Context) -> str:
+    if isinstance(context, str):
+        return context
+    if isinstance(context, list):
+        return "\n\n".join(context)
+    return "\n\n".join(f"{name}:\n{text}" for name, text in context.items())
 
 
 def _words(error: ValidationError | TypeError) -> str:

@@ -1,0 +1,58 @@
+"""Recurse: have a whole agent answer one of the questions that code has asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.runnables import Runnable
+from langgraph.config import get_config
+from langgraph.runtime import Runtime, get_runtime
+
+from rlm_graph import bridge
+from rlm_graph.approval import Approval
+from rlm_graph.budget import Usage
+from rlm_graph.errors import BudgetExceeded, ExecutorError, InputError, ModelError
+from rlm_graph.nodes.call import Errand, shown
+from rlm_graph.state import SubcallReply
+from rlm_graph.subcalls import AgentRequest, Ticket
+
+
+async def recurse(
+    errand: Errand, *, agent: Callable[[], Runnable[Any, Any]] | None, approval: Approval, max_attempts: int
+) -> dict[str, Any]:
+    """Run the agent below on the question, with a REPL and a granted budget of its own, and record its answer.
+
+    What it spends is charged here, as if this call had spent it. A run that was stopped in the middle goes on there.
+    """
+    assert agent is not None
+    runtime: Runtime[Ticket] = get_runtime()
+    ticket, index = runtime.context, errand["index"]
+    request = ticket.requests[index]
+    assert isinstance(request, AgentRequest)
+    rejection = approval.rejection(shown(request))
+    if rejection is not None:
+        return {"replies": {index: SubcallReply(error=rejection)}}
+    ticket.asked.append(index)
+    try:
+        reply = await _ask_agent(request, agent(), ticket)
+    except BudgetExceeded as error:
+        reply = SubcallReply(error=str(error), error_type="BudgetExceeded")
+    except (ExecutorError, InputError) as error:
+        reply = SubcallReply(error=str(error), usage=Usage(subcalls=1))
+    except ModelError as error:
+        info = runtime.execution_info
+        if error.retryable and info is not None and info.node_attempt < max_attempts:
+            raise
+        reply = SubcallReply(error=str(error), usage=Usage(subcalls=1))
+    return {"replies": {index: reply}}
+
+
+async def _ask_agent(request: AgentRequest, agent: Runnable[Any, Any], ticket: Ticket) -> SubcallReply:
+    grant = ticket.ledger.grant(shares=len(ticket.requests))
+    given = {"question": request.question, "context": request.context, "budget": grant}
+    with ticket.ledger.reserved(grant.max_tokens or 0, cost_usd=grant.max_cost_usd or 0.0) as reservation:
+        result = await bridge.run_graph(agent, given, get_config())
+        # Its turns are its own, and its time has passed here too.
+        reservation.usage = result["usage"].model_copy(update={"turns": 0, "wall_s": 0.0})
+    return SubcallReply(value=result["answer"].text, usage=reservation.usage + Usage(subcalls=1))
