@@ -84,13 +84,28 @@ def validated(settings: type[S], values: Mapping[str, Any], origins: Mapping[str
     try:
         return settings(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        keys = [str(part) for part in first["loc"]]
+        first = error.errors(include_url=False)[0]
+        chosen = values.get("executor", {}).get("kind")
+        # pydantic names the member of a union that it chose, between the field and the key in it.
+        keys = [str(part) for at, part in enumerate(first["loc"]) if (at, part) != (1, chosen)]
+        if first["type"] == "union_tag_invalid":
+            keys.append("kind")
         prefixes = [".".join(keys[:length]) for length in range(len(keys), 0, -1)]
         key = next((prefix for prefix in prefixes if prefix in origins), prefixes[0])
-        message = first["msg"].removeprefix("Value error, ")
-        kind = InputError if origins.get(key) == FLAG else SetupError
-        raise kind(f"{origins.get(key, 'settings')}: {key}: {message}{_given(first)}") from error
+        place = origins.get(key, "settings")
+        raise (InputError if place == FLAG else SetupError)(f"{place}: {key}: {_objection(first, chosen)}") from error
+
+
+def _objection(error: Mapping[str, Any], chosen: str | None) -> str:
+    value = error["input"]
+    match error["type"]:
+        case "union_tag_invalid":
+            return f"{chosen!r} is none of {error['ctx']['expected_tags']}"
+        case "extra_forbidden":
+            return f"the {chosen} executor has no such setting" if error["loc"][0] == "executor" else "no such setting"
+        case "value_error":  # of our own validators, which know what may be repeated
+            return str(error["msg"]).removeprefix("Value error, ")
+    return f"{error['msg']}" + (f" (given: {value!r})" if isinstance(value, str | int | float) else "")
 
 
 def overlaid(values: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,11 +114,6 @@ def overlaid(values: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str
     _overlay(copy, values)
     _overlay(copy, _plain(Layer(FLAG, {}), stronger))
     return copy
-
-
-def _given(details: Any) -> str:
-    value = details.get("input")
-    return f" (given: {value!r})" if isinstance(value, str | int | float) and details["type"] != "value_error" else ""
 
 
 class _Environment(EnvSettingsSource):

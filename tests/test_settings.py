@@ -123,7 +123,7 @@ def test_an_empty_variable_sets_nothing(folder: Path, monkeypatch: pytest.Monkey
         ("xyzzy = 1", "unknown key xyzzy; `rlm-graph config show` lists all"),
         ("budget = 3", "budget is a table, not 3"),
         ("[budget]\nmax_turns = -1", "budget.max_turns: Input should be greater than 0 (given: -1)"),
-        ('executor = "dokcer"', "executor.kind: Input should be 'local' (given: 'dokcer')"),
+        ('executor = "dokcer"', "executor.kind: 'dokcer' is none of 'local'"),
         ('model = "x', "cannot be read"),
     ],
 )
