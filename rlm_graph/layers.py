@@ -101,6 +101,8 @@ def _objection(error: Mapping[str, Any], chosen: str | None) -> str:
     match error["type"]:
         case "union_tag_invalid":
             return f"{chosen!r} is none of {error['ctx']['expected_tags']}"
+        case "literal_error":
+            return f"{value!r} is none of {error['ctx']['expected']}"
         case "extra_forbidden":
             return f"the {chosen} executor has no such setting" if error["loc"][0] == "executor" else "no such setting"
         case "value_error":  # of our own validators, which know what may be repeated
