@@ -21,6 +21,11 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from rlm_graph.budget import Budget
 from rlm_graph.value import Value
 
+PinnedPackage = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._,-]+\])?==[A-Za-z0-9][A-Za-z0-9.!+_-]*$")
+]
+"""A package for pip, with the version that it must have: `pandas==2.3.3`."""
+
 
 class LocalSettings(Value):
     """A confined CPython process on this machine."""
@@ -41,7 +46,39 @@ class LocalSettings(Value):
     """Seconds without a host after which a REPL ends itself."""
 
 
-ExecutorSettings = LocalSettings
+class DockerSettings(Value):
+    """A container for each REPL, on this machine's Docker daemon or another's."""
+
+    kind: Literal["docker"] = "docker"
+    image: str = Field("python:3.12-slim", pattern=r"^[a-z0-9][\w./:@-]*$")
+    """Any image that has `python3`, 3.9 or later."""
+    packages: tuple[PinnedPackage, ...] = ()
+    """Packages to bake into an image of your own, each as `name==version`; `rlm-graph docker build` makes it."""
+    pull: bool = True
+    """Fetch the image if the daemon does not have it."""
+    host: str | None = None
+    """Address of the daemon; by default `DOCKER_HOST`, or the context that the docker command uses."""
+    network: str | None = None
+    """A network of Docker's that code may use, such as `bridge`; by default none."""
+    bash: bool = False
+    """Run cells that are written for the shell, and let code start programs."""
+    cpus: PositiveFloat = 1.0
+    """Processors that the container may use at once."""
+    memory_bytes: Annotated[int, Field(ge=64 << 20)] = 4 << 30
+    """Memory of the container, with contexts and scratch files; it has no swap."""
+    pids: Annotated[int, Field(ge=8)] = 128
+    """Processes and threads in the container."""
+    scratch_bytes: PositiveInt = 256 << 20
+    """Size of the scratch folder, which lies in memory. Code can write nowhere else."""
+    cell_timeout_s: PositiveFloat = 60.0
+    """Seconds a cell may compute; waiting for sub-calls does not count."""
+    max_output_bytes: PositiveInt = 1 << 20
+    """Bytes of one cell's output that are kept, half from its head and half from its tail."""
+    idle_timeout_s: PositiveFloat = 900.0
+    """Seconds without a host after which a REPL ends itself."""
+
+
+ExecutorSettings = LocalSettings | DockerSettings
 """The union of all executors' settings, told apart by `kind`."""
 
 
@@ -108,7 +145,9 @@ def data_dir() -> Path:
 
 
 def _by_kind(executor: Any) -> Any:
-    return {"kind": executor} if isinstance(executor, str) else executor
+    if isinstance(executor, str):
+        return {"kind": executor}
+    return {"kind": "local", **executor} if isinstance(executor, Mapping) else executor
 
 
 class Settings(BaseSettings):
@@ -127,7 +166,9 @@ class Settings(BaseSettings):
     """The root model, by its litellm name, such as `openai/gpt-5` or `ollama/qwen3:8b`."""
     sub_model: str | None = None
     """The model that code asks; by default the root model."""
-    executor: Annotated[ExecutorSettings, BeforeValidator(_by_kind), NoDecode] = LocalSettings()
+    executor: Annotated[ExecutorSettings, Field(discriminator="kind"), BeforeValidator(_by_kind), NoDecode] = (
+        LocalSettings()
+    )
     """Where code runs. `executor = "local"` is short for a table with that `kind`."""
     budget: Budget = Budget()
     """What one run may spend."""

@@ -105,9 +105,14 @@ class Execution(Value):
     started_at: float = 0.0
     """Unix seconds at which it first started; a replay is told the same."""
     cpu_s: float = 0.0
+    """Of processor time. In a container, of all that runs in it."""
     wall_s: float = 0.0
     """Seconds, without those spent waiting for host calls."""
     peak_memory_bytes: NonNegativeInt = 0
+    """The most that the REPL has held at once up to the end of the cell."""
+    read_bytes: NonNegativeInt | None = None
+    """From disks, as `write_bytes`; None where the executor does not count it."""
+    write_bytes: NonNegativeInt | None = None
 
 
 class Variable(Value):

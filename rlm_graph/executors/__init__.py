@@ -14,25 +14,29 @@ def create_executor(settings: ExecutorSettings | str | Executor) -> Executor:
 
     Raises `SetupError` for a name that there is not.
     """
-    from rlm_graph.settings import LocalSettings
+    from rlm_graph.settings import DockerSettings, LocalSettings
 
     if isinstance(settings, str):
         settings = _by_name(settings)
-    if not isinstance(settings, LocalSettings):
+    if not isinstance(settings, LocalSettings | DockerSettings):
         return settings
     match settings:
         case LocalSettings():
             from rlm_graph.executors.local import LocalExecutor
 
             return LocalExecutor(settings)
+        case DockerSettings():
+            from rlm_graph.executors.docker import DockerExecutor
+
+            return DockerExecutor(settings)
     assert_never(settings)
 
 
 def _by_name(name: str) -> ExecutorSettings:
     from rlm_graph.errors import SetupError
-    from rlm_graph.settings import LocalSettings
+    from rlm_graph.settings import DockerSettings, LocalSettings
 
-    kinds = {"local": LocalSettings}
+    kinds: dict[str, type[ExecutorSettings]] = {"local": LocalSettings, "docker": DockerSettings}
     if name not in kinds:
         raise SetupError(f"there is no executor {name!r}; choose one of: {', '.join(kinds)}")
     return kinds[name]()

@@ -1,0 +1,71 @@
+"""What is put into a container, as tar streams: made piece by piece, so that a gigabyte never lies in memory."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from rlm_graph.executors.bundle import bundle, file_name
+
+PIECE_BYTES = 1 << 20
+CONTEXTS = "contexts"
+_END = bytes(2 * tarfile.BLOCKSIZE)
+
+
+def bundle_archive() -> bytes:
+    """Return the worker's bundle, which every user may read, and a folder for contexts, which only root may enter."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.addfile(_folder(CONTEXTS))
+        entry = tarfile.TarInfo(file_name())
+        entry.size, entry.mode = len(bundle()), 0o444
+        tar.addfile(entry, io.BytesIO(bundle()))
+    return packed.getvalue()
+
+
+class ContextArchive:
+    """A context of the store, to be put into a folder called `name`. Raises `OSError` if it is not there.
+
+    Its index comes last: where that is, the text is whole.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self._name = name
+        self._index = (folder / "index.json").read_bytes()
+        self._text = (folder / "text").open("rb")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._text.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = self._text.seek(0, io.SEEK_END)
+        self._text.seek(0)
+        yield _header(_folder(self._name))
+        yield _header(self._file("text", size))
+        while piece := self._text.read(PIECE_BYTES):
+            yield piece
+        yield _padding(size)
+        yield _header(self._file("index.json", len(self._index))) + self._index + _padding(len(self._index))
+        yield _END
+
+    def _file(self, name: str, size: int) -> tarfile.TarInfo:
+        entry = tarfile.TarInfo(f"{self._name}/{name}")
+        entry.size, entry.mode = size, 0o400
+        return entry
+
+
+def _folder(name: str) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode = tarfile.DIRTYPE, 0o700
+    return entry
+
+
+def _header(entry: tarfile.TarInfo) -> bytes:
+    return entry.tobuf(tarfile.PAX_FORMAT)
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % tarfile.BLOCKSIZE)

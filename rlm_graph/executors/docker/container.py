@@ -1,0 +1,119 @@
+"""What a container of ours is: its name, its labels, its limits, and the command that it runs."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+from rlm_graph.executors.bundle import file_name, version
+from rlm_graph.settings import DockerSettings
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+MARK = "rlm-graph"
+"""The label of all that is ours. The others begin with it."""
+REPL, HOST, CREATED, VERSION = (f"{MARK}.{name}" for name in ("repl", "host", "created", "version"))
+
+HOME = "/rlm-graph"
+"""A volume of the container: the bundle, and the contexts. The worker cannot write to it, nor read the contexts."""
+PLACE = "/run/rlm-graph"
+"""The supervisor's folder, with its socket. The worker cannot enter it."""
+SCRATCH = "/scratch"
+"""The worker's own folder."""
+SOCKET = f"{PLACE}/control.sock"
+PLACE_BYTES = 64 << 10
+MAX_OPEN_FILES = 1024
+
+_FIRST_USER, _USERS = 20_000, 40_000
+"""Users that images hardly have, below what a daemon with user namespaces can map."""
+
+
+def container_name(repl: str) -> str:
+    """Return what the container of a REPL is called."""
+    return f"{MARK}-{repl}"
+
+
+def relay_command() -> list[str]:
+    """Return the command that connects its input and output with the supervisor."""
+    return ["python3", "-S", "-s", f"{HOME}/{file_name()}", "relay", SOCKET]
+
+
+def create(client: APIClient, repl: str, image: str, settings: DockerSettings, *, keep: bool = False) -> str:
+    """Make the container of a REPL, and return its id. It removes itself and its volume when it ends, unless `keep`.
+
+    The supervisor is its first process, as root with three capabilities: to become the worker's user, and to end what
+    runs under it. Model code runs under that user, with none.
+    """
+    supervise = ["python3", "-s", "-X", "utf8", f"{HOME}/{file_name()}", "supervise", json.dumps(_given(repl, settings))]
+    limits = client.create_host_config(
+        auto_remove=not keep,
+        network_mode=settings.network or "none",
+        cap_drop=["ALL"],
+        cap_add=["SETUID", "SETGID", "KILL"],
+        security_opt=["no-new-privileges:true"],
+        read_only=True,
+        tmpfs=_writable(_user(repl), settings),
+        pids_limit=settings.pids,
+        mem_limit=settings.memory_bytes,
+        memswap_limit=settings.memory_bytes,
+        nano_cpus=int(settings.cpus * 1e9),
+        ulimits=[
+            {"Name": "nofile", "Soft": MAX_OPEN_FILES, "Hard": MAX_OPEN_FILES},
+            {"Name": "core", "Soft": 0, "Hard": 0},
+        ],
+        ipc_mode="none",
+        log_config={"Type": "json-file", "Config": {"max-size": "1m"}},
+    )
+    # The SDK has no name for it: the worker's figures are those of its own cgroup, whatever the daemon's default.
+    limits["CgroupnsMode"] = "private"
+    made = client.create_container(
+        image,
+        name=container_name(repl),
+        entrypoint=supervise[:1],
+        command=supervise[1:],
+        user="0:0",
+        working_dir="/",
+        hostname="rlm",
+        # The order of sets is fixed so that a replay is faithful.
+        environment={"PYTHONHASHSEED": "0", "LANG": "C.UTF-8"},
+        volumes=[HOME],
+        labels=_labels(repl),
+        host_config=limits,
+        stop_signal="SIGKILL",
+    )
+    return str(made["Id"])
+
+
+def is_ours(inspected: dict[str, Any], repl: str) -> bool:
+    """Whether a container is that of the REPL, and not one that happens to have its name."""
+    labels = inspected["Config"]["Labels"] or {}
+    return MARK in labels and labels.get(REPL) == repl
+
+
+def _labels(repl: str) -> dict[str, str]:
+    return {MARK: "1", REPL: repl, HOST: socket.gethostname(), CREATED: str(int(time.time())), VERSION: version()}
+
+
+def _user(repl: str) -> int:
+    """Return the worker's user: another for each REPL, for the kernel also counts by user, across containers."""
+    return _FIRST_USER + int(repl, 16) % _USERS
+
+
+def _writable(user: int, settings: DockerSettings) -> dict[str, str]:
+    safe = "rw,noexec,nosuid,nodev"
+    return {
+        PLACE: f"{safe},size={PLACE_BYTES},mode=0700",
+        SCRATCH: f"{safe},size={settings.scratch_bytes},mode=0700,uid={user},gid={user}",
+    }
+
+
+def _given(repl: str, settings: DockerSettings) -> dict[str, object]:
+    return {
+        "foreground": True, "folder": PLACE, "scratch_folder": SCRATCH, "version": version(), "user": _user(repl),
+        "memory_bytes": settings.memory_bytes, "max_file_bytes": settings.scratch_bytes,
+        "max_output_bytes": settings.max_output_bytes, "idle_timeout_s": settings.idle_timeout_s,
+        "network": settings.network is not None, "bash": settings.bash,
+    }  # fmt: skip

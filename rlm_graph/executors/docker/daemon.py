@@ -1,0 +1,173 @@
+"""A Docker daemon: how it is found, and how what it says becomes our errors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rlm_graph.errors import ExecutorError, SetupError
+from rlm_graph.executors.docker.stream import Address, Output, open_exec
+from rlm_graph.executors.repl import Writer
+
+if TYPE_CHECKING:
+    from docker import APIClient
+    from docker.tls import TLSConfig
+
+TIMEOUT_S = 120
+"""Seconds that the daemon may be silent: it extracts a gigabyte in that time."""
+CONNECTIONS = 32
+"""Kept open to it, for REPLs that run at once."""
+
+T = TypeVar("T")
+
+
+class Daemon:
+    """A connection to a daemon. Every call of the SDK runs in a thread, for it blocks."""
+
+    def __init__(self, host: str | None = None) -> None:
+        """`host` is its address; by default what `DOCKER_HOST` says, or the context that the docker command uses."""
+        self._host = host
+        self._lock = threading.Lock()
+        self._client: APIClient | None = None
+        self._address = Address("")
+
+    async def call(self, work: Callable[[APIClient], T]) -> T:
+        """Do something with the SDK's client.
+
+        Raises `SetupError` without the SDK, or if no daemon answers to the first call; `DaemonLost` if none does later;
+        what `docker.errors.APIError` means is for the caller to say.
+        """
+        return await asyncio.to_thread(self._call, work)
+
+    async def open_exec(self, container: str, command: list[str]) -> tuple[Output, Writer]:
+        """Start a command as root in a running container, and return its output and input.
+
+        Raises `ConnectionRefusedError` if the container does not run, `DaemonLost` if the daemon does not answer.
+        """
+        import docker.errors
+
+        try:
+            made = await self.call(
+                lambda client: client.exec_create(container, command, stdin=True, user="0:0", environment=_FIXED)
+            )
+            version = await self.call(lambda client: str(client.api_version))
+            return await open_exec(self._address, version, made["Id"])
+        except docker.errors.APIError as error:
+            if error.status_code in (404, 409):
+                raise ConnectionRefusedError(_words(error)) from error
+            raise ExecutorError(f"Docker cannot start a command in the container: {_words(error)}") from error
+        except ConnectionRefusedError:
+            await self.call(lambda client: client.ping())  # is it the container that is gone, or the daemon?
+            raise
+        except (TimeoutError, OSError) as error:
+            raise self._lost(error) from error
+
+    def _call(self, work: Callable[[APIClient], T]) -> T:
+        import requests
+
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+        try:
+            return work(self._client)
+        except (requests.ConnectionError, requests.Timeout) as error:
+            raise self._lost(error) from error
+
+    def _connect(self) -> APIClient:
+        try:
+            import docker
+        except ImportError as error:
+            raise SetupError("the docker executor needs Docker's SDK: pip install 'rlm-graph[docker]'") from error
+        url, tls = self._found()
+        self._address = Address(_plain(url), _context(tls))
+        try:
+            return docker.APIClient(
+                base_url=url, tls=tls or False, version="auto", timeout=TIMEOUT_S, max_pool_size=CONNECTIONS,
+                # The user's own ssh, with its keys and its settings; else the SDK wants another library.
+                use_ssh_client=url.startswith("ssh://"),
+            )  # fmt: skip
+        except (docker.errors.DockerException, OSError) as error:
+            raise SetupError(
+                f"no Docker daemon answers at {url}: {_reason(error)}; start one, or name another by DOCKER_HOST"
+            ) from error
+
+    def _found(self) -> tuple[str, TLSConfig | None]:
+        """Return the address of the daemon, and the keys to it."""
+        from docker.context import ContextAPI
+        from docker.utils import kwargs_from_env
+
+        given = kwargs_from_env()
+        if self._host or given.get("base_url"):
+            return self._host or given["base_url"], given.get("tls")
+        name = os.environ.get("DOCKER_CONTEXT")
+        context = ContextAPI.get_context(name) if name else ContextAPI.get_current_context()
+        if context is None:
+            raise SetupError(f"there is no Docker context {name!r}; `docker context ls` lists them")
+        return context.Host or "unix:///var/run/docker.sock", context.TLSConfig
+
+    def _lost(self, error: Exception) -> DaemonLost:
+        return DaemonLost(
+            f"the Docker daemon at {self._address.url} does not answer: {_reason(error)}; start it, then resume the run"
+        )
+
+
+class DaemonLost(ExecutorError):
+    """The daemon answers no more. What its containers do is not known."""
+
+
+@contextlib.contextmanager
+def told(what: str) -> Iterator[None]:
+    """Within it, what the daemon refuses leaves as an `ExecutorError` that says what could not be done."""
+    import docker.errors
+
+    try:
+        yield
+    except docker.errors.APIError as error:
+        raise ExecutorError(f"Docker cannot {what}: {_words(error)}") from error
+
+
+def is_missing(error: Any) -> bool:
+    """Whether the daemon says that what was asked for is not there."""
+    return bool(error.status_code == 404)
+
+
+def _words(error: Any) -> str:
+    return str(error.explanation or error).strip()
+
+
+_FIXED = {"PYTHONHASHSEED": "0"}
+"""Without it the relay would start a second time."""
+
+
+def _plain(url: str) -> str:
+    for prefix in ("http+unix://", "https://", "http://"):
+        if url.startswith(prefix):
+            return ("unix://" if "unix" in prefix else "tcp://") + url.removeprefix(prefix)
+    return url
+
+
+def _context(tls: TLSConfig | None) -> ssl.SSLContext | None:
+    if tls is None:
+        return None
+    context = ssl.create_default_context(cafile=tls.ca_cert or None)
+    if not tls.verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if tls.cert:
+        context.load_cert_chain(*tls.cert)
+    return context
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost reason: the SDK's own words nest those of three libraries."""
+    seen: list[BaseException] = []
+    inner: BaseException | None = error
+    while inner is not None and inner not in seen:
+        seen.append(inner)
+        inner = inner.__cause__ or inner.__context__ or next((a for a in inner.args if isinstance(a, BaseException)), None)
+    system = next((e for e in reversed(seen) if isinstance(e, OSError) and e.strerror), None)
+    return str(system.strerror) if system is not None else str(error)
