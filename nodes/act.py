@@ -58,6 +58,7 @@ async def act(
             namespace=scope.namespace,
             contexts=len(state["contexts"]),
             executions=tuple(executions),
+            calls=scope.calls(),
             variables=tuple(await repl.variables()),
             notes=(*state["notes"], *notes),
         )

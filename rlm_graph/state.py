@@ -124,6 +124,19 @@ class Variable(Value):
     preview: str = ""
 
 
+class CallSummary(Value):
+    """One call that code made, without what was said."""
+
+    cell: int | None = None
+    """The cell that made it; None if it was answered before a crash of the host that the cell outlived."""
+    function: str
+    requests: NonNegativeInt = 1
+    """Prompts of a batch; else 1."""
+    failed: NonNegativeInt = 0
+    """How many of them were answered with an error."""
+    usage: Usage = Usage()
+
+
 class Turn(Value):
     """One reply of the model that held code, and what its cells did."""
 
@@ -133,6 +146,8 @@ class Turn(Value):
     contexts: NonNegativeInt = 0
     """How many contexts the REPL had been given."""
     executions: tuple[Execution, ...] = ()
+    calls: tuple[CallSummary, ...] = ()
+    """In the order in which they were answered."""
     variables: tuple[Variable, ...] = ()
     notes: tuple[str, ...] = ()
     """What the model must know besides: a rebuilt REPL, a replay that diverged."""
@@ -166,7 +181,7 @@ class Answer(Value):
 
 
 STORED_TYPES = (
-    Answer, Budget, Cell, CellError, ContextRef, Execution, FinalAnswer, ReplHandle, SubcallReply, Turn, Usage,
+    Answer, Budget, CallSummary, Cell, CellError, ContextRef, Execution, FinalAnswer, ReplHandle, SubcallReply, Turn, Usage,
     Variable,
 )  # fmt: skip
 """Every type of ours that a checkpoint can hold. Serializers that want a list of allowed types get this one."""

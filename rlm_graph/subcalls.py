@@ -22,9 +22,10 @@ from langgraph.types import Interrupt
 from pydantic import AliasChoices, Field, JsonValue, PositiveInt, ValidationError
 
 from rlm_graph import bridge
+from rlm_graph.budget import Usage
 from rlm_graph.executors.base import CallResult, HostCall
 from rlm_graph.ledger import Ledger
-from rlm_graph.state import STORED_TYPES, SubcallReply
+from rlm_graph.state import STORED_TYPES, CallSummary, SubcallReply
 from rlm_graph.value import Value
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ class CallScope:
         self.asked = 0
         """Requests that were really made, not answered from the record."""
         self._charged: set[str] = set()
+        self._calls: dict[str, CallSummary] = {}
         self.interrupts: list[Interrupt] = []
         """Calls that wait for a human. Several may, when threads or a batch made them."""
 
@@ -158,6 +160,7 @@ class CallScope:
         name = f"{call.function}:{_key(cell, call)}"
         replies = await self._run(name, ticket)
         self.asked += len(ticket.asked)
+        self._note(cell, name, replies)
         if not self._replaying and name not in self._charged:
             for index, reply in replies.items():
                 if index not in ticket.asked:
@@ -167,6 +170,22 @@ class CallScope:
             return CallResult(value=[_batch_item(reply) for reply in ordered])
         reply = ordered[0]
         return CallResult(value=reply.value, error=reply.error, error_type=reply.error_type)
+
+    def calls(self) -> tuple[CallSummary, ...]:
+        """Return the calls of this act, those that were answered before it was interrupted first."""
+        return tuple(self._calls.values())
+
+    def _note(self, cell: int | None, name: str, replies: Mapping[int, SubcallReply]) -> None:
+        self._calls.setdefault(
+            name,
+            CallSummary(
+                cell=cell,
+                function=name.partition(":")[0],
+                requests=len(replies),
+                failed=sum(reply.error is not None for reply in replies.values()),
+                usage=sum((reply.usage for reply in replies.values()), Usage()),
+            ),
+        )
 
     async def charge_recorded(self) -> None:
         """Charge the calls that were answered when this act ran before.
@@ -189,6 +208,7 @@ class CallScope:
             name = kept.config["configurable"]["checkpoint_ns"].removeprefix(f"{self.namespace}|")
             if name not in self._charged and len(values.get("replies", ())) == values.get("count", -1):
                 self._charged.add(name)
+                self._note(None, name, values["replies"])
                 for reply in values["replies"].values():
                     self._ledger.charge(reply.usage)
 

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
     from rlm_graph.runs import Run
-    from rlm_graph.state import Execution, Turn
+    from rlm_graph.state import CallSummary, Execution, Turn
 
 _QUESTION_CHARS = 60
+_CALLS_SHOWN = 20
 _STYLES = {"done": "green", "partial": "yellow", "interrupted": "yellow", "failed": "red", "running": "cyan"}
 
 
@@ -113,17 +114,30 @@ def _add_turn(tree: Tree, turn: Turn) -> None:
     for note in turn.notes:
         branch.add(Text(printable(f"note: {note}")))
     for execution in turn.executions:
-        _add_cell(branch, execution)
+        _add_cell(branch, execution, [call for call in turn.calls if call.cell == execution.number])
+    for call in turn.calls:
+        if call.cell is None:
+            branch.add(Text(printable(_call(call))))
 
 
-def _add_cell(branch: Tree, execution: Execution) -> None:
+def _call(call: CallSummary) -> str:
+    times = f" × {call.requests}" if call.requests > 1 or call.function.endswith("_batched") else ""
+    failed = f" · {call.failed} failed" if call.failed else ""
+    return f"{call.function}{times} · {counted(call.usage.tokens, 'token')} · {cost(call.usage)}{failed}"
+
+
+def _add_cell(branch: Tree, execution: Execution, calls: list[CallSummary]) -> None:
     from rich.text import Text
 
     from rlm_graph.cli.progress import cut, status
 
-    calls = f", {counted(execution.calls, 'call')}" if execution.calls else ""
-    cell = branch.add(Text(f"cell {execution.number}: {status(execution)}{calls}, {execution.wall_s:.2f} s"))
+    made = f", {counted(execution.calls, 'call')}" if execution.calls else ""
+    cell = branch.add(Text(f"cell {execution.number}: {status(execution)}{made}, {execution.wall_s:.2f} s"))
     cell.add(Text(printable(execution.code.strip("\n"))))
+    for call in calls[:_CALLS_SHOWN]:
+        cell.add(Text(printable(_call(call))))
+    if len(calls) > _CALLS_SHOWN:
+        cell.add(Text(f"and {counted(len(calls) - _CALLS_SHOWN, 'call')} more; --json has all"))
     for name, text, chars in (
         ("out", execution.stdout, execution.stdout_chars),
         ("err", execution.stderr, execution.stderr_chars),

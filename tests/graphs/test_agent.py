@@ -16,9 +16,19 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, StateGraph
 from pydantic import BaseModel
 
-from rlm_graph import Answer, Budget, InputError, ModelError, SetupError, Usage
+from rlm_graph import (
+    Answer,
+    Budget,
+    ContextStore,
+    InputError,
+    ModelError,
+    ModelSettings,
+    SetupError,
+    Usage,
+    create_rlm_agent,
+)
 from rlm_graph.intake import RLMGraph
-from rlm_graph.testing import ScriptedModel
+from rlm_graph.testing import ScriptedModel, ScriptedReply, ScriptedRequest, ScriptedServer
 from tests.graphs.conftest import repl
 
 Build = Callable[..., RLMGraph]
@@ -382,3 +392,42 @@ async def test_inside_a_larger_graph_a_text_that_is_a_url_is_a_text(agent: Build
 
     assert (await larger.ainvoke({}))["out"] == secret.as_uri()
     assert (await step({}))["out"] == "a secret"
+
+
+async def test_a_turn_tells_what_its_calls_were_and_what_each_spent(agent: Build) -> None:
+    code = "llm_query('abcd')\nllm_query_batched(['a', 'b'])"
+    graph = agent([repl(code), 'FINAL("done")'], sub=lambda messages: "reply!", checkpointer=InMemorySaver())
+    result = await graph.ainvoke({"question": "Go."}, CONFIG)
+
+    [turn] = (await graph.aget_state(CONFIG)).values["turns"]
+    assert [(call.cell, call.function, call.requests) for call in turn.calls] == [
+        (1, "llm_query", 1),
+        (1, "llm_query_batched", 2),
+    ]
+    assert sum((call.usage for call in turn.calls), Usage()).output_tokens == 6
+    assert result["usage"].subcalls == 3
+
+
+async def test_a_small_model_has_to_look_before_it_answers(agent: Build) -> None:
+    model = ScriptedModel(['FINAL("from memory")', repl("print(len(context))"), 'FINAL("from evidence")'])
+    graph = agent(model, settings=ModelSettings(profile="small"))
+
+    result = await graph.ainvoke({"question": "How long?", "context": "text"})
+
+    assert result["answer"].value == "from evidence"
+    assert "at least one" in model.calls[1][-1].text
+
+
+async def test_a_failure_that_may_pass_is_tried_again_in_one_layer(contexts: ContextStore) -> None:
+    def script(request: ScriptedRequest) -> str | ScriptedReply:
+        if request.number in (1, 3):
+            return ScriptedReply(status=503, error="overloaded")
+        return repl("x = llm_query('a')\nFINAL(x)") if request.messages[0]["role"] == "system" else "A"
+
+    with ScriptedServer(script) as server:
+        settings = ModelSettings(base_url=server.url, max_retries=1)
+        graph = create_rlm_agent("scripted", settings=settings, contexts=contexts)
+        result = await graph.ainvoke({"question": "Go."})
+
+        assert result["answer"].value == "A"
+        assert server.count == 4
