@@ -18,7 +18,7 @@ from rlm_graph.executors.worker.confine import confine
 from rlm_graph.executors.worker.link import Link
 from rlm_graph.executors.worker.metering import Used, used_by_container, used_by_process
 from rlm_graph.executors.worker.output import Output
-from rlm_graph.executors.worker.worker import Worker
+from rlm_graph.executors.worker.worker import SocketChannel, Worker
 
 STREAMS = ("stdout", "stderr")
 PIPE_BYTES = 1 << 20
@@ -222,7 +222,7 @@ def _become_worker(settings: Settings, supervisor: int, sock: socket.socket, out
         library = [entry for entry in sys.path if not entry.endswith(".pyz")]
         sys.path[:] = [settings.scratch, *library, *settings.packages]
         # Without confinement code can start a shell in any case.
-        Worker(sock, bash=settings.bash or not settings.confined).serve(_restrain(settings))
+        Worker(SocketChannel(sock), bash=settings.bash or not settings.confined).serve(_restrain(settings))
     except BaseException as error:
         with contextlib.suppress(BaseException):
             Link(sock).send({"ev": "failed", "message": f"{type(error).__name__}: {error}"})

@@ -14,8 +14,9 @@ import time
 import types
 from array import array
 from collections.abc import Callable
+from typing import Any, Protocol
 
-from rlm_graph.executors.worker.calls import HostCalls
+from rlm_graph.executors.worker.calls import HostCalls, Transport
 from rlm_graph.executors.worker.cells import Cells, describe, prepare
 from rlm_graph.executors.worker.context import load
 from rlm_graph.executors.worker.determinism import Determinism
@@ -30,15 +31,40 @@ LOST_CHANNEL = 70
 """Exit status of a worker that cannot reach its supervisor."""
 
 
-class Channel:
-    """Frames to and from the supervisor. One thread reads; a thread that asks the host blocks until it is answered."""
+class Channel(Transport, Protocol):
+    """Carries frames to and from the supervisor."""
+
+    def start(self) -> None:
+        """Read from now on."""
+
+    def send(self, frame: Frame) -> None:
+        """Send a frame whole. Raises `FrameError` if it is too long."""
+
+    def next_job(self) -> Frame:
+        """Wait for what the supervisor wants done next."""
+
+    def text(self, job: Frame) -> Any:
+        """Return the bytes of the context that came with a job."""
+
+    def settle(self) -> None:
+        """Wait until the threads of a cell have all their answers and ask no more."""
+
+    def abandon(self) -> None:
+        """End the waiting of threads whose cell is over."""
+
+    def close(self) -> None:
+        """Let this process send nothing more."""
+
+
+class SocketChannel:
+    """A stream socket. One thread reads; a thread that asks the host blocks until it is answered."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._sending = threading.Lock()
         self._changed = threading.Condition()
         self._waiting: dict[int, queue.SimpleQueue[Frame]] = {}
-        self.jobs: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Frame] = queue.SimpleQueue()
 
     def start(self) -> None:
         """Read from now on."""
@@ -76,6 +102,23 @@ class Channel:
         for answer in waiting.values():
             answer.put({"error": "the cell ended before the answer came", "error_type": "RuntimeError"})
 
+    def next_job(self) -> Frame:
+        """Wait for what the supervisor wants done next."""
+        return self._jobs.get()
+
+    def text(self, job: Frame) -> Any:
+        """Return the context's bytes: mapped and not read, so that a gigabyte is held once, as text."""
+        try:
+            size = os.fstat(job["text"]).st_size
+            return mmap.mmap(job["text"], 0, prot=mmap.PROT_READ) if size else b""
+        finally:
+            os.close(job["text"])
+
+    def close(self) -> None:
+        """Let this process send nothing more."""
+        with contextlib.suppress(OSError):
+            self._sock.close()
+
     def _read(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the main thread is the one to interrupt
         splitter = Splitter()
@@ -104,22 +147,20 @@ class Channel:
             return
         if frame["op"] == "context":
             frame["text"] = descriptors.pop(0)
-        self.jobs.put(frame)
+        self._jobs.put(frame)
 
 
 class Worker:
     """Does what the supervisor asks, one thing after another, in the main thread."""
 
-    def __init__(self, sock: socket.socket, *, bash: bool) -> None:
+    def __init__(self, channel: Channel, *, bash: bool) -> None:
         main = types.ModuleType("__main__")
         sys.modules["__main__"] = main
-        self._sock = sock
-        self._channel = Channel(sock)
+        self._channel = channel
         self._calls = HostCalls(self._channel)
         self._namespace = Namespace(main.__dict__, self._calls)
         self._cells = Cells(self._namespace, bash=bash)
         self._determinism = Determinism()
-        self._streams = Streams()
         self._given: set[int] = set()
         self._in_cell = False
         self._forked = False
@@ -127,19 +168,29 @@ class Worker:
 
     def serve(self, report: Frame) -> None:
         """Say that the worker is ready, with `report`, and work until the process ends."""
+        self.begin(report)
+        while True:
+            self.work()
+
+    def begin(self, report: Frame) -> None:
+        """Take hold of what belongs to the process, and say that the worker is ready, with `report`."""
         self._determinism.install()
+        self._streams = Streams()
         self._streams.restore()
-        os.register_at_fork(after_in_child=self._disown)
+        if hasattr(os, "register_at_fork"):  # WebAssembly has no processes
+            os.register_at_fork(after_in_child=self._disown)
         threading.excepthook = _tell_of_thread
         signal.signal(signal.SIGINT, self._interrupt)
         self._channel.start()
         self._channel.send({"ev": "ready", "report": report})
-        while True:
-            job = self._channel.jobs.get()
-            if job["op"] == "exec":
-                self._exec(job)
-            else:
-                self._channel.send({"ev": "reply", "re": job["re"], **self._answer(job)})
+
+    def work(self) -> None:
+        """Do the next thing that the supervisor asks for."""
+        job = self._channel.next_job()
+        if job["op"] == "exec":
+            self._exec(job)
+        else:
+            self._channel.send({"ev": "reply", "re": job["re"], **self._answer(job)})
 
     def _exec(self, job: Frame) -> None:
         number = job["cell"]
@@ -189,16 +240,10 @@ class Worker:
         return {}
 
     def _take(self, job: Frame) -> None:
-        try:
-            if job["number"] in self._given:
-                return
-            size = os.fstat(job["text"]).st_size
-            # Mapped and not read: a gigabyte is then held once, as text.
-            data = mmap.mmap(job["text"], 0, prot=mmap.PROT_READ) if size else b""
-        finally:
-            os.close(job["text"])
-        self._namespace.give(job["number"], load(job["kind"], job["parts"], data))
-        self._given.add(job["number"])
+        data = self._channel.text(job)
+        if job["number"] not in self._given:
+            self._namespace.give(job["number"], load(job["kind"], job["parts"], data))
+            self._given.add(job["number"])
 
     def _interrupt(self, *_: object) -> None:
         if self._in_cell:
@@ -208,8 +253,7 @@ class Worker:
         # A process that code forked must not speak to the supervisor in its parent's name.
         self._forked = True
         self._calls.close()
-        with contextlib.suppress(OSError):
-            self._sock.close()
+        self._channel.close()
 
 
 def _tell_of_thread(arguments: threading.ExceptHookArgs) -> None:
