@@ -6,8 +6,12 @@ import io
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rlm_graph.executors.bundle import bundle, file_name
+
+if TYPE_CHECKING:
+    from docker import APIClient
 
 PIECE_BYTES = 1 << 20
 CONTEXTS = "contexts"
@@ -39,6 +43,10 @@ class ContextArchive:
     def close(self) -> None:
         """Close the file."""
         self._text.close()
+
+    def put(self, client: APIClient, container: str, path: str) -> None:
+        """Copy it into a folder of a container."""
+        client.put_archive(container, path, iter(self))
 
     def __iter__(self) -> Iterator[bytes]:
         size = self._text.seek(0, io.SEEK_END)

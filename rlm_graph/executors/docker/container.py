@@ -7,6 +7,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
+from rlm_graph.errors import SetupError
 from rlm_graph.executors.bundle import file_name, version
 from rlm_graph.settings import DockerSettings
 
@@ -29,6 +30,8 @@ MAX_OPEN_FILES = 1024
 
 _FIRST_USER, _USERS = 20_000, 40_000
 """Users that images hardly have, below what a daemon with user namespaces can map."""
+_SWAP = "swap"
+"""Stands in what daemons warn of where they cannot limit it: there is then none to be used, or it is the machine's."""
 
 
 def container_name(repl: str) -> str:
@@ -47,7 +50,10 @@ def create(client: APIClient, repl: str, image: str, settings: DockerSettings, *
     The supervisor is its first process, as root with three capabilities: to become the worker's user, and to end what
     runs under it. Model code runs under that user, with none.
     """
-    supervise = ["python3", "-s", "-X", "utf8", f"{HOME}/{file_name()}", "supervise", json.dumps(_given(repl, settings))]
+    from docker.types import LogConfig, Ulimit
+
+    given = json.dumps(_given(repl, settings))
+    supervise = ["python3", "-s", "-X", "utf8", f"{HOME}/{file_name()}", "supervise", given]
     limits = client.create_host_config(
         auto_remove=not keep,
         network_mode=settings.network or "none",
@@ -55,17 +61,17 @@ def create(client: APIClient, repl: str, image: str, settings: DockerSettings, *
         cap_add=["SETUID", "SETGID", "KILL"],
         security_opt=["no-new-privileges:true"],
         read_only=True,
-        tmpfs=_writable(_user(repl), settings),
+        tmpfs=_writable(worker_user(repl), settings),
         pids_limit=settings.pids,
         mem_limit=settings.memory_bytes,
         memswap_limit=settings.memory_bytes,
         nano_cpus=int(settings.cpus * 1e9),
         ulimits=[
-            {"Name": "nofile", "Soft": MAX_OPEN_FILES, "Hard": MAX_OPEN_FILES},
-            {"Name": "core", "Soft": 0, "Hard": 0},
+            Ulimit(name="nofile", soft=MAX_OPEN_FILES, hard=MAX_OPEN_FILES),
+            Ulimit(name="core", soft=0, hard=0),
         ],
         ipc_mode="none",
-        log_config={"Type": "json-file", "Config": {"max-size": "1m"}},
+        log_config=LogConfig(type="json-file", config={"max-size": "1m"}),
     )
     # The SDK has no name for it: the worker's figures are those of its own cgroup, whatever the daemon's default.
     limits["CgroupnsMode"] = "private"
@@ -82,9 +88,14 @@ def create(client: APIClient, repl: str, image: str, settings: DockerSettings, *
         volumes=[HOME],
         labels=_labels(repl),
         host_config=limits,
-        stop_signal="SIGKILL",
     )
-    return str(made["Id"])
+    container = str(made["Id"])
+    warnings = [text for text in made.get("Warnings") or () if "discarded" in text.lower()]
+    discarded = [text for text in warnings if _SWAP not in text.lower()]
+    if discarded:
+        client.remove_container(container, v=True, force=True)
+        raise SetupError(f"the Docker daemon cannot keep a container within its limits: {'; '.join(discarded)}")
+    return container
 
 
 def is_ours(inspected: dict[str, Any], repl: str) -> bool:
@@ -93,13 +104,13 @@ def is_ours(inspected: dict[str, Any], repl: str) -> bool:
     return MARK in labels and labels.get(REPL) == repl
 
 
-def _labels(repl: str) -> dict[str, str]:
-    return {MARK: "1", REPL: repl, HOST: socket.gethostname(), CREATED: str(int(time.time())), VERSION: version()}
-
-
-def _user(repl: str) -> int:
+def worker_user(repl: str) -> int:
     """Return the worker's user: another for each REPL, for the kernel also counts by user, across containers."""
     return _FIRST_USER + int(repl, 16) % _USERS
+
+
+def _labels(repl: str) -> dict[str, str]:
+    return {MARK: "1", REPL: repl, HOST: socket.gethostname(), CREATED: str(int(time.time())), VERSION: version()}
 
 
 def _writable(user: int, settings: DockerSettings) -> dict[str, str]:
@@ -112,8 +123,8 @@ def _writable(user: int, settings: DockerSettings) -> dict[str, str]:
 
 def _given(repl: str, settings: DockerSettings) -> dict[str, object]:
     return {
-        "foreground": True, "folder": PLACE, "scratch_folder": SCRATCH, "version": version(), "user": _user(repl),
-        "memory_bytes": settings.memory_bytes, "max_file_bytes": settings.scratch_bytes,
+        "foreground": True, "folder": PLACE, "scratch_folder": SCRATCH, "version": version(),
+        "user": worker_user(repl), "memory_bytes": settings.memory_bytes, "max_file_bytes": settings.scratch_bytes,
         "max_output_bytes": settings.max_output_bytes, "idle_timeout_s": settings.idle_timeout_s,
         "network": settings.network is not None, "bash": settings.bash,
     }  # fmt: skip

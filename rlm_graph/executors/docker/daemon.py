@@ -23,6 +23,8 @@ TIMEOUT_S = 120
 CONNECTIONS = 32
 """Kept open to it, for REPLs that run at once."""
 
+GONE = "its container has ended or was removed; resume the run, which rebuilds it in a new one"
+
 T = TypeVar("T")
 
 
@@ -59,11 +61,11 @@ class Daemon:
             return await open_exec(self._address, version, made["Id"])
         except docker.errors.APIError as error:
             if error.status_code in (404, 409):
-                raise ConnectionRefusedError(_words(error)) from error
-            raise ExecutorError(f"Docker cannot start a command in the container: {_words(error)}") from error
-        except ConnectionRefusedError:
+                raise ConnectionRefusedError(GONE) from error
+            raise ExecutorError(f"Docker cannot start a command in the container: {words(error)}") from error
+        except ConnectionRefusedError as error:
             await self.call(lambda client: client.ping())  # is it the container that is gone, or the daemon?
-            raise
+            raise ConnectionRefusedError(GONE) from error
         except (TimeoutError, OSError) as error:
             raise self._lost(error) from error
 
@@ -71,10 +73,9 @@ class Daemon:
         import requests
 
         with self._lock:
-            if self._client is None:
-                self._client = self._connect()
+            client = self._client = self._client or self._connect()
         try:
-            return work(self._client)
+            return work(client)
         except (requests.ConnectionError, requests.Timeout) as error:
             raise self._lost(error) from error
 
@@ -84,7 +85,7 @@ class Daemon:
         except ImportError as error:
             raise SetupError("the docker executor needs Docker's SDK: pip install 'rlm-graph[docker]'") from error
         url, tls = self._found()
-        self._address = Address(_plain(url), _context(tls))
+        self._address = Address(_plain(str(docker.utils.parse_host(url, tls=tls is not None))), _context(tls))
         try:
             return docker.APIClient(
                 base_url=url, tls=tls or False, version="auto", timeout=TIMEOUT_S, max_pool_size=CONNECTIONS,
@@ -128,15 +129,11 @@ def told(what: str) -> Iterator[None]:
     try:
         yield
     except docker.errors.APIError as error:
-        raise ExecutorError(f"Docker cannot {what}: {_words(error)}") from error
+        raise ExecutorError(f"Docker cannot {what}: {words(error)}") from error
 
 
-def is_missing(error: Any) -> bool:
-    """Whether the daemon says that what was asked for is not there."""
-    return bool(error.status_code == 404)
-
-
-def _words(error: Any) -> str:
+def words(error: Any) -> str:
+    """Return what the daemon says of an error."""
     return str(error.explanation or error).strip()
 
 
@@ -168,6 +165,7 @@ def _reason(error: BaseException) -> str:
     inner: BaseException | None = error
     while inner is not None and inner not in seen:
         seen.append(inner)
-        inner = inner.__cause__ or inner.__context__ or next((a for a in inner.args if isinstance(a, BaseException)), None)
+        nested = next((argument for argument in inner.args if isinstance(argument, BaseException)), None)
+        inner = inner.__cause__ or inner.__context__ or nested
     system = next((e for e in reversed(seen) if isinstance(e, OSError) and e.strerror), None)
     return str(system.strerror) if system is not None else str(error)

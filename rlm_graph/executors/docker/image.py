@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlm_graph.errors import ExecutorError, InputError, SetupError
+from rlm_graph.executors.docker.daemon import words
 from rlm_graph.settings import DockerSettings
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def bring(client: APIClient, settings: DockerSettings) -> None:
             client.pull(image if ":" in image.rpartition("/")[2] or "@" in image else f"{image}:latest")
         except docker.errors.APIError as error:
             raise SetupError(
-                f"the Docker daemon has no image {image} and cannot fetch it: {_words(error)}; "
+                f"the Docker daemon has no image {image} and cannot fetch it: {words(error)}; "
                 "name another by `image`, or bring it with `docker load`"
             ) from error
 
@@ -74,7 +75,7 @@ def build(
         for line in _said(lines):
             tell(line)
     except docker.errors.APIError as error:
-        raise ExecutorError(f"the image cannot be built: {_words(error)}") from error
+        raise ExecutorError(f"the image cannot be built: {words(error)}") from error
     return name
 
 
@@ -112,11 +113,7 @@ def _has(client: APIClient, image: str) -> bool:
     import docker.errors
 
     try:
-        client.inspect_image(image)
+        client.inspect_image(image)  # type: ignore[no-untyped-call]  # the stubs have no types for it
     except docker.errors.ImageNotFound:
         return False
     return True
-
-
-def _words(error: Any) -> str:
-    return str(error.explanation or error).strip()

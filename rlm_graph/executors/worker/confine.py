@@ -85,7 +85,8 @@ def confine(
     from `read` and from the system's and Python's folders.
 
     In the report, `threads` tells who holds `max_threads`: `"own"`, a count of this process alone; `"user"`, a count
-    that it shares with its user's other processes; `"container"`, the container, whatever was asked for; None for root, whom the kernel exempts: a parent must then watch.
+    that it shares with its user's other processes; `"container"`, which has a limit of its own; None for root, whom the
+    kernel exempts: a parent must then watch.
 
     `in_container`: this process has a user and a container of its own, which hold it too. What the kernel lacks is then
     done without, the container bounds the threads, and processes of this user may be signalled: they are its own.

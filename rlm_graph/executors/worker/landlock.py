@@ -59,8 +59,9 @@ def restrict(rules: Iterable[tuple[str, int]], *, allow_network: bool = False) -
     if not version:
         raise OSError("Landlock is not available in this kernel")
     handled = (1 << _RIGHTS_OF_ABI.get(version, _RIGHTS_NOW)) - 1
-    denied = ["files"] + ["tcp"] * (version >= 4 and not allow_network) + ["signals", "abstract unix sockets"] * (version >= 6)
-    attributes = struct.pack("=QQQ", handled, 0 if allow_network else _NO_TCP, _SCOPED)[: 8 if version < 4 else 16 if version < 6 else 24]
+    tcp = 0 if allow_network else _NO_TCP
+    denied = ["files"] + ["tcp"] * (version >= 4 and tcp > 0) + ["signals", "abstract unix sockets"] * (version >= 6)
+    attributes = struct.pack("=QQQ", handled, tcp, _SCOPED)[: 8 if version < 4 else 16 if version < 6 else 24]
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     ruleset = call("landlock_create_ruleset", buffer, len(attributes), 0)
     try:

@@ -98,7 +98,7 @@ class WorkerProcess:
         self.allow_memory(0)
 
     def allow_memory(self, extra_bytes: int) -> None:
-        """Raise the ceiling on the worker's address space by what a context takes; a container has a ceiling of its own."""
+        """Raise the ceiling on the worker's address space by what a context takes. A container has one of its own."""
         if self._in_container:
             return
         self._memory_bytes += extra_bytes
@@ -257,6 +257,13 @@ def _open_descriptors() -> int:
         return 4096
 
 
+def _readable(settings: Settings) -> Sequence[str]:
+    """Return what the worker may read besides Python's own files."""
+    if settings.bash:
+        return ("/",)  # programs lie anywhere
+    return (*settings.packages, "/etc") if settings.network else settings.packages  # names and certificates of servers
+
+
 def _restrain(settings: Settings) -> dict[str, Any]:
     """Give up rights, for good, or without confinement only set limits; return what was applied."""
     with contextlib.suppress(AttributeError):
@@ -269,7 +276,7 @@ def _restrain(settings: Settings) -> dict[str, Any]:
     if settings.confined:
         return confine(
             scratch=settings.scratch,
-            read=("/",) if settings.bash else settings.packages,
+            read=_readable(settings),
             memory_bytes=None,
             max_file_bytes=settings.max_file_bytes,
             max_threads=settings.max_threads,

@@ -1,0 +1,140 @@
+"""A container's life: found by its name, started, removed. Each of these blocks, and is done whole or not at all.
+
+A host that stops waiting half-way thus leaves no container that neither runs nor ends itself.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from rlm_graph.errors import ExecutorError, SetupError
+from rlm_graph.executors.docker.archive import bundle_archive
+from rlm_graph.executors.docker.container import HOME, container_name, create, is_ours
+from rlm_graph.executors.docker.daemon import told, words
+from rlm_graph.executors.docker.image import bring, image_name
+from rlm_graph.settings import DockerSettings
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+BEGIN_S = 30
+"""Seconds from the making of a container until it must run."""
+END_S = 60.0
+"""Seconds until a container that was removed must be gone."""
+LOOK_S = 0.02
+
+
+def state_of(client: APIClient, repl: str, container: str) -> str | None:
+    """Return a container's state, such as `running`. None unless there is one and it is the REPL's."""
+    import docker.errors
+
+    try:
+        found: dict[str, Any] = client.inspect_container(container)
+    except docker.errors.NotFound:
+        return None
+    return str(found["State"]["Status"]) if is_ours(found, repl) and found["Id"] == container else None
+
+
+def find(client: APIClient, repl: str) -> str | None:
+    """Return the id of the REPL's container, if there is one; one that is just being started is waited for."""
+    import docker.errors
+
+    name = container_name(repl)
+    patience = time.monotonic() + BEGIN_S
+    while True:
+        try:
+            found: dict[str, Any] = client.inspect_container(name)
+        except docker.errors.NotFound:
+            return None
+        if not is_ours(found, repl):
+            raise SetupError(f"Docker has a container {name} that is not ours; remove it: docker rm -f {name}")
+        if found["State"]["Status"] != "created" or time.monotonic() > patience:
+            return str(found["Id"])
+        time.sleep(LOOK_S)
+
+
+def start(client: APIClient, repl: str, settings: DockerSettings) -> str | None:
+    """Start the REPL's container and return its id. None if another process was faster.
+
+    Raises `SetupError` if the image is missing or cannot run the supervisor.
+    """
+    import docker.errors
+
+    container = _create(client, repl, settings)
+    if container is None:
+        return None
+    try:
+        with told("fill the container"):
+            client.put_archive(container, HOME, bundle_archive())
+        client.start(container)
+    except docker.errors.NotFound as error:  # one who lost patience has removed it, or the image has no Python
+        if state_of(client, repl, container) is None:
+            return None
+        remove(client, container)
+        raise _unfit(settings, words(error)) from error
+    except docker.errors.APIError as error:
+        remove(client, container)
+        raise _unfit(settings, words(error)) from error
+    except BaseException:
+        remove(client, container)
+        raise
+    return container
+
+
+def remove(client: APIClient, container: str) -> None:
+    """End a container, remove it with its volume, and wait until it is gone."""
+    import docker.errors
+
+    patience = time.monotonic() + END_S
+    while True:
+        try:
+            client.remove_container(container, v=True, force=True)
+        except docker.errors.NotFound:
+            return
+        except docker.errors.APIError as error:
+            # 409: it is being removed already, by itself or by another.
+            if error.status_code != 409 or time.monotonic() > patience:
+                raise ExecutorError(f"Docker cannot remove container {container[:12]}: {words(error)}") from error
+        time.sleep(LOOK_S)
+
+
+def reason(client: APIClient, repl: str, settings: DockerSettings, first: Exception) -> Exception:
+    """Find out why a container ended as soon as it had started: start it once more, and keep what it says."""
+    import docker.errors
+
+    try:
+        container = create(client, repl, image_name(settings), settings, keep=True)
+        try:
+            client.put_archive(container, HOME, bundle_archive())
+            client.start(container)
+            client.wait(container, timeout=BEGIN_S)
+            said = client.logs(container, tail=1).decode(errors="replace").strip()
+        finally:
+            remove(client, container)
+    except (docker.errors.APIError, OSError):  # this time something else went wrong
+        said = ""
+    return _unfit(settings, said) if said else ExecutorError(f"the container did not start: {first}")
+
+
+def _create(client: APIClient, repl: str, settings: DockerSettings) -> str | None:
+    import docker.errors
+
+    image = image_name(settings)
+    with told("make a container"):
+        try:
+            try:
+                return create(client, repl, image, settings)
+            except docker.errors.ImageNotFound:
+                bring(client, settings)
+                return create(client, repl, image, settings)
+        except docker.errors.APIError as error:
+            if error.status_code == 409:  # the name is taken
+                return None
+            raise
+
+
+def _unfit(settings: DockerSettings, said: str) -> SetupError:
+    return SetupError(
+        f"image {image_name(settings)} does not serve: {said}; name one with python3, 3.9 or later, by `image`"
+    )
