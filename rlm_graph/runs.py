@@ -53,6 +53,9 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE INDEX IF NOT EXISTS runs_by_age ON runs (created);
 """
 
+NODES = ("observe", "think", "approve", "act", "finalize")
+"""The nodes of an agent, by whose names their writes are found again; the first is where it starts."""
+
 _DAMAGED = (
     "the database is damaged; left as it is; copy it away and try `sqlite3 FILE .recover`, or name another with --db"
 )
@@ -172,15 +175,17 @@ class Runs:
     async def state(self, id: str) -> dict[str, Any]:
         """Return the run's state as its last checkpoint holds it; empty before the first.
 
-        It needs no model: a graph with the same channels is enough to read them.
+        It needs no model: a graph with the same channels and nodes is enough to read them. What a node has written
+        counts even if the run was killed before the checkpoint after it.
         """
         from langgraph.graph import START, StateGraph
 
         from rlm_graph.state import RLMState
 
         reader = StateGraph(RLMState)
-        reader.add_node("read", lambda _: {})
-        reader.add_edge(START, "read")
+        for node in NODES:
+            reader.add_node(node, lambda _: {})
+        reader.add_edge(START, NODES[0])
         snapshot = await reader.compile(checkpointer=self.saver).aget_state({"configurable": {"thread_id": id}})
         return dict(snapshot.values)
 

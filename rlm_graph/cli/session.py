@@ -160,11 +160,13 @@ async def _continuation(graph: Any, config: Mapping[str, Any], state: Mapping[st
     from langgraph.types import Command
 
     snapshot = await graph.aget_state(config)
-    if not state and not snapshot.next:
+    # A step whose tasks have all ended, while no checkpoint holds it yet, has tasks and no `next`.
+    pending = bool(snapshot.next or snapshot.tasks)
+    if not state and not pending:
         return job.given  # it was stopped before its first checkpoint
     budget, answer = job.settings.budget, state.get("answer")
     larger = budget != state.get("budget")
-    if snapshot.next:
+    if pending:
         # The update joins the checkpoint that is there. A new one would give the step under way another name, and the
         # calls recorded under its old name would be made again.
         return Command(update={"budget": budget}) if larger else None
