@@ -260,13 +260,14 @@ class Supervisor:
     def _exec(self, client: Client, frame: Frame) -> None:
         """Run a cell; join it if it runs already; tell its end again if it has ended."""
         number, run = frame["cell"], self._run
-        if run is not None and run.number != number:
-            raise ValueError(f"the REPL is busy with cell {run.number}")
         told = self._records.find(number, identity(frame))
-        if run is not None and run.identity == identity(frame):
-            self._follow(client, run)
-        elif run is None and told is not None:
+        if told is not None and (run is None or run.number > number):
+            # A turn has several cells: a host that takes it up again asks for each, while the last of them may run.
             client.send_line(told)
+        elif run is not None and run.number != number:
+            raise ValueError(f"the REPL is busy with cell {run.number}")
+        elif run is not None and run.identity == identity(frame):
+            self._follow(client, run)
         elif run is not None or number <= self._cells_done:
             # Whoever asks has another past than this namespace: no answer from it would be right.
             self._end_worker("ReplDied", "the host has another cell of this number")
