@@ -31,9 +31,10 @@ from rlm_graph.nodes.observe import observe
 from rlm_graph.nodes.routing import route_after_act, route_after_approve, route_after_finalize, route_after_think
 from rlm_graph.nodes.think import think
 from rlm_graph.prompts import system_prompt
+from rlm_graph.requests import signature
 from rlm_graph.settings import ExecutorSettings, ModelSettings, data_dir
 from rlm_graph.state import RLMIntake, RLMOutput, state_schema
-from rlm_graph.subcalls import Subcalls, signature
+from rlm_graph.subcalls import Subcalls
 
 
 def create_rlm_agent(

@@ -19,9 +19,10 @@ from rlm_graph.approval import PREVIEW_CHARS, Approval, ApprovalRequest
 from rlm_graph.budget import Usage
 from rlm_graph.errors import BudgetExceeded, ModelError, RLMError
 from rlm_graph.ledger import Ledger
-from rlm_graph.models import ask
+from rlm_graph.models import ask, model_name, supports_vision
+from rlm_graph.requests import AgentRequest, ModelRequest, Request, ToolRequest
 from rlm_graph.state import SubcallReply
-from rlm_graph.subcalls import AgentRequest, ModelRequest, Request, Ticket, ToolRequest
+from rlm_graph.subcalls import Ticket
 
 CHARS_PER_TOKEN = 4
 """A rough figure, for reserving a call before the provider has counted its tokens."""
@@ -88,7 +89,9 @@ async def _ask_model(request: ModelRequest, models: Mapping[str | None, BaseChat
     if model is None:
         names = ", ".join(name for name in models if name)
         return SubcallReply(error=f"no model {request.model!r} here; there are: {names}", error_type="ValueError")
-    messages: list[AnyMessage] = [HumanMessage(request.prompt)]
+    if request.images and not supports_vision(model):
+        return SubcallReply(error=f"{model_name(model)} does not read images", error_type="ValueError")
+    messages: list[AnyMessage] = [HumanMessage(_content(request))]
     if request.system is not None:
         messages.insert(0, SystemMessage(request.system))
     options = {} if request.max_tokens is None else {"max_tokens": request.max_tokens}
@@ -103,8 +106,17 @@ async def _ask_model(request: ModelRequest, models: Mapping[str | None, BaseChat
     return SubcallReply(value=answer.text, usage=usage + Usage(subcalls=1))
 
 
+def _content(request: ModelRequest) -> str | list[str | dict[str, Any]]:
+    if not request.images:
+        return request.prompt
+    images = [{"type": "image_url", "image_url": {"url": image}} for image in request.images]
+    return [{"type": "text", "text": request.prompt}, *images]
+
+
 async def _use_tool(request: ToolRequest, tools: Mapping[str, BaseTool], ledger: Ledger) -> SubcallReply:
-    tool = tools[request.tool]
+    tool = tools.get(request.tool)
+    if tool is None:
+        return SubcallReply(error=f"{request.tool} is not available in this run", error_type="NameError")
     given = {name: value for name, value in request.arguments.items() if value is not None}
     try:
         async with asyncio.timeout(ledger.seconds_left):

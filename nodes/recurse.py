@@ -14,8 +14,9 @@ from rlm_graph.approval import Approval
 from rlm_graph.budget import Usage
 from rlm_graph.errors import BudgetExceeded, ExecutorError, InputError, ModelError
 from rlm_graph.nodes.call import Errand, shown
+from rlm_graph.requests import AgentRequest
 from rlm_graph.state import SubcallReply
-from rlm_graph.subcalls import AgentRequest, Ticket
+from rlm_graph.subcalls import Ticket
 
 
 async def recurse(

@@ -19,49 +19,17 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
-from pydantic import AliasChoices, Field, JsonValue, PositiveInt, ValidationError
+from pydantic import JsonValue, ValidationError
 
 from rlm_graph import bridge
 from rlm_graph.budget import Usage
 from rlm_graph.executors.base import CallResult, HostCall
 from rlm_graph.ledger import Ledger
+from rlm_graph.requests import AgentRequest, Request, read_requests, signature, words_of
 from rlm_graph.state import STORED_TYPES, CallSummary, SubcallReply
-from rlm_graph.value import Value
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
-
-MODEL_CALLS = ("llm_query", "llm_query_batched", "rlm_query", "rlm_query_batched")
-"""Host functions that ask a model. Every other host function is a tool."""
-
-
-class ModelRequest(Value):
-    """One prompt to a sub-model."""
-
-    prompt: str
-    model: str | None = None
-    """One of the names that the run was given; by default the sub-model."""
-    system: str | None = None
-    max_tokens: PositiveInt | None = None
-
-
-class ToolRequest(Value):
-    """One call of a tool on the host."""
-
-    tool: str
-    arguments: dict[str, JsonValue]
-
-
-class AgentRequest(Value):
-    """One question for a whole agent below this one, with a REPL of its own."""
-
-    question: str
-    context: str | list[str] | dict[str, str] | None = None
-    model: str | None = None
-
-
-Request = ModelRequest | ToolRequest | AgentRequest
-
 
 HELD = "__rlm_graph_held"
 """Set in the config of all that runs below an act: whoever runs the act holds the run already."""
@@ -117,11 +85,6 @@ class Subcalls:
         return CallScope(self._graph, self._max_concurrency, ledger, config, namespace, self.tools)
 
 
-def signature(tool: BaseTool) -> str:
-    """Write a tool as the call that code makes: `name(argument, …)`."""
-    return f"{tool.name}({', '.join(tool.args)})"
-
-
 class CallScope:
     """The calls of one act."""
 
@@ -151,9 +114,9 @@ class CallScope:
     async def serve(self, cell: int, call: HostCall) -> CallResult:
         """Answer one call of the cell of that number: from the record if it is there, else by making it."""
         try:
-            requests = _requests(call, recursive=self._ledger.budget.max_depth > 0)
+            requests = read_requests(call, recursive=self._ledger.budget.max_depth > 0)
         except (ValidationError, TypeError) as error:
-            return CallResult(error=f"{call.function}: {_words(error)}", error_type="TypeError")
+            return CallResult(error=f"{call.function}: {words_of(error)}", error_type="TypeError")
         if not requests:
             return CallResult(value=[])
         ticket = Ticket(requests, self._ledger)
@@ -247,71 +210,6 @@ def _key(cell: int, call: HostCall) -> str:
     """Name a call by its content, its cell, and how many equal calls that cell made before."""
     content = json.dumps([cell, call.function, call.arguments, call.nth], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()[:24]
-
-
-Context = str | list[str] | dict[str, str]
-
-
-class _Query(Value):
-    prompt: str = Field(validation_alias=AliasChoices("prompt", "question"))
-    context: Context | None = None
-    model: str | None = None
-    system: str | None = None
-    max_tokens: PositiveInt | None = None
-
-    def request(self, *, agent: bool) -> Request:
-        if agent:
-            return AgentRequest(question=self.prompt, context=self.context, model=self.model)
-        # The question goes last: models attend to it best there when the context is long.
-        prompt = self.prompt if self.context is None else f"{_text(self.context)}\n\n{self.prompt}"
-        return ModelRequest(prompt=prompt, model=self.model, system=self.system, max_tokens=self.max_tokens)
-
-
-class _Batch(Value):
-    prompts: list[str] = Field(validation_alias=AliasChoices("prompts", "questions"))
-    contexts: list[Context | None] | None = None
-    model: str | None = None
-    system: str | None = None
-    max_tokens: PositiveInt | None = None
-
-    def requests(self, *, agent: bool) -> list[Request]:
-        contexts = self.contexts or [None] * len(self.prompts)
-        if len(contexts) != len(self.prompts):
-            raise TypeError(f"{len(self.prompts)} questions but {len(contexts)} contexts")
-        return [
-            _Query(prompt=prompt, context=context, model=self.model, system=self.system, max_tokens=self.max_tokens)
-            .request(agent=agent)
-            for prompt, context in zip(self.prompts, contexts, strict=True)
-        ]  # fmt: skip
-
-
-def _requests(call: HostCall, *, recursive: bool) -> Sequence[Request]:
-    """Read a call's arguments, which came from the sandbox. Raises `ValidationError` or `TypeError`.
-
-    At the last level of recursion a question for an agent is one for a model.
-    """
-    given = {name: value for name, value in call.arguments.items() if value is not None}
-    if call.function not in MODEL_CALLS:
-        return [ToolRequest(tool=call.function, arguments=call.arguments)]
-    agent = recursive and call.function.startswith("rlm_")
-    if call.function.endswith("_batched"):
-        return _Batch.model_validate(given).requests(agent=agent)
-    return [_Query.model_validate(given).request(agent=agent)]
-
-
-def _text(context: Context) -> str:
-    if isinstance(context, str):
-        return context
-    if isinstance(context, list):
-        return "\n\n".join(context)
-    return "\n\n".join(f"{name}:\n{text}" for name, text in context.items())
-
-
-def _words(error: ValidationError | TypeError) -> str:
-    if isinstance(error, TypeError):
-        return str(error)
-    first = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def _batch_item(reply: SubcallReply) -> JsonValue:

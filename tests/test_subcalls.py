@@ -281,3 +281,41 @@ async def test_prompts_are_not_recorded(subcalls_to: Callable[..., Subcalls], tm
     assert server.count == 3
     assert b"short" in stored
     assert needle.encode() not in stored
+
+
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
+
+
+async def test_an_image_goes_only_to_a_model_that_reads_it(subcalls_to: Callable[..., Subcalls]) -> None:
+    with ScriptedServer(echo, models=("gpt-4o-mini",)) as server:
+        blind = await Code(subcalls_to(server), [query(1, "a", images=[PIXEL])]).graph(None).ainvoke({}, CONFIG)
+        settings = ModelSettings(base_url=server.url, max_retries=0)
+        graph = create_subcall({None: chat_model("openai/gpt-4o-mini", settings)}, retry=retry_policy(settings))
+        seeing = Code(Subcalls(graph, max_concurrency=1), [query(1, "a", images=[PIXEL])])
+        result = await seeing.graph(None).ainvoke({}, CONFIG)
+
+        assert "does not read images" in blind["answers"][0]["error"]
+        assert result["answers"][0]["value"] == "A"
+        [request] = server.requests
+        assert request.messages[0]["content"][1]["image_url"]["url"] == PIXEL
+
+
+async def test_an_image_by_its_address_is_refused_for_it_could_carry_data_out(
+    subcalls_to: Callable[..., Subcalls],
+) -> None:
+    calls = [query(1, "a", images=["https://example.com/?secret"])]
+    with ScriptedServer(echo) as server:
+        result = await Code(subcalls_to(server), calls).graph(None).ainvoke({}, CONFIG)
+
+        assert result["answers"][0]["error_type"] == "TypeError"
+        assert server.count == 0
+
+
+async def test_a_function_that_this_run_does_not_have_is_an_error_in_the_code(
+    subcalls_to: Callable[..., Subcalls],
+) -> None:
+    call = HostCall(id=1, function="memory", arguments={"op": "get", "key": "k"}, nth=0)
+    with ScriptedServer(echo) as server:
+        result = await Code(subcalls_to(server), [call]).graph(None).ainvoke({}, CONFIG)
+
+    assert "not available in this run" in result["answers"][0]["error"]

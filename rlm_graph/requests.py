@@ -1,0 +1,122 @@
+"""Requests: what a host call asks for, read from arguments that came out of a sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from langchain_core.tools import BaseTool
+from pydantic import AliasChoices, Field, JsonValue, PositiveInt, StringConstraints, ValidationError
+
+from rlm_graph.executors.base import HostCall
+from rlm_graph.value import Value
+
+MODEL_CALLS = ("llm_query", "llm_query_batched", "rlm_query", "rlm_query_batched")
+"""Host functions that ask a model. Every other host function is a tool."""
+
+
+class ModelRequest(Value):
+    """One prompt to a sub-model."""
+
+    prompt: str
+    model: str | None = None
+    """One of the names that the run was given; by default the sub-model."""
+    system: str | None = None
+    max_tokens: PositiveInt | None = None
+    images: tuple[str, ...] = ()
+    """As data URLs."""
+
+
+class ToolRequest(Value):
+    """One call of a tool on the host."""
+
+    tool: str
+    arguments: dict[str, JsonValue]
+
+
+class AgentRequest(Value):
+    """One question for a whole agent below this one, with a REPL of its own."""
+
+    question: str
+    context: str | list[str] | dict[str, str] | None = None
+
+
+Request = ModelRequest | ToolRequest | AgentRequest
+
+
+def signature(tool: BaseTool) -> str:
+    """Write a tool as the call that code makes: `name(argument, …)`."""
+    return f"{tool.name}({', '.join(tool.args)})"
+
+
+Context = str | list[str] | dict[str, str]
+Image = Annotated[str, StringConstraints(pattern=r"^data:image/")]
+"""A URL that is no data URL would have the provider fetch it, and tell its server what code has written into it."""
+
+
+class _Options(Value):
+    model: str | None = None
+    system: str | None = None
+    max_tokens: PositiveInt | None = None
+    images: tuple[Image, ...] = ()
+
+    def request(self, prompt: str, context: Context | None, *, agent: bool) -> Request:
+        if not agent:
+            # The question goes last: models attend to it best there when the context is long.
+            prompt = prompt if context is None else f"{_text(context)}\n\n{prompt}"
+            options = {name: getattr(self, name) for name in _Options.model_fields}
+            return ModelRequest(prompt=prompt, **options)
+        if self.model is not None:
+            raise TypeError("an agent thinks with the model of its depth; only llm_query takes a model")
+        return AgentRequest(question=prompt, context=context)
+
+
+class _Query(_Options):
+    prompt: str = Field(validation_alias=AliasChoices("prompt", "question"))
+    context: Context | None = None
+
+    def requests(self, *, agent: bool) -> list[Request]:
+        return [self.request(self.prompt, self.context, agent=agent)]
+
+
+class _Batch(_Options):
+    prompts: list[str] = Field(validation_alias=AliasChoices("prompts", "questions"))
+    contexts: list[Context | None] | None = None
+    return_exceptions: bool = False
+
+    def requests(self, *, agent: bool) -> list[Request]:
+        contexts = self.contexts or [None] * len(self.prompts)
+        if len(contexts) != len(self.prompts):
+            raise TypeError(f"{len(self.prompts)} questions but {len(contexts)} contexts")
+        return [
+            self.request(prompt, context, agent=agent) for prompt, context in zip(self.prompts, contexts, strict=True)
+        ]
+
+
+def read_requests(call: HostCall, *, recursive: bool) -> Sequence[Request]:
+    """Read a call's arguments, which came from the sandbox. Raises `ValidationError` or `TypeError`.
+
+    At the last level of recursion a question for an agent is one for a model.
+    """
+    given = {name: value for name, value in call.arguments.items() if value is not None}
+    if call.function not in MODEL_CALLS:
+        return [ToolRequest(tool=call.function, arguments=call.arguments)]
+    agent = recursive and call.function.startswith("rlm_")
+    form = _Batch if call.function.endswith("_batched") else _Query
+    return form.model_validate(given).requests(agent=agent)
+
+
+def _text(context: Context) -> str:
+    if isinstance(context, str):
+        return context
+    if isinstance(context, list):
+        return "\n\n".join(context)
+    return "\n\n".join(f"{name}:\n{text}" for name, text in context.items())
+
+
+def words_of(error: ValidationError | TypeError) -> str:
+    """Say in a line what is wrong with a call's arguments."""
+    if isinstance(error, TypeError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
