@@ -26,6 +26,7 @@ from rlm_graph.errors import ExecutorError, SetupError
 from rlm_graph.executors.bundle import bundle, file_name, version
 from rlm_graph.executors.repl import SupervisedRepl
 from rlm_graph.executors.worker.__main__ import CANNOT_CONFINE
+from rlm_graph.executors.worker.removal import remove_tree
 from rlm_graph.settings import LocalSettings
 from rlm_graph.state import ReplHandle
 
@@ -234,7 +235,7 @@ async def _end(repl: SupervisedRepl, place: _Place) -> None:
         # Where this process is the first of a container, the supervisor has become its child.
         with contextlib.suppress(ChildProcessError):
             os.waitpid(place.supervisor or 0, os.WNOHANG)  # noqa: ASYNC222  # does not wait
-    await asyncio.to_thread(shutil.rmtree, place.folder, ignore_errors=True)
+    await asyncio.to_thread(remove_tree, str(place.folder))
 
 
 def _place_of(handle: ReplHandle) -> _Place | None:

@@ -63,6 +63,15 @@ async def notebook(executor: LocalExecutor) -> AsyncIterator[Notebook]:
     await executor.close(repl.handle)
 
 
+async def test_folders_deeper_than_python_recurses_are_gone_with_the_repl(executor: LocalExecutor) -> None:
+    async with executor.attached(None) as repl:
+        made = await Notebook(repl).run("import os\nfor _ in range(3000): os.mkdir('d'); os.chdir('d')")
+    await executor.close(repl.handle)
+
+    assert made.error is None
+    assert not Path(repl.handle.address).exists()
+
+
 def host_process(folder: Path, code: str) -> subprocess.Popen[str]:
     """Start another host, which attaches to the REPL called NAME."""
     command = [sys.executable, "-c", HOST, str(folder), NAME, code]

@@ -18,7 +18,7 @@ from rlm_graph.executors.repl import SupervisedRepl
 from rlm_graph.state import ReplHandle
 
 HANDLE = ReplHandle(kind="local", id="0" * 16, address="/nowhere", worker_version="v")
-PONG: dict[str, Any] = {"ev": "pong", "version": "v", "failure": None, "generation": 1, "cells_done": 0, "cell": None}
+PONG: dict[str, Any] = {"ev": "pong", "version": "v", "failure": None, "generation": 1, "cells_done": 0, "past": []}
 DONE: dict[str, Any] = {
     "ev": "done", "cell": 1, "generation": 1, "status": "ok", "stdout": "", "stdout_chars": 0, "stderr": "",
     "stderr_chars": 0, "value": None, "error": None, "final": None, "calls": 0, "digest": "", "started_at": 1.0,

@@ -95,16 +95,18 @@ class WorkerProcess:
             self.pidfd = os.pidfd_open(self.pid)
         self._memory_bytes = settings.memory_bytes
         self._in_container = settings.user is not None
-        self.allow_memory(0)
 
     def allow_memory(self, extra_bytes: int) -> None:
-        """Raise the ceiling on the worker's address space by what a context takes. A container has one of its own."""
-        if self._in_container:
+        """Raise the ceiling on the worker's address space by what a context takes. A container has one of its own.
+
+        Raises `OSError` if the kernel refuses.
+        """
+        if self._in_container or not hasattr(resource, "prlimit"):  # only Linux, where alone there is confinement
             return
         self._memory_bytes += extra_bytes
         # Only the soft limit: the worker cannot change it, being confined, and nobody without rights could raise
         # a hard one again.
-        with contextlib.suppress(AttributeError, OSError, ValueError):
+        with contextlib.suppress(ProcessLookupError):  # it has ended, which is told elsewhere
             _, hard = resource.prlimit(self.pid, resource.RLIMIT_AS)
             soft = self._memory_bytes if hard == resource.RLIM_INFINITY else min(self._memory_bytes, hard)
             resource.prlimit(self.pid, resource.RLIMIT_AS, (soft, hard))
@@ -131,13 +133,25 @@ class WorkerProcess:
         """Return what the worker has used so far, or its container as a whole."""
         return (used_by_container() if self._in_container else None) or used_by_process(self.pid)
 
+    def threads(self) -> int:
+        """Return how many threads the worker has, its own two included; 0 if it is gone."""
+        try:
+            with open(f"/proc/{self.pid}/stat") as file:
+                return int(file.read().rpartition(")")[2].split()[17])
+        except (OSError, IndexError):
+            return 0
+
+    def end(self) -> None:
+        """Kill the worker and the processes of its group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
     def stop(self) -> int:
         """End the worker and everything it started; return its status as `waitpid` gives it.
 
         What it has printed can still be taken from `outputs`.
         """
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self.end()
         _, status = os.waitpid(self.pid, 0)
         end_orphans()
         for stream, pipe in self.pipes.items():

@@ -20,12 +20,17 @@ from rlm_graph.executors.worker.context import memory_needed
 from rlm_graph.executors.worker.frames import MAX_VALUE, Frame, FrameError, encode
 from rlm_graph.executors.worker.process import Settings, WorkerProcess, died_of, prepare_supervisor, reap_orphans
 from rlm_graph.executors.worker.records import Records
+from rlm_graph.executors.worker.removal import remove_tree
 from rlm_graph.executors.worker.run import BadFrame, CellRun, identity
 
 MAX_HELD_BYTES = 2 * MAX_VALUE
 """Of unanswered calls. Beyond it the worker is not read from until some are answered."""
 FAILURE_S = 30.0
 """Seconds that a supervisor without a worker waits for a host to tell it why."""
+COUNT_S, COUNT_IDLE_S = 0.05, 0.5
+"""How often threads are counted, while a cell runs and between cells, where those left behind may start more."""
+TOO_MANY = 4
+"""Times `max_threads`: code that starts only a few too many keeps its variables."""
 
 
 class Supervisor:
@@ -46,6 +51,9 @@ class Supervisor:
         self._asks = 0
         self._greeting: list[tuple[Client, Any]] = []
         self._failure: str | None = None
+        # The kernel bounds the threads of every user but root, who may start them until the machine has no more.
+        self._counts_threads = os.getuid() == 0 and settings.confined and settings.user is None
+        self._counted_at = 0.0
         self._host: Any = None
         """What the host that came last said of itself."""
         self._given: set[int] = set()
@@ -74,13 +82,13 @@ class Supervisor:
         finally:
             if self._worker is not None:
                 self._worker.stop()
-            _remove(self._settings.folder)
+            remove_tree(self._settings.folder)
             self._clients.close()
 
     # Time
 
     def _due(self) -> float | None:
-        times = [self._run.due() if self._run else None, self._end_of_idling()]
+        times = [self._run.due() if self._run else None, self._end_of_idling(), self._next_count()]
         return min((at for at in times if at is not None), default=None)
 
     def _end_of_idling(self) -> float | None:
@@ -102,8 +110,23 @@ class Supervisor:
             elif action == "kill":
                 message = f"the cell computed for longer than {run.timeout_s:g} s and ignored the interrupt"
                 self._end_worker("TimeoutError", message)
+        self._count_threads(now)
         end = self._end_of_idling()
         self._closed = self._closed or (end is not None and now >= end)
+
+    def _next_count(self) -> float | None:
+        if self._worker is None or not self._counts_threads:
+            return None
+        return self._counted_at + (COUNT_S if self._run else COUNT_IDLE_S)
+
+    def _count_threads(self, now: float) -> None:
+        due = self._next_count()
+        if self._worker is None or due is None or now < due:
+            return
+        self._counted_at = now
+        threads, allowed = self._worker.threads(), self._settings.max_threads
+        if threads > TOO_MANY * allowed:
+            self._end_worker("RuntimeError", f"the code started {threads} threads; {allowed} are allowed")
 
     # The worker
 
@@ -119,6 +142,11 @@ class Supervisor:
             self._selector.register(pipe, READ, lambda _, stream=stream: self._drain(worker, stream))
         if worker.pidfd is not None:
             self._selector.register(worker.pidfd, READ, lambda _: self._worker_died(worker))
+        try:
+            worker.allow_memory(0)
+        except OSError as error:
+            self._failure = f"the memory of the worker cannot be bounded: {error.strerror}"
+            worker.end()
         if self._tools:
             worker.link.send({"op": "tools", "re": 0, "tools": self._tools})
         return worker
@@ -222,7 +250,7 @@ class Supervisor:
         for client, re in self._asked.values():
             client.refuse(re, message)
         self._asked.clear()
-        if worker.ready:
+        if worker.ready and self._failure is None:
             self._worker = self._start_worker()
             return
         self._worker = None
@@ -363,9 +391,3 @@ class Supervisor:
         if self._worker is None:
             raise ValueError(self._failure)
         return self._worker
-
-
-def _remove(folder: str) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)

@@ -113,9 +113,9 @@ def test_a_ping_tells_where_the_repl_is(host: Connection) -> None:
         "failure": None,
         "generation": 1,
         "cells_done": 0,
-        "cell": None,
+        "past": [],
     }
-    assert (used["re"], used["cells_done"], used["cell"]) == (2, 4, None)
+    assert (used["re"], used["cells_done"], used["past"]) == (2, 4, [{"number": 4, "branch": ""}])
 
 
 def test_an_end_is_told_again_to_whoever_asks(supervised: Supervised, host: Connection) -> None:
@@ -323,6 +323,53 @@ def test_a_relay_ends_with_its_supervisor(supervised: Supervised, host: Connecti
         relay.stdout.readline()
         host.send(op="close")
         assert relay.wait(30) == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="the kernel bounds the threads of everybody else")
+@pytest.mark.parametrize("cells", [1, 2], ids=["while its cell runs", "between cells"])
+def test_as_root_threads_without_end_cost_the_repl(tmp_path: Path, cells: int) -> None:
+    supervised = Supervised(tmp_path / "repl", max_threads=4)
+    host = supervised.connect()
+    flood = "import threading, time\ndef flood():\n    for _ in range(100): threading.Thread(target=time.sleep, args=(60,)).start()\n"
+    try:
+        if cells == 1:
+            told = host.ask(**cell(1, flood + "flood()\ntime.sleep(60)"))
+        else:
+            host.ask(**cell(1, flood + "threading.Timer(0.2, flood).start()"))
+            while (lost := host.ask(op="ping", re=2))["generation"] == 1:
+                pass
+            told = host.ask(**cell(1, "threading.active_count()"))
+    finally:
+        supervised.end()
+
+    if cells == 1:
+        assert told["status"] == "killed"
+        assert "threads; 4 are allowed" in told["error"]["message"]
+    else:
+        assert (lost["generation"], lost["past"]) == (2, [])
+        assert told["error"]["type"] == "NameError"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds the memory of another process")
+def test_memory_that_cannot_be_bounded_is_told(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    # The first process of the machine belongs to somebody else, once the one that asks is not root.
+    code = f"""
+import os
+from rlm_graph.executors.worker.process import Settings, WorkerProcess
+worker = WorkerProcess(Settings(folder={str(tmp_path)!r}, version="v", confined=False), 1)
+if os.getuid() == 0: os.setresuid(65534, 65534, 65534)
+worker.pid = 1
+try:
+    worker.allow_memory(0)
+except OSError as error:
+    print(type(error).__name__)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert told.stdout == "PermissionError\n", told.stderr
 
 
 def test_an_unknown_command_is_an_error() -> None:
