@@ -8,13 +8,16 @@ import typer
 from typer.core import TyperGroup
 
 from rlm_graph.cli.config import show
+from rlm_graph.cli.docker import build
 from rlm_graph.cli.doctor import doctor
-from rlm_graph.cli.exits import exit_code
+from rlm_graph.cli.exits import Exit, exit_code
 from rlm_graph.cli.init import init
 from rlm_graph.cli.logs import logs
 from rlm_graph.cli.printing import say
+from rlm_graph.cli.ps import ps
 from rlm_graph.cli.resume import resume
 from rlm_graph.cli.run import run
+from rlm_graph.cli.sweep import sweep
 from rlm_graph.errors import RLMError
 
 EPILOG = (
@@ -32,6 +35,8 @@ class Commands(TyperGroup):
         except RLMError as error:
             say("error: " + " ".join(str(error).split()))
             raise typer.Exit(exit_code(error)) from error
+        except KeyboardInterrupt:
+            raise typer.Exit(Exit.INTERRUPTED) from None
 
 
 def _version(wanted: bool) -> None:
@@ -60,10 +65,15 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 app = typer.Typer(cls=Commands, pretty_exceptions_enable=False, epilog=EPILOG, context_settings=_CONTEXT, **_PLAIN)
 app.callback()(_root)
-for command in (run, resume, logs, init, doctor):
+for command in (run, resume, logs, ps, sweep, init, doctor):
     app.command()(command)
 
 config = typer.Typer(help="Show the settings and where each came from.", **_PLAIN)
 config.callback()(lambda: None)
 config.command()(show)
 app.add_typer(config, name="config")
+
+docker = typer.Typer(help="Prepare images for the docker executor.", **_PLAIN)
+docker.callback()(lambda: None)
+docker.command()(build)
+app.add_typer(docker, name="docker")

@@ -44,7 +44,7 @@ class Daemon:
         Raises `SetupError` without the SDK, or if no daemon answers to the first call; `DaemonLost` if none does later;
         what `docker.errors.APIError` means is for the caller to say.
         """
-        return await asyncio.to_thread(self._call, work)
+        return await asyncio.to_thread(self.call_now, work)
 
     async def open_exec(self, container: str, command: list[str]) -> tuple[Output, Writer]:
         """Start a command as root in a running container, and return its output and input.
@@ -69,7 +69,8 @@ class Daemon:
         except (TimeoutError, OSError) as error:
             raise self._lost(error) from error
 
-    def _call(self, work: Callable[[APIClient], T]) -> T:
+    def call_now(self, work: Callable[[APIClient], T]) -> T:
+        """See `call`. Blocks."""
         import requests
 
         with self._lock:

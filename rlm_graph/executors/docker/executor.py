@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import secrets
@@ -16,6 +17,7 @@ from rlm_graph.executors.docker.container import HOME, relay_command
 from rlm_graph.executors.docker.daemon import Daemon, DaemonLost, told
 from rlm_graph.executors.docker.stream import Output
 from rlm_graph.executors.repl import ContextMissing, SupervisedRepl, Writer
+from rlm_graph.executors.sandboxes import Sandbox, State, looked_at
 from rlm_graph.settings import DockerSettings
 from rlm_graph.state import ContextRef, ReplHandle
 
@@ -62,6 +64,18 @@ class DockerExecutor:
         """End the REPL and remove all it left. Idempotent."""
         if await self._state(handle) is not None:
             await self._daemon.call(lambda client: lifecycle.remove(client, handle.address))
+
+    async def sandboxes(self) -> Sequence[Sandbox]:
+        """Return the REPLs that the daemon has, whoever started them, from whatever machine."""
+        listed = await self._daemon.call(lambda client: lifecycle.listed(client))
+        return await asyncio.gather(*map(self._looked_at, listed))
+
+    async def _looked_at(self, one: lifecycle.Listed) -> Sandbox:
+        handle = ReplHandle(kind=self.kind, id=one.repl, address=one.container, worker_version=one.version)
+        if one.state == "running" and one.version == version():
+            return await looked_at(ContainerRepl(self._daemon, handle), created=one.created, host=one.host)
+        state: State = "unknown" if one.state in ("running", "created") else "dead"
+        return Sandbox(handle=handle, state=state, created=one.created, host=one.host)
 
     async def _found(self, handle: ReplHandle, tools: Sequence[str]) -> SupervisedRepl | None:
         """Attach to the REPL of a handle. None if it is gone, or was of no use any more and has been removed."""

@@ -6,11 +6,20 @@ A host that stops waiting half-way thus leaves no container that neither runs no
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rlm_graph.errors import ExecutorError, SetupError
 from rlm_graph.executors.docker.archive import bundle_archive
-from rlm_graph.executors.docker.container import HOME, container_name, create, is_ours
+from rlm_graph.executors.docker.container import (
+    HOME,
+    HOST,
+    MARK,
+    REPL,
+    VERSION,
+    container_name,
+    create,
+    is_ours,
+)
 from rlm_graph.executors.docker.daemon import told, words
 from rlm_graph.executors.docker.image import bring, image_name
 from rlm_graph.settings import DockerSettings
@@ -52,6 +61,27 @@ def find(client: APIClient, repl: str) -> str | None:
         if found["State"]["Status"] != "created" or time.monotonic() > patience:
             return str(found["Id"])
         time.sleep(LOOK_S)
+
+
+class Listed(NamedTuple):
+    """A container of ours, as its labels tell."""
+
+    repl: str
+    container: str
+    state: str
+    host: str
+    created: float
+    version: str
+
+
+def listed(client: APIClient) -> list[Listed]:
+    """Return all containers of ours, running or not."""
+    found: list[dict[str, Any]] = client.containers(all=True, filters={"label": [MARK, REPL]})
+    told = [(one, one["Labels"]) for one in found]
+    return [
+        Listed(labels[REPL], one["Id"], one["State"], labels.get(HOST, ""), one["Created"], labels.get(VERSION, ""))
+        for one, labels in told
+    ]
 
 
 def start(client: APIClient, repl: str, settings: DockerSettings) -> str | None:

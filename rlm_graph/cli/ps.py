@@ -1,0 +1,126 @@
+"""`rlm-graph ps`: what is under way, and the sandboxes that there are."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rlm_graph.cli import flags as given
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rlm_graph.executors.sandboxes import Sandbox
+    from rlm_graph.runs import Run
+
+
+def ps(
+    sandboxes: Annotated[
+        bool, typer.Option("--sandboxes", help="List sandboxes: containers, and processes of this machine.")
+    ] = False,
+    as_json: given.AsJson = False,
+    db: given.Database = None,
+    config: given.Config = None,
+) -> None:
+    """List the runs that are under way, or the sandboxes that there are.
+
+    Of a sandbox: its run, its age, and whether a process uses it (attached), none does (idle), the one that did has
+    ended (orphaned), or it does not work any more (dead). `rlm-graph sweep` ends those that nobody needs.
+    """
+    import asyncio
+
+    from rlm_graph.settings import Settings
+
+    settings = Settings.load(given.settings_flags(db=db), config=config)
+    if sandboxes:
+        from rlm_graph.executors.keepers import find, keepers
+
+        found = [sandbox for _, sandbox in asyncio.run(find(keepers(settings.executor)))]
+        runs = runs_of([sandbox.handle.id for sandbox in found], settings.db)
+        _show([sandbox_row(sandbox, runs) for sandbox in found], "no sandboxes", as_json=as_json)
+    else:
+        _show(_under_way(settings.db), "no run is under way", as_json=as_json)
+
+
+def sandbox_row(sandbox: Sandbox, runs: dict[str, str]) -> dict[str, Any]:
+    """Return what is shown of a sandbox. `runs` holds the names of runs by their REPL's."""
+    return {
+        "sandbox": sandbox.handle.id,
+        "kind": sandbox.handle.kind,
+        "run": runs.get(sandbox.handle.id, ""),
+        "state": sandbox.state,
+        "age_s": round(time.time() - sandbox.created),
+        "idle_s": None if sandbox.idle_s is None else round(sandbox.idle_s),
+        "host": sandbox.host,
+    }
+
+
+def runs_of(repls: Sequence[str], db: Path) -> dict[str, str]:
+    """Return the runs that use these REPLs, by the REPLs' names."""
+    import asyncio
+
+    from rlm_graph.runs import Runs
+
+    async def look() -> dict[str, str]:
+        found: dict[str, str] = {}
+        async with Runs.open(db) as runs:
+            for run in await runs.all():
+                handle = (await runs.state(run.id)).get("repl")
+                if handle is not None and handle.id in repls:
+                    found[handle.id] = run.id
+                if len(found) == len(repls):
+                    break
+        return found
+
+    return asyncio.run(look()) if repls and db.exists() else {}
+
+
+def _under_way(db: Path) -> list[dict[str, Any]]:
+    import asyncio
+
+    from rlm_graph.runs import Runs
+
+    async def look() -> list[Run]:
+        async with Runs.open(db) as runs:
+            return [run for run in await runs.all() if run.status == "running"]
+
+    return [
+        {"run": run.id, "age_s": round(time.time() - run.created), "model": run.model, "question": run.question}
+        for run in (asyncio.run(look()) if db.exists() else ())
+    ]
+
+
+def _show(rows: list[dict[str, Any]], nothing: str, *, as_json: bool) -> None:
+    from rlm_graph.cli.printing import put, put_json
+
+    if as_json:
+        put_json(rows)
+        return
+    if not rows:
+        put(nothing)
+        return
+    titles = [key.removesuffix("_s") for key in rows[0]]
+    cells = [[_text(key, value) for key, value in row.items()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
+    put("\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in (titles, *cells)))
+
+
+def _text(key: str, value: Any) -> str:
+    if key.endswith("_s"):
+        return "" if value is None else duration(value)
+    return " ".join(str(value).split()) or "-"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in its two largest units, such as `2h05m`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d{hours:02}h"
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"

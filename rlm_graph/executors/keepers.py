@@ -1,0 +1,70 @@
+"""All sandboxes that there are: listed, and swept."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from rlm_graph.errors import SetupError
+from rlm_graph.executors.sandboxes import Sandbox
+from rlm_graph.settings import DockerSettings, ExecutorSettings, LocalSettings
+from rlm_graph.state import ReplHandle
+
+
+class Keeper(Protocol):
+    """An executor whose REPLs outlive the host, and which can tell what REPLs there are."""
+
+    async def sandboxes(self) -> Sequence[Sandbox]:
+        """Return them, of all hosts."""
+
+    async def close(self, handle: ReplHandle) -> None:
+        """End one."""
+
+
+def keepers(settings: ExecutorSettings) -> list[Keeper]:
+    """Return those of this machine. `settings` are used for the executor that they are of."""
+    from rlm_graph.executors.docker import DockerExecutor
+    from rlm_graph.executors.local import LocalExecutor
+
+    local = settings if isinstance(settings, LocalSettings) else LocalSettings()
+    docker = settings if isinstance(settings, DockerSettings) else DockerSettings()
+    return [LocalExecutor(local), _Perhaps(DockerExecutor(docker), wanted=docker is settings)]
+
+
+async def find(keepers: Sequence[Keeper]) -> list[tuple[Keeper, Sandbox]]:
+    """Return all sandboxes, the oldest first, each with its keeper."""
+    listed = await asyncio.gather(*(keeper.sandboxes() for keeper in keepers))
+    found = [(keeper, sandbox) for keeper, sandboxes in zip(keepers, listed, strict=True) for sandbox in sandboxes]
+    return sorted(found, key=lambda pair: pair[1].created)
+
+
+async def sweep(keepers: Sequence[Keeper], *, older_than_s: float) -> list[Sandbox]:
+    """End the sandboxes that are over, and return them."""
+    over = [
+        (keeper, sandbox)
+        for keeper, sandbox in await find(keepers)
+        if sandbox.is_over(older_than_s=older_than_s, now=time.time())
+    ]
+    await asyncio.gather(*(keeper.close(sandbox.handle) for keeper, sandbox in over))
+    return [sandbox for _, sandbox in over]
+
+
+class _Perhaps:
+    """A keeper that need not be there: where nothing answers, it keeps nothing."""
+
+    def __init__(self, keeper: Keeper, *, wanted: bool) -> None:
+        self._keeper = keeper
+        self._wanted = wanted
+
+    async def sandboxes(self) -> Sequence[Sandbox]:
+        try:
+            return await self._keeper.sandboxes()
+        except SetupError:
+            if self._wanted:
+                raise
+            return []
+
+    async def close(self, handle: ReplHandle) -> None:
+        await self._keeper.close(handle)
