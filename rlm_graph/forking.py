@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint, CheckpointTuple
 
 from rlm_graph.errors import RunNotFoundError
 from rlm_graph.state import STORED_TYPES
@@ -47,10 +47,8 @@ async def _copy(saver: BaseCheckpointSaver[Any], kept: CheckpointTuple, target: 
     parent = kept.parent_config
     if parent is not None:
         configurable["checkpoint_id"] = parent["configurable"]["checkpoint_id"]
-    checkpoint = kept.checkpoint
-    if last:
-        values = {key: value for key, value in checkpoint["channel_values"].items() if key != "repl"}
-        checkpoint = {**checkpoint, "channel_values": values}
+    values = {key: value for key, value in kept.checkpoint["channel_values"].items() if key != "repl"}
+    checkpoint: Checkpoint = {**kept.checkpoint, "channel_values": values}
     versions = {
         channel: version
         for channel, version in checkpoint["channel_versions"].items()
@@ -60,5 +58,6 @@ async def _copy(saver: BaseCheckpointSaver[Any], kept: CheckpointTuple, target: 
     if last:
         return  # what was written on top of it belongs to the source's future
     for task in dict.fromkeys(task for task, _, _ in kept.pending_writes or ()):
-        writes = [(channel, value) for writer, channel, value in kept.pending_writes or () if writer == task]
+        writes = [(channel, value) for writer, channel, value in kept.pending_writes or ()
+                  if writer == task and channel != "repl"]  # fmt: skip
         await saver.aput_writes(stored, writes, task)

@@ -14,8 +14,8 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 LOCK_SPACE = 0x524C4D47
 """The class of our advisory locks in PostgreSQL (`RLMG`)."""
+
+POLL_S = 0.5
+"""Between two looks whether a run that is waited for is free."""
 
 _here: set[tuple[str, str]] = set()
 _guard = threading.Lock()
@@ -101,9 +104,42 @@ def held(place: Place, run: str) -> Iterator[None]:
         yield
 
 
+@asynccontextmanager
+async def aheld(
+    saver: BaseCheckpointSaver[Any], run: str, *, waiting: Callable[[RunHeldError], None] | None = None
+) -> AsyncIterator[Place]:
+    """Hold the run for as long as the block lasts.
+
+    Raises `RunHeldError` if somebody is at work on it; with `waiting`, which is told once who that is, waits instead.
+    """
+    place, told = await aplace_of(saver), False
+    while True:
+        lock = held(place, run)
+        try:
+            await asyncio.to_thread(lock.__enter__)
+            break
+        except RunHeldError as error:
+            if waiting is None:
+                raise
+            if not told:
+                waiting(error)
+                told = True
+        await asyncio.sleep(POLL_S)
+    try:
+        yield place
+    finally:
+        lock.__exit__(None, None, None)
+
+
 def lock_file(database: Path, run: str) -> Path:
     """Return the file whose lock is the run's, in a folder beside the database."""
     return database.with_name(f"{database.name}.locks") / f"{hashlib.sha256(run.encode()).hexdigest()[:24]}.lock"
+
+
+def forget_lock(place: Place, run: str) -> None:
+    """Remove the lock's file; whoever calls it holds the run and has deleted it."""
+    if place.path is not None:
+        lock_file(place.path, run).unlink(missing_ok=True)
 
 
 @contextmanager

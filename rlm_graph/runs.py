@@ -205,6 +205,12 @@ class Runs:
         )
         await self._connection.commit()
 
+    async def delete(self, id: str) -> None:
+        """Remove the run's checkpoints, those of all that it called, and then its entry."""
+        await self.saver.adelete_thread(id)
+        await self._connection.execute("DELETE FROM runs WHERE id = ?", (id,))
+        await self._connection.commit()
+
     async def check(self) -> None:
         """Read the whole file. Raises `StorageError` if anything in it is damaged."""
         async with self._connection.execute("PRAGMA quick_check(1)") as cursor:

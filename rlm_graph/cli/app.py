@@ -16,6 +16,7 @@ from rlm_graph.cli.logs import logs
 from rlm_graph.cli.printing import say
 from rlm_graph.cli.ps import ps
 from rlm_graph.cli.resume import resume
+from rlm_graph.cli.rm import rm
 from rlm_graph.cli.run import run
 from rlm_graph.cli.sweep import sweep
 from rlm_graph.errors import RLMError
@@ -65,7 +66,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 app = typer.Typer(cls=Commands, pretty_exceptions_enable=False, epilog=EPILOG, context_settings=_CONTEXT, **_PLAIN)
 app.callback()(_root)
-for command in (run, resume, logs, ps, sweep, init, doctor):
+for command in (run, resume, logs, rm, ps, sweep, init, doctor):
     app.command()(command)
 
 config = typer.Typer(help="Show the settings and where each came from.", **_PLAIN)

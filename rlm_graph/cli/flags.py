@@ -32,6 +32,7 @@ AllowUnpriced = Annotated[
 ]
 Database = Annotated[Path | None, typer.Option("--db", metavar="FILE", help="Database of runs.")]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings file, instead of ./rlm.toml.")]
+Wait = Annotated[bool, typer.Option("--wait", help="If another process is at work on the run, wait until it is done.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 OutputFile = Annotated[
     Path | None,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from rlm_graph.cli.exits import Exit
-from rlm_graph.errors import RLMError
+from rlm_graph.errors import RLMError, RunHeldError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,6 +46,11 @@ def say(text: str) -> None:
     if sys.stderr is not None:
         with _writing(sys.stderr):
             print(printable(text), file=sys.stderr, flush=True)
+
+
+def waiting(held: RunHeldError) -> None:
+    """Say whom the command waits for."""
+    say(f"waiting: run {held.run} is held by {held.holder}")
 
 
 def put(text: str) -> None:

@@ -1,0 +1,80 @@
+"""`rlm-graph rm`: delete runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rlm_graph.cli import flags as given
+from rlm_graph.cli.printing import counted, say, waiting
+
+if TYPE_CHECKING:
+    from rlm_graph.runs import Run, Runs
+    from rlm_graph.settings import Settings
+
+
+def rm(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Ids of runs, or how they start.", show_default=False)
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether that is meant.")] = False,
+    wait: given.Wait = False,
+    db: given.Database = None,
+    config: given.Config = None,
+) -> None:
+    """Delete runs for good.
+
+    With a run go its checkpoints, those of all that it called, its REPL with the sandbox, and its contexts, unless
+    another run refers to them. A run that a process is at work on is not deleted.
+    """
+    import asyncio
+
+    from rlm_graph.runs import Runs
+    from rlm_graph.settings import Settings
+
+    settings = Settings.load(given.settings_flags(db=db), config=config)
+
+    async def remove() -> None:
+        async with Runs.open(settings.db) as opened:
+            # All are looked up before the first is deleted: a mistyped id deletes nothing.
+            found = {run.id: run for run in [await opened.get(name) for name in runs]}
+            _confirm(list(found.values()), yes)
+            for run in found.values():
+                await _remove(opened, run, settings, wait=wait)
+
+    asyncio.run(remove())
+
+
+def _confirm(runs: list[Run], yes: bool) -> None:
+    import sys
+
+    from rlm_graph.errors import InputError
+
+    if yes:
+        return
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise InputError("nobody is there to be asked; --yes deletes without asking")
+    for run in runs:
+        say(f"{run.id} · {run.status} · {' '.join(run.question.split())}")
+    typer.confirm(f"Delete {counted(len(runs), 'run')} for good?", abort=True, err=True)
+
+
+async def _remove(runs: Runs, run: Run, settings: Settings, *, wait: bool) -> None:
+    from rlm_graph.cli.job import Job
+    from rlm_graph.context import ContextStore
+    from rlm_graph.deletion import delete
+    from rlm_graph.executors import create_executor
+    from rlm_graph.locks import aheld, forget_lock
+
+    async with aheld(runs.saver, run.id, waiting=waiting if wait else None) as place:
+        left = await delete(
+            runs,
+            run,
+            executor=create_executor(Job.of(run, settings, {}).settings.executor),
+            contexts=ContextStore(settings.data_dir / "contexts", settings.contexts),
+        )
+        forget_lock(place, run.id)
+    for words in left:
+        say(f"{run.id}: {words}")
+    say(f"deleted {run.id}")
