@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -101,12 +102,8 @@ def test_a_tree_of_calls_spends_no_more_than_its_root_may(tree: Agent, tokens: i
 def test_a_childs_grant_is_its_part_of_half_of_what_is_left(depth: int, tokens: int, shares: int) -> None:
     budget = Budget(max_depth=depth, max_tokens=tokens)
     if depth == 0:
-        try:
+        with pytest.raises(BudgetExceeded, match="max_depth"):
             budget.grant(Usage(), shares=shares)
-        except BudgetExceeded as error:
-            assert error.ceiling == "max_depth"
-        else:
-            raise AssertionError("there is no level below the last one")
         return
     if int(tokens * 0.5 / shares) == 0:
         return
