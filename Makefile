@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 PYTHONS := python3.11 python3 python3.12 python3.13 python3.14 python
 PYTHON ?=
 PYTEST_ARGS ?=
-# Options of `make escapes`.
+# Options of `make escapes` and `make faults`.
 ARGS ?=
 # Options that `make lock` passes on, for instance LOCK_ARGS=--upgrade.
 LOCK_ARGS ?=
@@ -43,6 +43,10 @@ conformance: $(READY) ## Show which behaviours of the one list each executor has
 .PHONY: escapes
 escapes: $(READY) ## Attack the sandboxes with hostile code, and show what became of each attack
 	@$(BIN)/python -m tests.escapes $(ARGS)
+
+.PHONY: faults
+faults: $(READY) ## Kill runs at every event of theirs, resume them, and count what went wrong
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## Measure the parts beside their simplest rivals, in one run

@@ -1,0 +1,214 @@
+"""Trials: a run under the real command, stopped at chosen events and resumed in new processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tests.faults.commands import Host, Nursery
+from tests.faults.counting import ModelServer, Request
+from tests.faults.fuse import Fuse
+from tests.faults.outcome import Outcome
+from tests.faults.processes import children_of, parent_of, processes_of
+from tests.faults.scenarios import Scenario
+from tests.faults.script import MARK, model_of
+
+RUN = "mine"
+CONTEXT = "It was a dark and stormy night.\n" * 100
+ENDED_BY_SIGNAL = (-signal.SIGKILL, 130)
+USAGE = ("turns", "subcalls", "input_tokens", "output_tokens", "cost_usd")
+
+
+class Lane:
+    """A nursery, a model server and a folder, in which one trial follows another."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.nursery = Nursery()
+        self.server = ModelServer(folder)
+        self._trials = 0
+        self._undisturbed: dict[str, Outcome] = {}
+
+    def undisturbed(self, scenario: Scenario) -> Outcome:
+        """Return the outcome of the scenario without any kill, found once."""
+        if scenario.name not in self._undisturbed:
+            self._undisturbed[scenario.name] = self.run(scenario)
+        return self._undisturbed[scenario.name]
+
+    def run(self, scenario: Scenario, kills: Sequence[int] = (), *, lose_repl: bool = False) -> Outcome:
+        """Run the scenario, kill the host at the events of those numbers, and resume it each time.
+
+        `lose_repl`: the processes of its REPL are killed with it, as by a reboot.
+        """
+        with self.trial(scenario) as trial:
+            return trial.run(dict.fromkeys(kills, signal.SIGKILL), lose_repl=lose_repl)
+
+    @contextmanager
+    def trial(self, scenario: Scenario) -> Iterator[Trial]:
+        """A run of the scenario that has not begun yet. All of it is removed in the end."""
+        self._trials += 1
+        trial = Trial(self, scenario, f"{self._trials:04}")
+        try:
+            yield trial
+        finally:
+            trial.clear()
+
+    def close(self) -> None:
+        """End what was started."""
+        self.nursery.close()
+        self.server.close()
+
+
+@contextmanager
+def lane() -> Iterator[Lane]:
+    """A lane in a temporary folder, for as long as the block lasts."""
+    with tempfile.TemporaryDirectory(prefix="rlm-faults-") as folder:
+        opened = Lane(Path(folder))
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+class Trial:
+    """One run, from its first process to its last."""
+
+    def __init__(self, lane: Lane, scenario: Scenario, name: str) -> None:
+        self.scenario = scenario
+        self.folder = lane.folder / name
+        self.folder.mkdir()
+        (self.folder / "tmp").mkdir()
+        (self.folder / "context.txt").write_text(CONTEXT)
+        self.fuse = Fuse(self.folder)
+        self.db = self.folder / "data" / "runs.sqlite"
+        self.tmp = self.folder / "tmp"
+        """Where REPLs are."""
+        self.url = lane.server.url
+        self._lane = lane
+        self._model = model_of(scenario.name, name)
+        self._since = lane.server.end_of_log
+        self.lives = 0
+
+    def environment(self) -> dict[str, str]:
+        """Return the whole environment of the next command."""
+        price = {f"openai/{self._model}": {"input_usd": 1, "output_usd": 2}}
+        return {
+            "PATH": os.environ["PATH"], "HOME": str(self.folder), "TMPDIR": str(self.tmp),
+            "NO_PROXY": "127.0.0.1", "OPENAI_API_KEY": "sk-test", "OPENAI_PROJECT_ID": str(self.lives),
+            "RLM_DATA_DIR": str(self.folder / "data"), "RLM_MODEL": f"openai/{self._model}",
+            "RLM_DB": str(self.db), "RLM_MODELS__BASE_URL": self.url, "RLM_MODELS__PROFILE": "standard",
+            "RLM_MODELS__PRICES": json.dumps(price),
+        }  # fmt: skip
+
+    def start(self, *args: str, fuse: bool = False) -> Host:
+        """Start the command in a new process."""
+        self.lives += 1
+        name = f"life-{self.lives}"
+        return self._lane.nursery.start(*args, folder=self.folder, name=name, env=self.environment(), fuse=fuse)
+
+    def next(self) -> tuple[str, ...]:
+        """Return the command that takes the run to its end from where it is: `resume` if there is a run already."""
+        if self.is_recorded():
+            return "resume", RUN, "--json"
+        return "run", "What is it?", "-c", "context.txt", "--thread", RUN, "--json"
+
+    def run(self, signals: Mapping[int, signal.Signals], *, lose_repl: bool = False) -> Outcome:
+        """Start it, send it these signals at the events of those numbers, and resume it until it ends by itself."""
+        self.fuse.lay(signals)
+        outcome = Outcome()
+        while self.ended(self.begin(), outcome) in ENDED_BY_SIGNAL:
+            if lose_repl:
+                self.kill_repls()
+        return outcome
+
+    def begin(self, signals: Mapping[int, signal.Signals] | None = None) -> Host:
+        """Start the command that takes the run to its end from where it is."""
+        if signals is not None:
+            self.fuse.lay(signals)
+        return self.start(*self.next(), fuse=True)
+
+    def ended(self, host: Host, outcome: Outcome) -> int:
+        """Wait for the end of a process, note what became of the run, and return the process's status."""
+        status = host.wait()
+        self.fuse.dead()
+        outcome.statuses.append(status)
+        outcome.said.append(host.stderr)
+        outcome.events = self.fuse.events()
+        outcome.requests = self.requests()
+        outcome.left = [path.name for path in self.repls()]
+        outcome.failure = ""
+        if status == 0:
+            report = json.loads(host.stdout)
+            outcome.answer = report["answer"]
+            outcome.usage = {name: round(report["usage"][name], 9) for name in USAGE}
+            return status
+        outcome.under_way.append(self.under_way())
+        outcome.failure = f"a command ended with {status}:\n{host.stderr}"
+        return status
+
+    def requests(self) -> list[Request]:
+        """Return the requests that the server has counted."""
+        return self._lane.server.requests(self._model, self._since)
+
+    def under_way(self) -> list[Request]:
+        """Return the requests of the host's last life whose reply the database does not hold."""
+        recorded = self.recorded()
+        return [each for each in self.requests() if each.life == self.lives and each.number not in recorded]
+
+    def is_recorded(self) -> bool:
+        """Whether the database knows the run."""
+        with suppress(sqlite3.Error):
+            return bool(self._select("SELECT id FROM runs"))
+        return False
+
+    def recorded(self) -> set[int]:
+        """Return the numbers of the requests whose reply is in the database."""
+        try:
+            rows = self._select("SELECT value FROM writes UNION ALL SELECT checkpoint FROM checkpoints")
+        except sqlite3.Error:  # it was killed before there were tables
+            return set()
+        return {int(mark) for (blob,) in rows for mark in MARK.findall(bytes(blob).decode("latin-1"))}
+
+    def repls(self) -> list[Path]:
+        """Return the folders of REPLs."""
+        return list(self.folder.glob("tmp*/rlm-graph-*/*"))
+
+    def supervisors(self) -> list[int]:
+        """Return the processes that own REPLs of this trial."""
+        found = processes_of(self.folder)
+        return [pid for pid in found if parent_of(pid) not in found]
+
+    def workers(self) -> list[int]:
+        """Return the processes that run their code."""
+        return [worker for supervisor in self.supervisors() for worker in children_of(supervisor)]
+
+    def kill_repls(self) -> None:
+        """Kill the supervisors of this trial, and with them their workers."""
+        for pid in self.supervisors():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def clear(self) -> None:
+        """Remove all of it."""
+        self.kill_repls()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _select(self, query: str) -> list[Any]:
+        """Read a copy: to open the database itself would repair what the next process is to find as it is."""
+        with tempfile.TemporaryDirectory(prefix="rlm-faults-") as folder:
+            for name in ("", "-wal"):
+                with suppress(FileNotFoundError):
+                    shutil.copy(f"{self.db}{name}", f"{folder}/copy{name}")
+            connection = sqlite3.connect(f"{folder}/copy")
+            try:
+                return connection.execute(query).fetchall()
+            finally:
+                connection.close()

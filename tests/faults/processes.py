@@ -1,0 +1,49 @@
+"""Processes of this machine, as the kernel lists them, and waiting for what they do."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+PATIENCE_S = 90
+"""Seconds for one command; it needs two or three."""
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Return the processes that were started with a path in `folder` among their arguments."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):
+            if os.fsencode(folder) in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(int(pid))
+    return found
+
+
+def parent_of(pid: int) -> int | None:
+    """Return the parent of a process; None if it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the children of a process."""
+    return [each for each in map(int, filter(str.isdigit, os.listdir("/proc"))) if parent_of(each) == pid]
+
+
+def has_stopped(pid: int) -> bool:
+    """Whether a SIGSTOP has taken hold of the process."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Look again and again until it holds. Raises `TimeoutError`."""
+    until = time.monotonic() + PATIENCE_S
+    while not holds():
+        if time.monotonic() > until:
+            raise TimeoutError(f"it has not come about within {PATIENCE_S} s")
+        time.sleep(0.01)

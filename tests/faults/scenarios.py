@@ -1,0 +1,130 @@
+"""The runs that are killed: what their root model says, and how many requests they have under way at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One run. To add a scenario is to add one of these to `SCENARIOS`."""
+
+    name: str
+    replies: Sequence[Sequence[str]]
+    """The cells of each turn of the root model. The last one gives the answer."""
+    width: int
+    """Requests that may be under way at once, their replies not recorded yet: the most that a kill may cost."""
+    repls: int = 1
+    """REPLs that are started when nothing disturbs it."""
+    children: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
+    """The turns of the agents below it, by their questions."""
+
+    def turns_of(self, told: str) -> Sequence[Sequence[str]]:
+        """Return the turns of the root model that was `told` its question so."""
+        return next((turns for question, turns in self.children.items() if question in told), self.replies)
+
+
+TURNS = Scenario(
+    "turns",
+    width=1,
+    replies=[
+        ["first = llm_query('one')\nsecond = llm_query('two')\nprint(first, second, len(context))"],
+        [
+            "import random, time\n"
+            "dice = random.random()\n"
+            "again = [llm_query('two'), llm_query('two')]\n"
+            "time.sleep(0.1)",
+            "squares = (n * n for n in range(9))\n"
+            "next(squares), next(squares)\n"
+            "third = llm_query('of ' + first)\n"
+            "third",
+        ],
+        ["result = [first, second, dice, again, next(squares), third]\nFINAL_VAR('result')"],
+    ],
+)
+
+BATCH = Scenario(
+    "batch",
+    width=20,
+    replies=[
+        ["answers = llm_query_batched([f'part {n % 15}' for n in range(20)])\nprint(len(answers), len(set(answers)))"],
+        ["answers.append(llm_query('all of it'))\nFINAL_VAR('answers')"],
+    ],
+)
+
+THREADS = Scenario(
+    "threads",
+    width=8,
+    replies=[
+        [
+            "from concurrent.futures import ThreadPoolExecutor\n"
+            "with ThreadPoolExecutor(8) as pool:\n"
+            "    answers = list(pool.map(llm_query, [f'piece {n % 5}' for n in range(16)]))\n"
+            "print(len(answers), len(set(answers)))"
+        ],
+        ["last = llm_query('the last')\nFINAL_VAR([*answers, last])"],
+    ],
+)
+
+GATHER = Scenario(
+    "gather",
+    width=6,
+    replies=[
+        [
+            "import asyncio\n"
+            "asked = [asyncio.to_thread(llm_query, f'topic {n % 4}') for n in range(6)]\n"
+            "answers = await asyncio.gather(*asked)\n"
+            "print(len(answers), len(set(answers)))"
+        ],
+        ["FINAL('; '.join(answers))"],
+    ],
+)
+
+CHILDREN = Scenario(
+    "children",
+    width=2,
+    repls=3,
+    replies=[
+        [
+            "questions = ['Name the moons', 'Name the rings']\n"
+            "children = rlm_query_batched(questions, contexts=['Io', None])\n"
+            "print(len(children))"
+        ],
+        ["children.append(llm_query('after'))\nFINAL_VAR('children')"],
+    ],
+    children={
+        "Name the moons": [
+            ["moons = [llm_query('moon'), llm_query('moon')]\nprint(len(moons), context)"],
+            ["FINAL('; '.join([*moons, context]))"],
+        ],
+        "Name the rings": [["rings = llm_query('ring')\nFINAL(rings)"]],
+    },
+)
+
+SAME = Scenario(
+    "same",
+    width=8,
+    replies=[
+        [
+            "from concurrent.futures import ThreadPoolExecutor\n"
+            "with ThreadPoolExecutor(8) as pool:\n"
+            "    answers = list(pool.map(llm_query, ['the same'] * 8))\n"
+            "FINAL_VAR('answers')"
+        ]
+    ],
+)
+
+FRAGILE = Scenario(
+    "fragile",
+    width=1,
+    replies=[
+        ["seen = llm_query('one')\nseen += llm_query('two')"],
+        ["try:\n    seen\nexcept NameError:\n    seen = 'lost'\nFINAL([seen, llm_query('three')])"],
+    ],
+)
+
+SCENARIOS = (TURNS, BATCH, THREADS, GATHER, CHILDREN)
+"""Those that are killed at every event."""
+
+BY_NAME = {scenario.name: scenario for scenario in (*SCENARIOS, SAME, FRAGILE)}

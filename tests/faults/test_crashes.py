@@ -1,0 +1,76 @@
+"""A run that is killed ends as if it had not been. This is a sample; `make faults` kills at every event."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.faults.harness import Lane
+from tests.faults.scenarios import BATCH, CHILDREN, GATHER, SAME, SCENARIOS, THREADS, TURNS, Scenario
+
+pytestmark = pytest.mark.confinement
+
+MOMENTS = [
+    ("while the model thinks", TURNS, "request", 0, False),
+    ("in the middle of a reply", TURNS, "half a reply", 4, True),
+    ("while a checkpoint is written", TURNS, "commit", 30, False),
+    ("before its first checkpoint", TURNS, "commit", 1, False),
+    ("inside a cell", TURNS, "frame out exec", 2, False),
+    ("while the last cell of a turn runs", TURNS, "frame in calls", 4, False),
+    ("while the REPL is closed", TURNS, "frame out close", 0, False),
+    ("while the last checkpoint is written", TURNS, "commit", -2, True),
+    ("between two answers of a batch", BATCH, "half a reply", 12, False),
+    ("with a batch half recorded", BATCH, "commit", 18, True),
+    ("between two answers to threads", THREADS, "frame out resume", 7, False),
+    ("with threads half answered", THREADS, "commit", 50, True),
+    ("with coroutines half answered", GATHER, "frame out resume", 2, True),
+    ("inside a child", CHILDREN, "frame out exec", 2, False),
+    ("while a child ends", CHILDREN, "rmtree", -2, True),
+]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "kind", "which", "lose_repl"),
+    [moment[1:] for moment in MOMENTS],
+    ids=[moment[0] for moment in MOMENTS],
+)
+def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
+    lane: Lane, scenario: Scenario, kind: str, which: int, lose_repl: bool
+) -> None:
+    undisturbed = lane.undisturbed(scenario)
+    moment = [number for number, each in enumerate(undisturbed.events, 1) if each == kind][which]
+
+    outcome = lane.run(scenario, [moment], lose_repl=lose_repl)
+
+    assert outcome.statuses == [-signal.SIGKILL, 0]
+    assert outcome.faults(scenario, undisturbed) == []
+
+
+def test_a_run_that_was_killed_twice_does_too(lane: Lane) -> None:
+    undisturbed = lane.undisturbed(TURNS)
+    third = len(undisturbed.events) // 3
+
+    outcome = lane.run(TURNS, [third, 2 * third])
+
+    assert outcome.statuses == [-signal.SIGKILL, -signal.SIGKILL, 0]
+    assert outcome.faults(TURNS, undisturbed) == []
+
+
+@pytest.mark.parametrize("lose_repl", [False, True], ids=["left alive", "killed too"])
+def test_the_same_call_from_eight_threads_keeps_eight_answers(lane: Lane, lose_repl: bool) -> None:
+    undisturbed = lane.undisturbed(SAME)
+    answered = [number for number, each in enumerate(undisturbed.events, 1) if each == "frame out resume"]
+
+    outcome = lane.run(SAME, [answered[3]], lose_repl=lose_repl)
+
+    assert outcome.faults(SAME, undisturbed) == []
+    assert len(set(outcome.answer)) == 8
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_a_run_that_nobody_disturbs_keeps_its_repl_and_leaves_none(lane: Lane, scenario: Scenario) -> None:
+    undisturbed = lane.undisturbed(scenario)
+
+    assert undisturbed.faults(scenario, undisturbed) == []
+    assert undisturbed.events.count("start") == scenario.repls
