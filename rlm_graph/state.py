@@ -181,8 +181,8 @@ class Answer(Value):
 
 
 STORED_TYPES = (
-    Answer, Budget, CallSummary, Cell, CellError, ContextRef, Execution, FinalAnswer, ReplHandle, SubcallReply, Turn, Usage,
-    Variable,
+    Answer, Budget, CallSummary, Cell, CellError, ContextRef, Execution, FinalAnswer, ReplHandle, SubcallReply, Turn,
+    Usage, Variable,
 )  # fmt: skip
 """Every type of ours that a checkpoint can hold. Serializers that want a list of allowed types get this one."""
 
