@@ -88,6 +88,19 @@ class Repl(Protocol):
     async def variables(self) -> Sequence[Variable]:
         """List the names that cells have bound."""
 
+    async def snapshot(self, max_bytes: int) -> bytes | None:
+        """Return what brings another REPL of the same worker to where this one is, between two cells.
+
+        None if that would take more, or if it cannot be told that the other would then do all that this one does. The
+        bytes are the sandbox's own affair: nobody else reads them.
+        """
+
+    async def restore(self, snapshot: bytes, past: Sequence[PastCell]) -> bool:
+        """Bring a REPL that has run nothing, but has the contexts, to where another was. `past` are the cells of that.
+
+        False if this one cannot; it is then as it was.
+        """
+
     async def interrupt(self) -> None:
         """Raise `KeyboardInterrupt` in the running cell."""
 

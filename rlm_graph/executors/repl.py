@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import os
 import socket
@@ -23,7 +24,7 @@ from pydantic import (
 
 from rlm_graph.errors import ExecutorError
 from rlm_graph.executors.base import CallResult, HostCall, PastCell, Serve
-from rlm_graph.executors.worker.frames import MAX_VALUE, Frame, FrameError, Splitter, encode
+from rlm_graph.executors.worker.frames import MAX_REASON, MAX_VALUE, Frame, FrameError, Splitter, encode
 from rlm_graph.state import Cell, CellError, ContextRef, Execution, FinalAnswer, ReplHandle, Variable
 
 BUILT_IN = frozenset({"llm_query", "llm_query_batched", "rlm_query", "rlm_query_batched", "memory"})
@@ -33,6 +34,10 @@ REPLY_TIMEOUT_S = 30.0
 """Seconds that a supervisor, which never blocks, has to answer."""
 CONTEXT_TIMEOUT_S = 600.0
 """Seconds that a worker has to take in a context."""
+SNAPSHOT_TIMEOUT_S = 120.0
+"""Seconds that a worker has to take a snapshot, or to read one."""
+MAX_SNAPSHOT = MAX_VALUE // 4 * 3
+"""Bytes, of which base64 makes what one frame can carry."""
 RECONNECTS = 3
 RECEIVE_BYTES = 1 << 20
 
@@ -118,6 +123,12 @@ class _Done(_FromSandbox):
 
 class _Variables(_FromSandbox):
     variables: list[Variable]
+
+
+class _Snapshot(_FromSandbox):
+    snapshot: str | None
+    reason: str | None = Field(max_length=MAX_REASON)
+    """Why there is none, or why it cannot be used."""
 
 
 class ContextMissing(ExecutorError):
@@ -248,6 +259,26 @@ class SupervisedRepl:
     async def variables(self) -> Sequence[Variable]:
         """List the names that cells have bound."""
         return _read(_Variables, await self._request({"op": "vars"})).variables
+
+    async def snapshot(self, max_bytes: int) -> bytes | None:
+        """See `Repl.snapshot`."""
+        request: Frame = {"op": "snapshot", "max_bytes": min(max_bytes, MAX_SNAPSHOT)}
+        told = _read(_Snapshot, await self._request(request, timeout_s=SNAPSHOT_TIMEOUT_S))
+        if told.snapshot is None:
+            return None
+        try:
+            return base64.b64decode(told.snapshot, validate=True)
+        except ValueError as error:
+            raise ExecutorError(f"the sandbox sent nonsense: 'reply': snapshot: {error}") from None
+
+    async def restore(self, snapshot: bytes, past: Sequence[PastCell]) -> bool:
+        """See `Repl.restore`."""
+        cells = [cell._asdict() for cell in past]
+        request: Frame = {"op": "restore", "snapshot": base64.b64encode(snapshot).decode(), "past": cells}
+        told = _read(_Snapshot, await self._request(request, timeout_s=SNAPSHOT_TIMEOUT_S))
+        if told.reason is None:
+            self._past, self._cells_done = list(past), past[-1].number
+        return told.reason is None
 
     async def interrupt(self) -> None:
         """Raise `KeyboardInterrupt` in the running cell."""

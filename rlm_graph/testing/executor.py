@@ -176,6 +176,14 @@ class ScriptedRepl:
         """List the names that cells have bound."""
         return [variable for name, variable in self._world.variables.items() if name != "context"]
 
+    async def snapshot(self, max_bytes: int) -> bytes | None:
+        """Return none: a script has nothing that could be copied."""
+        return None
+
+    async def restore(self, snapshot: bytes, past: Sequence[PastCell]) -> bool:
+        """Refuse it."""
+        return False
+
     async def interrupt(self) -> None:
         """End a computing cell with `KeyboardInterrupt`."""
         self._stop("interrupt")

@@ -14,7 +14,18 @@ from __future__ import annotations
 import pytest
 
 # Before the modules are imported: plain asserts then tell what they compared.
-for _module in ("answers", "calls", "contexts", "language", "lifetimes", "notebook", "output", "replays", "troubles"):
+for _module in (
+    "answers",
+    "calls",
+    "contexts",
+    "language",
+    "lifetimes",
+    "notebook",
+    "output",
+    "replays",
+    "snapshots",
+    "troubles",
+):
     pytest.register_assert_rewrite(f"{__name__}.{_module}")
 
 from rlm_graph.executors.conformance.answers import AnswerBehaviours  # noqa: E402  # see above
@@ -25,6 +36,7 @@ from rlm_graph.executors.conformance.lifetimes import LifetimeBehaviours  # noqa
 from rlm_graph.executors.conformance.notebook import Host, Notebook, Notebooks, stored  # noqa: E402  # see above
 from rlm_graph.executors.conformance.output import OutputBehaviours  # noqa: E402  # see above
 from rlm_graph.executors.conformance.replays import ReplayBehaviours  # noqa: E402  # see above
+from rlm_graph.executors.conformance.snapshots import SnapshotBehaviours  # noqa: E402  # see above
 from rlm_graph.executors.conformance.troubles import TroubleBehaviours  # noqa: E402  # see above
 
 __all__ = ["ExecutorConformance", "Host", "Notebook", "Notebooks", "stored"]
@@ -39,6 +51,7 @@ class ExecutorConformance(
     TroubleBehaviours,
     LifetimeBehaviours,
     ReplayBehaviours,
+    SnapshotBehaviours,
 ):
     """All behaviours. A subclass gives the fixture `executor`."""
 

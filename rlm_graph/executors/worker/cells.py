@@ -34,8 +34,14 @@ class Cells:
         """Cells in the shell's language are refused unless `bash`."""
         self._namespace = namespace
         self._bash = bash
-        self._flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        self.flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        """For the compiler."""
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def has_awaited(self) -> bool:
+        """Whether there is an event loop, which may hold tasks."""
+        return self._loop is not None
 
     def run(self, number: int, code: str, language: str) -> dict[str, Any]:
         """Run a cell to its end and return `status`, `value`, `error` and `final`. Nothing that it raises escapes."""
@@ -58,13 +64,13 @@ class Cells:
 
     def _run_python(self, number: int, code: str) -> Any:
         name = file_name(number)
-        linecache.cache[name] = (len(code), None, _lines(code), name)
-        tree: ast.Module = compile(code, name, "exec", self._flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+        linecache.cache[name] = (len(code), None, source_lines(code), name)
+        tree: ast.Module = compile(code, name, "exec", self.flags | ast.PyCF_ONLY_AST, dont_inherit=True)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-        parts = [compile(tree, name, "exec", self._flags, dont_inherit=True)]
-        self._flags |= parts[0].co_flags & _FUTURE
+        parts = [compile(tree, name, "exec", self.flags, dont_inherit=True)]
+        self.flags |= parts[0].co_flags & _FUTURE
         if isinstance(last, ast.Expr):
-            parts.append(compile(ast.Expression(last.value), name, "eval", self._flags, dont_inherit=True))
+            parts.append(compile(ast.Expression(last.value), name, "eval", self.flags, dont_inherit=True))
         if any(part.co_flags & inspect.CO_COROUTINE for part in parts):
             return self._wait_for(self._run_parts(parts))
         result = None
@@ -127,7 +133,8 @@ def file_name(number: int) -> str:
     return f"<cell {number}>"
 
 
-def _lines(code: str) -> list[str]:
+def source_lines(code: str) -> list[str]:
+    """Return the lines of a cell, as `linecache` has them."""
     # As the compiler counts them: `str.splitlines` also breaks at characters that end no line in Python.
     return [line + "\n" for line in code.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
 

@@ -18,6 +18,9 @@ MAX_BITS = 64
 MAX_DEPTH = 100
 """Of lists and objects in each other, in a value: what a checkpoint can store."""
 
+MAX_REASON = 1000
+"""Characters of the words that say why something cannot be done."""
+
 Frame = dict[str, Any]
 
 

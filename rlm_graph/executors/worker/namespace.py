@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import operator
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -32,7 +33,9 @@ class Namespace:
         self.final: dict[str, Any] | None = None
         """What the running cell gave as the answer: `value`, `exact`, `via`."""
         self._calls = calls
-        self._contexts: dict[int, Text] = {}
+        self.contexts: dict[int, Text] = {}
+        self._texts: dict[int, list[Any]] = {}
+        """What each context held when it was given."""
         self._tools: set[str] = set()
         self._bind(
             FINAL=self._final, FINAL_VAR=self._final_var, SHOW_VARS=self._show_vars, memory=Memory(calls),
@@ -48,8 +51,21 @@ class Namespace:
 
     def give(self, number: int, value: Text) -> None:
         """Bind a context to `context` and add it to `contexts`."""
-        self._contexts[number] = value
+        self.contexts[number] = value
+        self._texts[number] = _texts_of(value)
         self._bind_context()
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """The dict that other runtimes have for the answer."""
+        answer: dict[str, Any] = self.ours["answer"]
+        return answer
+
+    def contexts_are_whole(self) -> bool:
+        """Whether the contexts, some of which code can change, hold what they did."""
+        held = [(_texts_of(value), self._texts[number]) for number, value in self.contexts.items()]
+        held.append((list(self.ours["contexts"]), [self.contexts[number] for number in sorted(self.contexts)]))
+        return all(len(now) == len(then) and all(map(operator.is_, now, then)) for now, then in held)
 
     def set_tools(self, signatures: Sequence[str]) -> None:
         """Bind a function for each tool: `name`, or `name(query, limit=10)` where its parameters are known."""
@@ -76,7 +92,7 @@ class Namespace:
         self.names.update(values)
 
     def _bind_context(self) -> None:
-        contexts = [self._contexts[number] for number in sorted(self._contexts)]
+        contexts = [self.contexts[number] for number in sorted(self.contexts)]
         latest = contexts[-1] if contexts else None
         ctx = Context(latest)
 
@@ -159,6 +175,12 @@ class Memory:
 
     def __repr__(self) -> str:
         return "<memory: get(key), put(key, value), search(query)>"
+
+
+def _texts_of(context: Text) -> list[Any]:
+    if isinstance(context, str):
+        return [context]
+    return [*context, *context.values()] if isinstance(context, dict) else list(context)
 
 
 def _queries(calls: HostCalls) -> dict[str, Callable[..., Any]]:

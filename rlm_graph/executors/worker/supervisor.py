@@ -58,11 +58,14 @@ class Supervisor:
         """What the host that came last said of itself."""
         self._given: set[int] = set()
         self._giving: dict[int, int] = {}
+        self._restoring: dict[int, list[Frame]] = {}
+        """What the namespace will hold the effects of, by the number of the request."""
         self._tools: list[str] = []
         self._requests: dict[str, Callable[[Client, Frame], None]] = {
             "ping": self._ping, "exec": self._exec, "wait": self._wait, "resume": self._resume,
             "interrupt": self._interrupt, "kill": self._kill, "context": self._context, "tools": self._set_tools,
             "vars": self._list_variables, "close": self._close, "look": self._look,
+            "snapshot": self._snapshot, "restore": self._restore,
         }  # fmt: skip
         self._worker: WorkerProcess | None = self._start_worker()
 
@@ -136,6 +139,7 @@ class Supervisor:
         self._past.clear()
         self._given.clear()
         self._giving.clear()
+        self._restoring.clear()
         worker = WorkerProcess(self._settings, self._generation)
         self._selector.register(worker.link.sock, READ, lambda _: self._hear_worker(worker))
         for stream, pipe in worker.pipes.items():
@@ -212,10 +216,14 @@ class Supervisor:
             given = self._giving.pop(frame["re"], None)
             if given is not None and "error" not in frame:
                 self._given.add(given)
+            past = self._restoring.pop(frame["re"], None)
+            if past is not None and "error" not in frame and frame.get("reason") is None:
+                self._past = past
+                self._cells_done = past[-1]["number"]
             if client is not None and "error" in frame:
                 client.refuse(re, str(frame["error"]))
             elif client is not None:
-                client.reply(re, variables=frame.get("variables"))
+                client.reply(re, **{key: frame.get(key) for key in ("variables", "snapshot", "reason")})
         elif event == "ready" and not worker.ready:
             worker.ready = True
             self._greet()
@@ -302,6 +310,8 @@ class Supervisor:
             raise ValueError(f"cell {number} was another one here, so the REPL was emptied: run its cells again")
         else:
             worker = self._living()
+            if self._restoring:
+                raise ValueError("the REPL is being brought back from a snapshot")
             self._run = CellRun(frame, worker)
             client.following = True
             worker.link.send({key: frame[key] for key in ("op", "cell", "code", "language", "seed", "started_at")})
@@ -365,6 +375,17 @@ class Supervisor:
 
     def _list_variables(self, client: Client, frame: Frame) -> None:
         self._ask(client, frame["re"], {"op": "vars"})
+
+    def _snapshot(self, client: Client, frame: Frame) -> None:
+        self._ask(client, frame["re"], {"op": "snapshot", "max_bytes": frame["max_bytes"]})
+
+    def _restore(self, client: Client, frame: Frame) -> None:
+        """Bring a fresh namespace to where another was: `past` says which cells that one had run."""
+        past = [{"number": int(cell["number"]), "branch": str(cell["branch"])} for cell in frame["past"]]
+        if self._run is not None or self._past or self._restoring or not past:
+            raise ValueError("only a fresh REPL can be brought back from a snapshot")
+        self._ask(client, frame["re"], {"op": "restore", "snapshot": frame["snapshot"]})
+        self._restoring[self._asks] = past
 
     def _close(self, client: Client, frame: Frame) -> None:
         self._closed = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import mmap
 import os
@@ -20,8 +21,9 @@ from rlm_graph.executors.worker.calls import HostCalls, Transport
 from rlm_graph.executors.worker.cells import Cells, describe, prepare
 from rlm_graph.executors.worker.context import load
 from rlm_graph.executors.worker.determinism import Determinism
-from rlm_graph.executors.worker.frames import Frame, FrameError, Splitter, encode
+from rlm_graph.executors.worker.frames import MAX_REASON, Frame, FrameError, Splitter, encode
 from rlm_graph.executors.worker.namespace import Ended, Namespace
+from rlm_graph.executors.worker.snapshot import Snapshots, Unsupported
 from rlm_graph.executors.worker.streams import Streams
 
 RECEIVE_BYTES = 1 << 18
@@ -160,6 +162,7 @@ class Worker:
         self._calls = HostCalls(self._channel)
         self._namespace = Namespace(main.__dict__, self._calls)
         self._cells = Cells(self._namespace, bash=bash)
+        self._snapshots = Snapshots(self._namespace, self._cells)
         self._determinism = Determinism()
         self._given: set[int] = set()
         self._in_cell = False
@@ -198,6 +201,7 @@ class Worker:
         signal.signal(signal.SIGINT, self._interrupt)
         self._determinism.begin(job["seed"], job["started_at"])
         self._calls.open(number)
+        self._snapshots.note(number, job["code"], job["language"])
         outcome: Frame = {}
         try:
             self._in_cell = True
@@ -233,11 +237,23 @@ class Worker:
                 self._namespace.set_tools(job["tools"])
             elif job["op"] == "context":
                 self._take(job)
+            elif job["op"] in ("snapshot", "restore"):
+                return self._snapshot(job)
             else:
                 return {"error": f"the worker knows no {job['op']!r}"}
         except Exception as error:
             return {"error": f"{type(error).__name__}: {error}"}
         return {}
+
+    def _snapshot(self, job: Frame) -> Frame:
+        """Take a snapshot or bring one back, or say why that cannot be."""
+        try:
+            if job["op"] == "snapshot":
+                return {"snapshot": base64.b64encode(self._snapshots.take(job["max_bytes"])).decode(), "reason": None}
+            self._snapshots.restore(base64.b64decode(job["snapshot"]))
+        except Unsupported as error:
+            return {"snapshot": None, "reason": str(error)[:MAX_REASON]}
+        return {"snapshot": None, "reason": None}
 
     def _take(self, job: Frame) -> None:
         data = self._channel.text(job)
