@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import aiosqlite
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-Status = Literal["running", "done", "partial", "failed", "interrupted"]
-"""`partial`: a ceiling ended it. A run whose process died stays `running` until it is resumed."""
+Status = Literal["running", "done", "partial", "failed", "interrupted", "waiting"]
+"""`partial`: a ceiling ended it. `waiting`: for approval. A run whose process died stays `running` until it is resumed."""
 
 APPLICATION_ID = 0x524C4D47
 """Marks an SQLite file as ours (`RLMG`)."""

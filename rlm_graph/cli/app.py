@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from rlm_graph.cli.ask import ask
 from rlm_graph.cli.config import show
 from rlm_graph.cli.docker import build
 from rlm_graph.cli.doctor import doctor
@@ -23,7 +24,7 @@ from rlm_graph.errors import RLMError
 
 EPILOG = (
     "Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration or credentials, 4 budget reached (the best answer so far is "
-    "printed), 5 sandbox, 6 provider, 130 interrupted."
+    "printed), 5 sandbox, 6 provider, 7 waits for approval, 130 interrupted."
 )
 
 
@@ -66,7 +67,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 app = typer.Typer(cls=Commands, pretty_exceptions_enable=False, epilog=EPILOG, context_settings=_CONTEXT, **_PLAIN)
 app.callback()(_root)
-for command in (run, resume, logs, rm, ps, sweep, init, doctor):
+for command in (run, resume, ask, logs, rm, ps, sweep, init, doctor):
     app.command()(command)
 
 config = typer.Typer(help="Show the settings and where each came from.", **_PLAIN)

@@ -29,6 +29,8 @@ class Exit(IntEnum):
     """A ceiling was reached; the best answer so far is on stdout."""
     SANDBOX = 5
     PROVIDER = 6
+    WAITING = 7
+    """The run waits for approval, and is saved."""
     INTERRUPTED = 130
     """By Ctrl-C or SIGTERM; the run is saved."""
 

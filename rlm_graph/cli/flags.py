@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rlm_graph.cli.job import Policy
 
 
 def _ceiling(flag: str, metavar: str, help: str) -> Any:
@@ -13,6 +16,15 @@ def _ceiling(flag: str, metavar: str, help: str) -> Any:
     return typer.Option(flag, metavar=metavar, help=f"Ceiling, or none: {help}")
 
 
+Context = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--context",
+        "-c",
+        metavar="PATH|URL|-",
+        help="Long input: a file, a folder, the URL of a file, or - for standard input. Give several for several.",
+    ),
+]
 Model = Annotated[
     str | None, typer.Option("--model", "-m", metavar="NAME", help="Root model, such as openai/gpt-5 or ollama/qwen3.")
 ]
@@ -40,6 +52,16 @@ OutputFile = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the code and its output on stderr.")]
+
+
+def policy(approve: str | None) -> Policy | None:
+    """Return what waits for approval. Raises `InputError` if there is no such policy."""
+    from rlm_graph.errors import InputError
+
+    match approve:
+        case None | "code" | "subcalls":
+            return approve
+    raise InputError(f"--approve {approve}: give code, or subcalls")
 
 
 def budget_flags(

@@ -7,13 +7,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rlm_graph.cli.output import Output
 from rlm_graph.errors import InputError, SetupError
 from rlm_graph.runs import Run
 from rlm_graph.settings import Settings
 from rlm_graph.state import ContextRef
+
+Policy = Literal["code", "subcalls"]
+"""What of a run can wait for approval."""
 
 KEPT = {"model", "sub_model", "executor", "models"}
 """The settings that a run is recorded with, and that hold when it is taken up again."""
@@ -27,6 +30,10 @@ class Job:
     settings: Settings
     context: ContextRef | None = None
     schema: Mapping[str, Any] | None = None
+    approve: Policy | None = None
+    """What waits for a human."""
+    forked: Mapping[str, Any] | None = None
+    """The run that it began as a copy of, and the turn: `{"run", "turn"}`."""
 
     def record(self) -> dict[str, Any]:
         """Return the form in which the database keeps it."""
@@ -36,6 +43,8 @@ class Job:
             "budget": self.settings.budget.model_dump(mode="json", exclude_unset=True),
             "context": self.context.model_dump(mode="json") if self.context else None,
             "schema": dict(self.schema) if self.schema else None,
+            "approve": self.approve,
+            "forked": dict(self.forked) if self.forked else None,
         }
 
     @classmethod
@@ -55,6 +64,8 @@ class Job:
             settings=Settings.checked({**kept, **here}),
             context=ContextRef.model_validate(context) if context else None,
             schema=record["schema"],
+            approve=record.get("approve"),
+            forked=record.get("forked"),
         )
 
     @property
@@ -62,6 +73,12 @@ class Job:
         """The graph's input."""
         given = {"question": self.question, "context": self.context, "budget": self.settings.budget}
         return {key: value for key, value in given.items() if value is not None}
+
+
+def check_question(question: str) -> None:
+    """Raise `InputError` if the question says nothing."""
+    if not question.strip():
+        raise InputError("the question is empty: say in words what you want to know")
 
 
 def take(sources: Sequence[str], settings: Settings, output: Output) -> ContextRef | None:

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 _QUESTION_CHARS = 60
 _CALLS_SHOWN = 20
-_STYLES = {"done": "green", "partial": "yellow", "interrupted": "yellow", "failed": "red", "running": "cyan"}
+_STYLES = {
+    "done": "green",
+    "partial": "yellow",
+    "interrupted": "yellow",
+    "waiting": "magenta",
+    "failed": "red",
+    "running": "cyan",
+}
 
 
 def logs(

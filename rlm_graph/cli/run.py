@@ -12,15 +12,7 @@ from rlm_graph.cli import flags as given
 
 def run(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What you want to know.", show_default=False)],
-    context: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--context",
-            "-c",
-            metavar="PATH|URL|-",
-            help="Long input: a file, a folder, the URL of a file, or - for standard input. Give several for several.",
-        ),
-    ] = None,
+    context: given.Context = None,
     model: given.Model = None,
     sub_model: given.SubModel = None,
     base_url: given.BaseUrl = None,
@@ -43,6 +35,10 @@ def run(
     schema: Annotated[
         Path | None, typer.Option("--schema", metavar="FILE", help="JSON schema that the answer must fit.")
     ] = None,
+    approve: Annotated[
+        str | None,
+        typer.Option("--approve", metavar="WHAT", help="Wait for your approval before each: code, or subcalls."),
+    ] = None,
     thread: Annotated[
         str | None, typer.Option("--thread", metavar="ID", help="Name of the new run, instead of a made-up one.")
     ] = None,
@@ -59,14 +55,12 @@ def run(
     and the summary go to stderr. Keys come from the environment, such as OPENAI_API_KEY.
     """
     from rlm_graph.cli import session
-    from rlm_graph.cli.job import Job, model_of, prepare, take
+    from rlm_graph.cli.job import Job, check_question, model_of, prepare, take
     from rlm_graph.cli.output import Output
-    from rlm_graph.errors import InputError
     from rlm_graph.runs import check_name
     from rlm_graph.settings import Settings
 
-    if not question.strip():
-        raise InputError("the question is empty: say in words what you want to know")
+    check_question(question)
     out = Output(json=as_json, file=output, quiet=quiet, verbose=verbose)
     out.check()
     place = {"kind": executor or ("local" if unsafe_local else None), "unsafe": unsafe_local or None}
@@ -85,6 +79,7 @@ def run(
         ),
         config=config,
     )
+    policy = given.policy(approve)
     if thread is not None:
         check_name(thread)
     form = read_schema(schema) if schema is not None else None
@@ -92,7 +87,7 @@ def run(
     sources = context or []
     reference = take(sources, settings, out)
     prepare(settings)
-    job = Job(question, settings, context=reference, schema=form)
+    job = Job(question, settings, context=reference, schema=form, approve=policy)
     raise typer.Exit(session.start(job, source=", ".join(sources), id=thread, output=out))
 
 

@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rlm_graph.budget import Budget, Usage
+from rlm_graph.cli.approvals import Verdict, show
 from rlm_graph.cli.exits import Exit
 from rlm_graph.cli.interrupts import Interrupts
 from rlm_graph.cli.job import Job, model_of, prepare
 from rlm_graph.cli.output import Output
-from rlm_graph.cli.printing import say
+from rlm_graph.cli.printing import say, waiting
 from rlm_graph.cli.progress import Progress
-from rlm_graph.errors import InputError, RLMError, RunHeldError, SetupError
+from rlm_graph.errors import InputError, RLMError, SetupError
 from rlm_graph.runs import Run, Runs
 from rlm_graph.settings import Settings
-from rlm_graph.state import Answer
+from rlm_graph.state import Answer, ContextRef
+
+Continuation = Callable[[Any, Mapping[str, Any], Mapping[str, Any], Job], Awaitable[Any]]
+"""Makes the graph's input of the graph, the config, the state and the job."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,14 @@ class Outcome:
     run: Run
     answer: Answer | None
     usage: Usage
+    waiting: tuple[Any, ...] = ()
+    """The interrupts that wait for approval."""
 
     def report(self, output: Output) -> Exit:
         """Give out the answer, or say how to go on; return how the command ends."""
+        if self.waiting:
+            show(self.run.id, self.waiting, output)
+            return Exit.WAITING
         if self.answer is None:
             say(f"interrupted; go on: rlm-graph resume {self.run.id}")
             return Exit.INTERRUPTED
@@ -45,57 +55,106 @@ def start(job: Job, *, source: str, id: str | None, output: Output) -> Exit:
             run = await runs.create(
                 question=job.question, source=source, model=model_of(job.settings), settings=job.record(), id=id
             )
-            return await _carry_out(graph, runs, run, job, output, fresh=True)
+            return await _carry_out(graph, runs, run, job, output, _beginning)
 
     return asyncio.run(started()).report(output)
 
 
-def resume(name: str | None, settings: Settings, flags: Mapping[str, Any], output: Output) -> Exit:
+def resume(
+    name: str | None,
+    settings: Settings,
+    flags: Mapping[str, Any],
+    output: Output,
+    *,
+    verdict: Verdict | None = None,
+    wait: bool = False,
+) -> Exit:
     """Take up the run called `name`, or the last one, under the larger budget that `flags` may give it."""
+    run = _found(name, settings)
+    job = Job.of(run, settings, flags)
+    return _take_up(run, job, output, partial(_continuation, verdict=verdict), wait=wait)
 
+
+def ask(
+    name: str,
+    question: str,
+    context: ContextRef | None,
+    settings: Settings,
+    flags: Mapping[str, Any],
+    output: Output,
+    *,
+    wait: bool = False,
+) -> Exit:
+    """Ask the run called `name` another question: its variables and its conversation are there."""
+    run = _found(name, settings)
+    job = Job.of(run, settings, flags)
+    return _take_up(run, job, output, partial(_question, question=question, context=context), wait=wait)
+
+
+def _found(name: str | None, settings: Settings) -> Run:
     async def found() -> Run:
         async with Runs.open(settings.db) as runs:
             return await (runs.last() if name is None else runs.get(name))
 
-    run = asyncio.run(found())
-    job = Job.of(run, settings, flags)
+    return asyncio.run(found())
+
+
+def _take_up(run: Run, job: Job, output: Output, continuation: Continuation, *, wait: bool) -> Exit:
     prepare(job.settings)
 
-    async def resumed() -> Outcome:
-        async with Runs.open(settings.db) as runs:
-            return await _carry_out(_graph(job, runs), runs, run, job, output, fresh=False)
+    async def taken_up() -> Outcome:
+        async with Runs.open(job.settings.db) as runs:
+            return await _carry_out(_graph(job, runs), runs, run, job, output, continuation, wait=wait)
 
-    return asyncio.run(resumed()).report(output)
+    return asyncio.run(taken_up()).report(output)
 
 
-async def _carry_out(graph: Any, runs: Runs, run: Run, job: Job, output: Output, *, fresh: bool) -> Outcome:
-    with Interrupts() as interrupts:
-        try:
-            return await _drive(graph, runs, run, job, output, interrupts, fresh=fresh)
-        except RunHeldError:
-            raise  # the process that holds it keeps the books
-        except RLMError as error:
-            await _finish(runs, run, "failed")
-            if not isinstance(error, InputError | SetupError):
-                say(f"what was done is saved; go on: rlm-graph resume {run.id}")
-            raise
-        except BaseException:
-            await _finish(runs, run, "failed")
-            raise
+async def _carry_out(
+    graph: Any, runs: Runs, run: Run, job: Job, output: Output, continuation: Continuation, *, wait: bool = False
+) -> Outcome:
+    """Hold the run and go on with it, with the input that `continuation` makes of its state."""
+    from rlm_graph.locks import aheld
+
+    async with aheld(runs.saver, run.id, waiting=waiting if wait else None):
+        await runs.get(run.id)  # whoever held it may have deleted it
+        with Interrupts() as interrupts:
+            return await _booked(graph, runs, run, job, output, interrupts, continuation)
+
+
+async def _booked(
+    graph: Any, runs: Runs, run: Run, job: Job, output: Output, interrupts: Interrupts, continuation: Continuation
+) -> Outcome:
+    try:
+        return await _drive(graph, runs, run, job, output, interrupts, continuation)
+    except Refused:
+        raise  # nothing was begun
+    except RLMError as error:
+        await _finish(runs, run, "failed")
+        if not isinstance(error, InputError | SetupError):
+            say(f"what was done is saved; go on: rlm-graph resume {run.id}")
+        raise
+    except BaseException:
+        await _finish(runs, run, "failed")
+        raise
 
 
 async def _drive(
-    graph: Any, runs: Runs, run: Run, job: Job, output: Output, interrupts: Interrupts, *, fresh: bool
+    graph: Any, runs: Runs, run: Run, job: Job, output: Output, interrupts: Interrupts, continuation: Continuation
 ) -> Outcome:
-    config = {"configurable": {"thread_id": run.id}}
-    earlier = {} if fresh else await runs.state(run.id)
-    given = job.given if fresh else await _continuation(graph, config, earlier, job)
+    from rlm_graph.subcalls import HELD
+
+    config = {"configurable": {"thread_id": run.id, HELD: True}}
+    earlier = await runs.state(run.id)
+    given = await continuation(graph, config, earlier, job)
     finished = given is _NOTHING or await _watch(
         graph, given, config, Progress(output, earlier.get("usage", Usage())), interrupts,
         begun=lambda: runs.reopen(run.id, job.record()),
     )  # fmt: skip
     state = await runs.state(run.id)
     usage, answer = state.get("usage", Usage()), state.get("answer")
+    if finished and (asked := (await graph.aget_state(config)).interrupts):
+        await runs.finish(run.id, "waiting", usage)
+        return Outcome(run, None, usage, tuple(asked))
     if not finished or not isinstance(answer, Answer):
         await runs.finish(run.id, "interrupted", usage)
         return Outcome(run, None, usage)
@@ -145,6 +204,7 @@ def _graph(job: Job, runs: Runs) -> Any:
         executor=settings.executor,
         budget=settings.budget,
         response_format=job.schema,
+        approve=job.approve,
         checkpointer=runs.saver,
         settings=settings.models,
         contexts=ContextStore(settings.data_dir / "contexts", settings.contexts),
@@ -155,17 +215,55 @@ _NOTHING = object()
 """There is nothing left to do: the run has its answer."""
 
 
-async def _continuation(graph: Any, config: Mapping[str, Any], state: Mapping[str, Any], job: Job) -> Any:
+class Refused(InputError):
+    """What the user asked for does not fit the run as it stands, which stays as it was."""
+
+
+async def _beginning(graph: Any, config: Mapping[str, Any], state: Mapping[str, Any], job: Job) -> Any:
+    """Return the input that starts the run."""
+    return job.given
+
+
+async def _question(
+    graph: Any,
+    config: Mapping[str, Any],
+    state: Mapping[str, Any],
+    job: Job,
+    *,
+    question: str,
+    context: ContextRef | None,
+) -> Any:
+    """Return the input that asks another question."""
+    snapshot, run = await graph.aget_state(config), config["configurable"]["thread_id"]
+    if snapshot.next or snapshot.tasks or not state:
+        raise Refused(f"run {run} has not answered yet; `rlm-graph resume {run}` goes on with it")
+    given = {"question": question, "context": context, "budget": job.settings.budget}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+async def _continuation(
+    graph: Any, config: Mapping[str, Any], state: Mapping[str, Any], job: Job, *, verdict: Verdict | None = None
+) -> Any:
     """Return the input that takes the run up where it stood."""
     from langgraph.types import Command
 
     snapshot = await graph.aget_state(config)
+    if verdict is not None and not snapshot.interrupts:
+        run = config["configurable"]["thread_id"]
+        raise Refused(f"run {run} waits for no approval; `rlm-graph resume {run}` goes on with it")
     # A step whose tasks have all ended, while no checkpoint holds it yet, has tasks and no `next`.
     pending = bool(snapshot.next or snapshot.tasks)
     if not state and not pending:
         return job.given  # it was stopped before its first checkpoint
     budget, answer = job.settings.budget, state.get("answer")
     larger = budget != state.get("budget")
+    if snapshot.interrupts:
+        if verdict is None:
+            return _NOTHING
+        try:
+            return verdict.command(snapshot.interrupts, {"budget": budget} if larger else None)
+        except InputError as error:
+            raise Refused(str(error)) from error
     if pending:
         # The update joins the checkpoint that is there. A new one would give the step under way another name, and the
         # calls recorded under its old name would be made again.
@@ -178,15 +276,8 @@ async def _continuation(graph: Any, config: Mapping[str, Any], state: Mapping[st
 
 async def _reopen(graph: Any, config: Mapping[str, Any], budget: Budget) -> None:
     """Take the answer back, so that the run goes round again: as if its finalize had found it wanting."""
-    from rlm_graph.locks import aplace_of, held
-
-    lock = held(await aplace_of(graph.checkpointer), config["configurable"]["thread_id"])
-    await asyncio.to_thread(lock.__enter__)
-    try:
-        update = {"budget": budget, "answer": None, "final": None, "ceiling": None}
-        await graph.aupdate_state(config, update, as_node="finalize")
-    finally:
-        lock.__exit__(None, None, None)
+    update = {"budget": budget, "answer": None, "final": None, "ceiling": None}
+    await graph.aupdate_state(config, update, as_node="finalize")
 
 
 async def _finish(runs: Runs, run: Run, status: Any) -> None:
