@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rlm_graph.executors import local
+from rlm_graph.executors import folder as folders
 from rlm_graph.executors.repl import SupervisedRepl
 from rlm_graph.executors.worker.frames import Frame
 from tests.faults.fuse import Fuse
@@ -56,4 +56,4 @@ def arm(folder: Path) -> None:
 
     sys.addaudithook(step)
     sqlite3.connect = functools.partial(sqlite3.connect, factory=Traced)
-    local.SupervisedRepl = Watched  # type: ignore[misc]  # the one seam between the executor and its frames
+    folders.SupervisedRepl = Watched  # type: ignore[misc]  # the one seam between the executor and its frames

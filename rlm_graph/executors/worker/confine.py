@@ -39,6 +39,7 @@ _PR_GET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 39, 47, 4
 _CAPABILITIES_V3, _CAP_SETPCAP = 0x20080522, 8
 _CLONE_NEWUSER = 0x10000000
 _M_ARENA_MAX = -8
+_PT_INTERP = 3
 
 
 def probe() -> dict[str, Any]:
@@ -77,6 +78,7 @@ def confine(
     allow_subprocess: bool = False,
     allow_network: bool = False,
     in_container: bool = False,
+    program: str | None = None,
 ) -> dict[str, Any]:
     """Give up this process's rights for good, and say what was applied.
 
@@ -90,6 +92,9 @@ def confine(
 
     `in_container`: this process has a user and a container of its own, which hold it too. What the kernel lacks is then
     done without, the container bounds the threads, and processes of this user may be signalled: they are its own.
+
+    `program`: this process is about to become that program, which is the only one it may then start; it reads what is in
+    `read` and the system's shared objects, and writes nowhere, in `scratch` neither.
 
     Must be called before any thread is started. Raises `RuntimeError` where a layer is missing, `OSError` where the
     kernel refuses one; the process is then half confined and must end.
@@ -105,7 +110,10 @@ def confine(
     # A process that cannot be dumped, as the child of a careful parent is, may not write to its own files in /proc.
     prctl(_PR_SET_DUMPABLE, 1)
     # Everything that needs a right or opens a file in /proc comes before the rights go.
-    rules = [*_reading(read, allow_subprocess), (scratch, landlock.SCRATCH)]
+    if program is None:
+        rules = [*_reading(read, allow_subprocess), (scratch, landlock.SCRATCH)]
+    else:
+        rules, allow_subprocess = _running(program, read), True
     _die_first()
     threads = "container" if in_container else _limit_threads(max_threads)
     limits = {
@@ -161,6 +169,28 @@ def _reading(read: Sequence[str], allow_subprocess: bool) -> list[tuple[str, int
     rules = [(path, rights) for path in (*read, *python_paths())]
     rules += [(path, landlock.READ) for path in (*DATA, *DEVICES_READ) if os.path.exists(path)]
     return [*rules, ("/dev/null", landlock.READ | landlock.WRITE_FILE)]
+
+
+def _running(program: str, read: Sequence[str]) -> list[tuple[str, int]]:
+    rules = [(path, landlock.READ | landlock.EXECUTE) for path in (program, _interpreter(program)) if path]
+    rules += [(path, landlock.READ) for path in (*read, *LIBRARIES, *DEVICES_READ) if os.path.exists(path)]
+    return [*rules, ("/dev/null", landlock.READ | landlock.WRITE_FILE)]
+
+
+def _interpreter(program: str) -> str:
+    """The dynamic loader that an ELF program names, which the kernel starts with it; empty if it names none."""
+    with open(program, "rb") as file:
+        header = file.read(64)
+        if header[:5] != b"\x7fELF\x02":
+            return ""
+        offset, size, count = struct.unpack_from("<Q", header, 32)[0], *struct.unpack_from("<HH", header, 54)
+        for index in range(count):
+            file.seek(offset + index * size)
+            kind, _, start, _, _, length, _, _ = struct.unpack("<IIQQQQQQ", file.read(56))
+            if kind == _PT_INTERP:
+                file.seek(start)
+                return os.path.realpath(file.read(length).rstrip(b"\0").decode())
+    return ""
 
 
 def _thread_count() -> int:

@@ -12,9 +12,10 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from rlm_graph.executors.worker.confine import confine
+from rlm_graph.executors.worker.frames import Frame
 from rlm_graph.executors.worker.link import Link
 from rlm_graph.executors.worker.metering import Used, used_by_container, used_by_process
 from rlm_graph.executors.worker.output import Output
@@ -53,6 +54,10 @@ class Settings(NamedTuple):
     """Let code use the network that there is."""
     bash: bool = False
     """Run cells in the shell's language, and let code start programs."""
+    program: Sequence[str] = ()
+    """A program, by its path and arguments, that runs Python in the worker's place: see `program.py`."""
+    program_files: Sequence[str] = ()
+    """Files and folders that the program reads."""
 
     @property
     def socket(self) -> str:
@@ -68,28 +73,30 @@ class Settings(NamedTuple):
 class WorkerProcess:
     """A worker, forked from the supervisor. Forking is what makes it start fast, so the supervisor has no threads."""
 
+    pipe_names: Sequence[str] = STREAMS
+    """What it has pipes for, besides its link."""
+
     def __init__(self, settings: Settings, generation: int) -> None:
         ours, theirs = socket.socketpair()
-        pipes = [os.pipe() for _ in STREAMS]
+        pipes = [os.pipe() for _ in self.pipe_names]
         supervisor = os.getpid()
         self.generation = generation
         self.ready = False
         self.pid = os.fork()
         if self.pid == 0:
-            _become_worker(settings, supervisor, theirs, [write for _, write in pipes])
+            self._become(settings, supervisor, theirs, [write for _, write in pipes])
         with contextlib.suppress(OSError):  # the child has done it, or is gone
             os.setpgid(self.pid, self.pid)
         theirs.close()
         self.link = Link(ours)
         self.pipes: dict[str, int] = {}
-        self.outputs: dict[str, Output] = {}
-        for stream, (read, write) in zip(STREAMS, pipes):  # noqa: B905  # `strict` needs Python 3.10
+        self.outputs = {stream: Output(settings.max_output_bytes) for stream in STREAMS}
+        for name, (read, write) in zip(self.pipe_names, pipes):  # noqa: B905  # `strict` needs Python 3.10
             os.close(write)
             os.set_blocking(read, False)
             with contextlib.suppress(OSError):
                 fcntl.fcntl(read, _F_SETPIPE_SZ, PIPE_BYTES)
-            self.pipes[stream] = read
-            self.outputs[stream] = Output(settings.max_output_bytes)
+            self.pipes[name] = read
         self.pidfd: int | None = None
         with contextlib.suppress(AttributeError, OSError):  # only Linux has it; else the end of the link tells
             self.pidfd = os.pidfd_open(self.pid)
@@ -111,17 +118,21 @@ class WorkerProcess:
             soft = self._memory_bytes if hard == resource.RLIM_INFINITY else min(self._memory_bytes, hard)
             resource.prlimit(self.pid, resource.RLIMIT_AS, (soft, hard))
 
-    def drain(self, stream: str) -> bool:
+    def send(self, frame: Frame, descriptors: Sequence[int] = ()) -> None:
+        """Send a frame to the worker, with a descriptor for each file that goes with it."""
+        self.link.send(frame, descriptors)
+
+    def drain(self, pipe: str) -> bool:
         """Take what the worker has printed so far. False if nobody can print any more."""
         # Bounded, for a thread may go on printing; far more than the pipe can hold when a cell has ended.
         for _ in range(64):
             try:
-                data = os.read(self.pipes[stream], READ_BYTES)
+                data = os.read(self.pipes[pipe], READ_BYTES)
             except BlockingIOError:
                 return True
             if not data:
                 return False
-            self.outputs[stream].write(data)
+            self._printed(pipe, data)
         return True
 
     def interrupt(self) -> None:
@@ -154,13 +165,20 @@ class WorkerProcess:
         self.end()
         _, status = os.waitpid(self.pid, 0)
         end_orphans()
-        for stream, pipe in self.pipes.items():
-            self.drain(stream)
+        for name, pipe in self.pipes.items():
+            self.drain(name)
             os.close(pipe)
         if self.pidfd is not None:
             os.close(self.pidfd)
         self.link.close()
         return status
+
+    def _printed(self, pipe: str, data: bytes) -> None:
+        self.outputs[pipe].write(data)
+
+    def _become(self, settings: Settings, supervisor: int, sock: socket.socket, outputs: list[int]) -> NoReturn:
+        """Turn a fresh fork of the supervisor into a worker."""
+        _become_worker(settings, supervisor, sock, outputs)
 
 
 def prepare_supervisor() -> None:
@@ -199,7 +217,10 @@ def died_of(status: int) -> str:
         if number == signal.SIGKILL:
             return "it was killed from outside, perhaps because the machine ran out of memory"
         return f"it crashed with signal {number} ({signal.strsignal(number)})"
-    return f"it ended with exit code {os.WEXITSTATUS(status)}, as by os._exit()"
+    code = os.WEXITSTATUS(status)
+    if code > 128:
+        return f"it ended with exit code {code}, as one that was killed by signal {code - 128}"
+    return f"it ended with exit code {code}, as by os._exit()"
 
 
 def _children() -> list[int]:
@@ -213,18 +234,13 @@ def _children() -> list[int]:
     return children
 
 
-def _become_worker(settings: Settings, supervisor: int, sock: socket.socket, outputs: list[int]) -> None:
-    """Turn a fresh fork of the supervisor into a worker. Never returns."""
+def _become_worker(settings: Settings, supervisor: int, sock: socket.socket, outputs: list[int]) -> NoReturn:
+    """Turn a fresh fork of the supervisor into a worker."""
     try:
         os.setpgid(0, 0)
         if settings.user is not None:
             _become_user(settings.user)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # until there is a cell to interrupt
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        with contextlib.suppress(AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != supervisor:
-            os._exit(1)
+        leave_the_rest_to(supervisor)
         sock = _keep_only(sock, outputs)
         os.environ.clear()
         os.environ.update(
@@ -242,6 +258,16 @@ def _become_worker(settings: Settings, supervisor: int, sock: socket.socket, out
             Link(sock).send({"ev": "failed", "message": f"{type(error).__name__}: {error}"})
     finally:
         os._exit(71)
+
+
+def leave_the_rest_to(supervisor: int) -> None:
+    """Ignore the interrupts that are meant for others, and end when the supervisor does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until there is a cell to interrupt
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != supervisor:
+        os._exit(1)
 
 
 def _become_user(user: int) -> None:

@@ -19,6 +19,7 @@ from rlm_graph.executors.worker.clients import READ, WRITE, Client, Clients
 from rlm_graph.executors.worker.context import memory_needed
 from rlm_graph.executors.worker.frames import MAX_VALUE, Frame, FrameError, encode
 from rlm_graph.executors.worker.process import Settings, WorkerProcess, died_of, prepare_supervisor, reap_orphans
+from rlm_graph.executors.worker.program import start_worker
 from rlm_graph.executors.worker.records import Records
 from rlm_graph.executors.worker.removal import remove_tree
 from rlm_graph.executors.worker.run import BadFrame, CellRun, identity
@@ -140,7 +141,7 @@ class Supervisor:
         self._given.clear()
         self._giving.clear()
         self._restoring.clear()
-        worker = WorkerProcess(self._settings, self._generation)
+        worker = start_worker(self._settings, self._generation)
         self._selector.register(worker.link.sock, READ, lambda _: self._hear_worker(worker))
         for stream, pipe in worker.pipes.items():
             self._selector.register(pipe, READ, lambda _, stream=stream: self._drain(worker, stream))
@@ -224,6 +225,9 @@ class Supervisor:
                 client.refuse(re, str(frame["error"]))
             elif client is not None:
                 client.reply(re, **{key: frame.get(key) for key in ("variables", "snapshot", "reason")})
+            if past is not None and not self._past:
+                # It has contexts of a later step, and nobody knows how far the attempt came.
+                self._end_worker("ReplDied", "the snapshot could not be used")
         elif event == "ready" and not worker.ready:
             worker.ready = True
             self._greet()
@@ -406,7 +410,7 @@ class Supervisor:
         worker = self._living()
         self._asks += 1
         self._asked[self._asks] = (client, re)
-        worker.link.send({**job, "re": self._asks}, descriptors)
+        worker.send({**job, "re": self._asks}, descriptors)
 
     def _living(self) -> WorkerProcess:
         if self._worker is None:

@@ -203,6 +203,8 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "rt_sigsuspend": (130, 133),
     "rt_sigtimedwait": (128, 137),
     "sched_getaffinity": (204, 123),
+    "sched_getparam": (143, 121),
+    "sched_getscheduler": (145, 120),
     "sched_yield": (24, 124),
     "seccomp": (317, 277),
     "select": (23, None),
