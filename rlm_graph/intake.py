@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from langchain_core.messages import HumanMessage
@@ -16,7 +17,7 @@ from pydantic import TypeAdapter
 
 from rlm_graph.bridge import in_thread
 from rlm_graph.context import ContextStore
-from rlm_graph.errors import InputError
+from rlm_graph.errors import InputError, StorageError
 from rlm_graph.locks import aplace_of, held, place_of
 from rlm_graph.state import RLMInput
 from rlm_graph.subcalls import HELD
@@ -59,10 +60,11 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         """Stream the run; see LangGraph.
 
-        Raises `InputError` if the context cannot be taken in, `RunHeldError` if another process is at work on the run.
+        Raises `InputError` if the context cannot be taken in, `RunHeldError` if another process is at work on the run,
+        `StorageError` if PostgreSQL fails. What an SQLite database raises is left as it is.
         """
         saver, run = self._record(config)
-        with nullcontext() if saver is None or run is None else held(place_of(saver), run):
+        with _storage_errors(), nullcontext() if saver is None or run is None else held(place_of(saver), run):
             yield from super().stream(self._taken_in(input, config), config, **_durable(saver, kwargs))
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
@@ -72,8 +74,9 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         await in_thread(lock.__enter__)
         try:
             taken = await in_thread(self._taken_in, input, config)
-            async for part in super().astream(taken, config, **_durable(saver, kwargs)):
-                yield part
+            with _storage_errors():
+                async for part in super().astream(taken, config, **_durable(saver, kwargs)):
+                    yield part
         finally:
             lock.__exit__(None, None, None)
 
@@ -110,3 +113,15 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
 def _durable(saver: BaseCheckpointSaver[Any] | None, options: dict[str, Any]) -> dict[str, Any]:
     return options if saver is None or options.get("durability") is not None else {**options, "durability": "sync"}
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        psycopg = sys.modules.get("psycopg")  # whoever keeps a run in PostgreSQL has loaded it
+        if psycopg is None or not isinstance(error, psycopg.Error):
+            raise
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise StorageError(f"the database failed: {words}; once it answers again, resume the run") from error

@@ -57,16 +57,19 @@ def main() -> int:
             for job in plan(scenario, undisturbed[scenario.name].events, options.every, options.pairs)
         ]  # fmt: skip
         tally = Tally(undisturbed)
-        run_all(lanes, jobs, tally)
-    return tally.report()
+        interrupted = run_all(lanes, jobs, tally)
+    return tally.report() or int(interrupted)
 
 
 def plan(scenario: Scenario, events: Sequence[str], every: int, pairs: int) -> Iterator[Job]:
-    """Yield the trials of one scenario: each event once, with the REPL left alive and killed too, and some twice."""
+    """Yield the trials of one scenario: each event once, with the REPL left alive and killed too, and some twice.
+
+    If not `every` event is wanted, what is left out with the REPL alive is not left out with the REPL killed.
+    """
     chance = random.Random(SEED)
     for lose_repl in (False, True):
         # Before there is a REPL, none can be lost.
-        first = events.index("start") + 1 if lose_repl else 1
+        first = events.index("start") // every * every + 1 + every // 2 if lose_repl else 1
         for number in range(first, len(events) + 1, every):
             yield Job(scenario, (number,), lose_repl)
         for _ in range(pairs):
@@ -120,8 +123,8 @@ def figures(counts: Counter[str]) -> str:
     return "".join(f"{counts[name]:>{width}}" for name, width in names)
 
 
-def run_all(lanes: Sequence[Lane], jobs: Sequence[Job], tally: Tally) -> None:
-    """Run the trials, each lane one after another."""
+def run_all(lanes: Sequence[Lane], jobs: Sequence[Job], tally: Tally) -> bool:
+    """Run the trials, each lane one after another. Return True if Ctrl-C ended it before its time."""
     waiting = list(reversed(jobs))
 
     def work(here: Lane) -> None:
@@ -141,8 +144,15 @@ def run_all(lanes: Sequence[Lane], jobs: Sequence[Job], tally: Tally) -> None:
     threads = [threading.Thread(target=work, args=(here,)) for here in lanes]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        waiting.clear()
+        for thread in threads:
+            thread.join()
+        return True
+    return False
 
 
 if __name__ == "__main__":

@@ -1,0 +1,94 @@
+"""A host that keeps its run in PostgreSQL: `python -m tests.faults.postgres_host URI FOLDER`.
+
+It starts the run, or takes it up where it stands, and prints the answer and the usage. Its model is in the same process
+and writes each request to a file first, so that the count outlives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+
+from rlm_graph import LocalSettings, create_rlm_agent
+from rlm_graph.errors import RLMError
+from rlm_graph.executors.local import LocalExecutor
+from rlm_graph.testing import ScriptedModel
+from tests.faults.fuse import Fuse
+
+CELLS = (
+    "first = llm_query('one')\nanswers = llm_query_batched([f'part {n % 3}' for n in range(5)])",
+    "from concurrent.futures import ThreadPoolExecutor\n"
+    "with ThreadPoolExecutor(4) as pool:\n"
+    "    answers += list(pool.map(llm_query, ['the same'] * 4))",
+    "FINAL_VAR([first, *answers, llm_query('last')])",
+)
+CONFIG: RunnableConfig = {"configurable": {"thread_id": "mine"}}
+
+
+class Watched(AsyncPostgresSaver):
+    """Counts an event before and after each write."""
+
+    fuse: Fuse
+
+    async def aput(self, *args: Any, **options: Any) -> RunnableConfig:
+        self.fuse.happened("before a checkpoint")
+        config = await super().aput(*args, **options)
+        self.fuse.happened("after a checkpoint")
+        return config
+
+    async def aput_writes(self, *args: Any, **options: Any) -> None:
+        self.fuse.happened("before writes")
+        await super().aput_writes(*args, **options)
+        self.fuse.happened("after writes")
+
+
+async def main(uri: str, folder: Path) -> None:
+    """Take the run to its end."""
+    fuse = Fuse(folder)
+
+    def marked(request: str, reply: str) -> str:
+        with (folder / "requests").open("a") as file:
+            file.write(json.dumps(request) + "\n")
+        number = len((folder / "requests").read_text().splitlines())
+        fuse.happened("request")
+        return f"{reply} [#{number:06}]"
+
+    def root(messages: Sequence[BaseMessage]) -> str:
+        turn = [message.type for message in messages].count("ai")
+        return marked(f"turn {turn}", f"```repl\n{CELLS[turn]}\n```\n")
+
+    def sub(messages: Sequence[BaseMessage]) -> str:
+        return marked(messages[-1].text, f"answer to {messages[-1].text}")
+
+    async with Watched.from_conn_string(uri) as saver:
+        saver.fuse = fuse
+        await saver.setup()
+        fuse.live()
+        graph = create_rlm_agent(
+            ScriptedModel(root),
+            sub_model=ScriptedModel(sub, model="sub"),
+            executor=LocalExecutor(LocalSettings(idle_timeout_s=60), folder=folder / "repls"),
+            contexts=folder / "contexts",
+            checkpointer=saver,
+        )
+        begun = await saver.aget_tuple(CONFIG) is not None
+        result = await graph.ainvoke(None if begun else {"question": "What is it?", "context": "text"}, CONFIG)
+    usage = result["usage"]
+    print(json.dumps({"answer": result["answer"].value, "usage": [usage.turns, usage.subcalls, usage.output_tokens]}))
+
+
+if __name__ == "__main__":
+    os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
+    try:
+        asyncio.run(main(sys.argv[1], Path(sys.argv[2])))
+    except RLMError as error:
+        sys.exit(f"error: {error}")
