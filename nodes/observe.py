@@ -44,7 +44,7 @@ def _begin(state: RLMState, models: Sequence[BaseChatModel], budget: Budget) -> 
     prompt = question_prompt(question.text, state.get("contexts", []), budget=asked)
     content = prompt if isinstance(question.content, str) else [{"type": "text", "text": prompt}, *_media(question)]
     return {
-        "dialogue": [*earlier, HumanMessage(content, id=question.id)],
+        "dialogue": [*_settled(state), *earlier, HumanMessage(content, id=question.id)],
         "seen": len(state["messages"]),
         "cells": [],
         "notes": [],
@@ -57,6 +57,21 @@ def _begin(state: RLMState, models: Sequence[BaseChatModel], budget: Budget) -> 
         "ceiling": None,
         "answer": None,
     }
+
+
+def _settled(state: RLMState) -> list[AnyMessage]:
+    """Answer a reply that nobody has answered yet: a run that is forked in its midst has one, and so has every answer
+    that was given by calling a tool, which providers refuse to leave open.
+    """
+    dialogue, turns = state.get("dialogue", []), state.get("turns", [])
+    last = dialogue[-1] if dialogue else None
+    if not isinstance(last, AIMessage) or (state.get("answer") is not None and not last.tool_calls):
+        return []
+    if state.get("cells") or not turns:
+        return _reply_to(dialogue, "This was not run: there is another question.")
+    budget = state["budget"]
+    text = observation(turns[-1], budget=budget, usage=state["usage"], max_chars=budget.max_output_chars)
+    return _reply_to(dialogue, text)
 
 
 def _split(new: Sequence[AnyMessage]) -> tuple[list[AnyMessage], HumanMessage]:

@@ -12,9 +12,11 @@ from rlm_graph.cli.config import show
 from rlm_graph.cli.docker import build
 from rlm_graph.cli.doctor import doctor
 from rlm_graph.cli.exits import Exit, exit_code
+from rlm_graph.cli.fork import fork
 from rlm_graph.cli.init import init
 from rlm_graph.cli.logs import logs
 from rlm_graph.cli.printing import say
+from rlm_graph.cli.pyodide import fetch
 from rlm_graph.cli.ps import ps
 from rlm_graph.cli.resume import resume
 from rlm_graph.cli.rm import rm
@@ -67,7 +69,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 app = typer.Typer(cls=Commands, pretty_exceptions_enable=False, epilog=EPILOG, context_settings=_CONTEXT, **_PLAIN)
 app.callback()(_root)
-for command in (run, resume, ask, logs, rm, ps, sweep, init, doctor):
+for command in (run, resume, ask, fork, logs, rm, ps, sweep, init, doctor):
     app.command()(command)
 
 config = typer.Typer(help="Show the settings and where each came from.", **_PLAIN)
@@ -79,3 +81,8 @@ docker = typer.Typer(help="Prepare images for the docker executor.", **_PLAIN)
 docker.callback()(lambda: None)
 docker.command()(build)
 app.add_typer(docker, name="docker")
+
+pyodide = typer.Typer(help="Fetch the runtime of the pyodide executor.", **_PLAIN)
+pyodide.callback()(lambda: None)
+pyodide.command()(fetch)
+app.add_typer(pyodide, name="pyodide")

@@ -69,6 +69,11 @@ class Job:
         )
 
     @property
+    def forked_at(self) -> int:
+        """The turn of another run after which this one began; 0 before the first."""
+        return int(self.forked["turn"]) if self.forked else 0
+
+    @property
     def given(self) -> dict[str, Any]:
         """The graph's input."""
         given = {"question": self.question, "context": self.context, "budget": self.settings.budget}

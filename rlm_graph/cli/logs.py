@@ -39,7 +39,8 @@ def logs(
 ) -> None:
     """List the runs, or show what one did.
 
-    Of a run: its turns with the code, what that printed, its calls, and what was spent.
+    Of a run: its turns with the code, what that printed, its calls, and what was spent. The turns' numbers are those
+    that `rlm-graph fork --at` takes.
     """
     import asyncio
 
@@ -99,6 +100,9 @@ def _show(run: Run, state: dict[str, Any], *, as_json: bool) -> None:
 
     tree = Tree(Text(printable(f"{run.id} · {run.status} · {run.model} · {_when(run)}")))
     tree.add(Text(printable(f"question: {run.question}")))
+    forked = run.settings.get("forked")
+    if isinstance(forked, dict):
+        tree.add(Text(printable(f"forked from: {forked['run']} after turn {forked['turn']}")))
     for context in state.get("contexts", []):
         parts = f" in {counted(context.parts, 'text')}" if context.kind != "str" else ""
         named = f"context: {context.source or 'as given'}, {counted(context.chars, 'character')}{parts}"

@@ -91,6 +91,38 @@ def ask(
     return _take_up(run, job, output, partial(_question, question=question, context=context), wait=wait)
 
 
+def fork(
+    name: str,
+    at: int | None,
+    question: str | None,
+    context: ContextRef | None,
+    settings: Settings,
+    flags: Mapping[str, Any],
+    output: Output,
+    *,
+    id: str | None = None,
+    wait: bool = False,
+) -> Exit:
+    """Begin a new run where the run called `name` stood after a turn, and go on, or ask it another question."""
+    source = _found(name, settings)
+    job = Job.of(source, settings, flags)
+    prepare(job.settings)
+
+    async def forked() -> Outcome:
+        from rlm_graph.cli.forks import copy
+
+        async with Runs.open(job.settings.db) as runs:
+            graph = _graph(job, runs)
+            begun, copied = await copy(
+                graph, runs, source, job, at=at, id=id, question=question, waiting=waiting if wait else None
+            )
+            output.say(f"run {begun.id}: a fork of {source.id} after turn {copied.forked_at}")
+            goes_on = _continuation if question is None else partial(_another, question=question, context=context)
+            return await _carry_out(graph, runs, begun, copied, output, goes_on)
+
+    return asyncio.run(forked()).report(output)
+
+
 def _found(name: str | None, settings: Settings) -> Run:
     async def found() -> Run:
         async with Runs.open(settings.db) as runs:
@@ -237,6 +269,19 @@ async def _question(
     snapshot, run = await graph.aget_state(config), config["configurable"]["thread_id"]
     if snapshot.next or snapshot.tasks or not state:
         raise Refused(f"run {run} has not answered yet; `rlm-graph resume {run}` goes on with it")
+    return await _another(graph, config, state, job, question=question, context=context)
+
+
+async def _another(
+    graph: Any,
+    config: Mapping[str, Any],
+    state: Mapping[str, Any],
+    job: Job,
+    *,
+    question: str,
+    context: ContextRef | None,
+) -> Any:
+    """Return the input that asks another question, wherever the run stands."""
     given = {"question": question, "context": context, "budget": job.settings.budget}
     return {key: value for key, value in given.items() if value is not None}
 
