@@ -32,7 +32,8 @@ from rlm_graph.nodes.routing import route_after_act, route_after_approve, route_
 from rlm_graph.nodes.think import think
 from rlm_graph.prompts import system_prompt
 from rlm_graph.requests import signature
-from rlm_graph.settings import ExecutorSettings, ModelSettings, data_dir
+from rlm_graph.settings import ExecutorSettings, ModelSettings, SnapshotSettings, data_dir
+from rlm_graph.snapshots import SnapshotStore
 from rlm_graph.state import RLMIntake, RLMOutput, state_schema
 from rlm_graph.subcalls import Subcalls
 
@@ -49,6 +50,7 @@ def create_rlm_agent(
     store: BaseStore | None = None,
     settings: ModelSettings | None = None,
     contexts: ContextStore | Path | None = None,
+    snapshots: SnapshotSettings | None = None,
     strict_replay: bool = False,
     approve: Approve | None = None,
     interrupt_before: Sequence[str] = (),
@@ -70,6 +72,7 @@ def create_rlm_agent(
         store: LangGraph's store for what outlives a run.
         settings: how models are reached.
         contexts: where long inputs are kept; by default in the user's data folder.
+        snapshots: when a REPL is copied, beside the contexts, so that a resumed run comes back faster.
         strict_replay: fail a run whose code behaves differently when its REPL is rebuilt, instead of telling the model.
         approve: what waits for a human: `"code"`, `"subcalls"`, or a function that decides each request and returns
             None for those that wait. A waiting run shows an `ApprovalRequest` as its interrupt; go on with
@@ -85,6 +88,7 @@ def create_rlm_agent(
     """
     settings = settings or ModelSettings()
     deeper = sub_model if isinstance(sub_model, Sequence) and not isinstance(sub_model, str) else [sub_model or model]
+    kept = contexts if isinstance(contexts, ContextStore) else ContextStore(contexts or data_dir() / "contexts")
     shared = Shared(
         models=[chat_model(named, settings) for named in (model, *deeper)],
         executor=create_executor(executor),
@@ -92,7 +96,8 @@ def create_rlm_agent(
         tools=[given if isinstance(given, BaseTool) else tool(given) for given in tools],
         approval=Approval(approve),
         settings=settings,
-        contexts=contexts if isinstance(contexts, ContextStore) else ContextStore(contexts or data_dir() / "contexts"),
+        contexts=kept,
+        snapshots=SnapshotStore(kept.root.parent / "snapshots", snapshots),
         strict_replay=strict_replay,
         name=name,
     )
@@ -118,6 +123,7 @@ class Shared:
     approval: Approval
     settings: ModelSettings
     contexts: ContextStore
+    snapshots: SnapshotStore
     strict_replay: bool
     name: str
 
@@ -158,10 +164,16 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
             executor=shared.executor,
             subcalls=subcalls,
             store=shared.contexts,
+            snapshots=shared.snapshots,
             strict_replay=shared.strict_replay,
         ),
         "finalize": bridge.node(
-            finalize, model=model, system_prompt=prompt, executor=shared.executor, answer_format=answer_format
+            finalize,
+            model=model,
+            system_prompt=prompt,
+            executor=shared.executor,
+            snapshots=shared.snapshots,
+            answer_format=answer_format,
         ),
     }
 

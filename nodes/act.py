@@ -17,6 +17,7 @@ from rlm_graph.context import ContextStore
 from rlm_graph.executors.base import Executor, Repl
 from rlm_graph.ledger import Ledger
 from rlm_graph.replay import Replay
+from rlm_graph.snapshots import SnapshotStore
 from rlm_graph.state import Execution, RLMState, RLMUpdate, Turn
 from rlm_graph.subcalls import CallScope, Subcalls
 
@@ -30,6 +31,7 @@ async def act(
     executor: Executor,
     subcalls: Subcalls,
     store: ContextStore,
+    snapshots: SnapshotStore,
     strict_replay: bool,
 ) -> RLMUpdate:
     """Run the pending cells, one after another until one fails or gives the answer, and record the turn.
@@ -45,6 +47,7 @@ async def act(
         ledger=ledger,
         config=config,
         store=store,
+        snapshots=snapshots,
         timeout_s=executor.cell_timeout_s,
         strict=strict_replay,
     )
@@ -63,6 +66,8 @@ async def act(
             notes=(*state["notes"], *notes),
         )
         handle = repl.handle
+        if executions[-1].final is None:
+            await snapshots.take(repl, [*state["turns"], turn], state["contexts"])
     for execution in executions:
         ledger.charge(Usage(cpu_s=execution.cpu_s, peak_memory_bytes=execution.peak_memory_bytes))
     final = executions[-1].final

@@ -18,6 +18,7 @@ from rlm_graph.models import ask
 from rlm_graph.nodes.routing import MAX_CORRECTIONS
 from rlm_graph.parsing import parse
 from rlm_graph.prompts import best_effort_prompt
+from rlm_graph.snapshots import SnapshotStore
 from rlm_graph.state import Answer, FinalAnswer, RLMState, RLMUpdate
 
 LAST_CALL_S = 60.0
@@ -25,7 +26,13 @@ LAST_CALL_S = 60.0
 
 
 async def finalize(
-    state: RLMState, *, model: BaseChatModel, system_prompt: str, executor: Executor, answer_format: AnswerFormat
+    state: RLMState,
+    *,
+    model: BaseChatModel,
+    system_prompt: str,
+    executor: Executor,
+    snapshots: SnapshotStore,
+    answer_format: AnswerFormat,
 ) -> RLMUpdate:
     """Turn the claimed answer into the run's answer; without one, ask once for the best that the evidence allows.
 
@@ -46,6 +53,7 @@ async def finalize(
     repl = state.get("repl")
     if repl is not None:
         await executor.close(repl)
+    await asyncio.to_thread(snapshots.forget, state.get("turns", []))
     return {
         "answer": answer,
         "messages": [AIMessage(answer.text)],

@@ -12,7 +12,8 @@ from rlm_graph.context import ContextStore
 from rlm_graph.errors import ExecutorError, SetupError
 from rlm_graph.executors.base import Executor
 from rlm_graph.runs import Run, Runs
-from rlm_graph.state import ContextRef, ReplHandle
+from rlm_graph.snapshots import SnapshotStore
+from rlm_graph.state import ContextRef, ReplHandle, Turn
 
 T = TypeVar("T")
 
@@ -32,6 +33,7 @@ async def delete(runs: Runs, run: Run, *, executor: Executor, contexts: ContextS
             async for value in _values(runs.saver, other):
                 for ref in _found(value, ContextRef):
                     own.pop(ref.sha256, None)
+    SnapshotStore(contexts.root.parent / "snapshots").forget(list(_found(kept, Turn)))
     for ref in own.values():
         contexts.forget(ref)
     await runs.delete(run.id)

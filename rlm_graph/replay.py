@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from langchain_core.runnables import RunnableConfig
 
@@ -11,16 +11,9 @@ from rlm_graph.context import ContextStore
 from rlm_graph.errors import ReplLostError
 from rlm_graph.executors.base import PastCell, Repl
 from rlm_graph.ledger import Ledger
+from rlm_graph.snapshots import SnapshotStore, lasting
 from rlm_graph.state import Cell, ContextRef, Execution, Turn
 from rlm_graph.subcalls import Subcalls
-
-
-def _lasting(turns: Sequence[Turn]) -> Iterator[tuple[Turn, Execution]]:
-    """Yield the cells whose effects a REPL holds: all but those that ended it."""
-    for turn in turns:
-        for cell in turn.executions:
-            if cell.status != "killed":
-                yield turn, cell
 
 
 class Replay:
@@ -36,6 +29,7 @@ class Replay:
         ledger: Ledger,
         config: RunnableConfig,
         store: ContextStore,
+        snapshots: SnapshotStore,
         timeout_s: float,
         strict: bool,
     ) -> None:
@@ -43,19 +37,24 @@ class Replay:
         self._ledger = ledger
         self._config = config
         self._store = store
+        self._snapshots = snapshots
         self._timeout_s = timeout_s
         self._strict = strict
 
     async def rebuild(self, repl: Repl, turns: Sequence[Turn], contexts: Sequence[ContextRef]) -> tuple[str, ...]:
         """Make the REPL hold what `turns` left in it, and `contexts`. Return what the model must know of it.
 
-        A REPL that lives is only given what it lacks. Raises `ReplLostError` if a cell that ended once cannot be run
-        to its end again, or, where replay is strict, if it does something else than it did.
+        A REPL that lives is only given what it lacks; a fresh one begins at the latest snapshot. Raises `ReplLostError`
+        if a cell that ended once cannot be run to its end again, or, where replay is strict, if it does something else
+        than it did.
         """
         done = repl.cells_done
+        give = functools.partial(self._give, repl)
+        restored = 0 if done else await self._snapshots.restore(repl, turns, contexts, give)
+        done = done or restored
         diverged: list[int] = []
         replayed = 0
-        for turn, cell in _lasting(turns):
+        for turn, cell in lasting(turns):
             if cell.number <= done:
                 continue
             await self._give(repl, contexts[: turn.contexts])
@@ -64,7 +63,8 @@ class Replay:
             if again.digest != cell.digest:
                 diverged.append(cell.number)
         await self._give(repl, contexts)
-        return self._notes(replayed, diverged)
+        notes = self._notes(replayed, diverged)
+        return notes or (("The REPL was restarted; your variables are back.",) if restored else ())
 
     @staticmethod
     def fits(repl: Repl, turns: Sequence[Turn], namespace: str) -> bool:
@@ -72,7 +72,7 @@ class Replay:
 
         It does not if the run has gone back to an earlier step: the REPL then is another branch's, and stays so.
         """
-        expected = [PastCell(cell.number, turn.namespace) for turn, cell in _lasting(turns)]
+        expected = [PastCell(cell.number, turn.namespace) for turn, cell in lasting(turns)]
         past = list(repl.past)
         common = min(len(past), len(expected))
         return past[:common] == expected[:common] and all(cell.branch == namespace for cell in past[len(expected) :])

@@ -135,6 +135,15 @@ class ContextSettings(Value):
     """Memory that a context may take in the REPL; by default what this machine has left when it is taken in."""
 
 
+class SnapshotSettings(Value):
+    """When a REPL is copied, so that a resumed run need not run all its cells again."""
+
+    after_s: NonNegativeFloat = 5.0
+    """Seconds that the cells since the last copy would take again."""
+    max_bytes: PositiveInt = 64 << 20
+    """The largest copy. Contexts do not count: they are not in it."""
+
+
 def data_dir() -> Path:
     """Where runs and contexts are kept unless told otherwise: `RLM_DATA_DIR`, or the user's data folder."""
     import os

@@ -33,6 +33,11 @@ class ContextStore:
         self._folder = folder
         self._settings = settings or ContextSettings()
 
+    @property
+    def root(self) -> Path:
+        """The folder that holds all of them."""
+        return self._folder
+
     def take(self, context: object, *, literal: bool = False) -> ContextRef:
         """Store a context and return its reference. Blocks: asynchronous callers run it in a thread.
 

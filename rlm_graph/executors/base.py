@@ -98,7 +98,7 @@ class Repl(Protocol):
     async def restore(self, snapshot: bytes, past: Sequence[PastCell]) -> bool:
         """Bring a REPL that has run nothing, but has the contexts, to where another was. `past` are the cells of that.
 
-        False if this one cannot; it is then as it was.
+        False if this one cannot; it is then fresh, and without contexts.
         """
 
     async def interrupt(self) -> None:
