@@ -39,7 +39,7 @@ async def test_fifty_megabytes_leave_no_trace(
     path = tmp_path / "long.txt"
     path.write_text(text)
     tracer = Tracer()
-    code = "found = len(ctx.find('needle', limit=3))\nn = context.count('needle')\nprint(n, llm_query('count: ' + str(n)))"
+    code = "ctx.find('needle', limit=3)\nn = context.count('needle')\nprint(n, llm_query('count: ' + str(n)))"
     config: Any = {"configurable": {"thread_id": "a run"}, "callbacks": [tracer]}
     with caplog.at_level(logging.DEBUG):
         async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
