@@ -29,7 +29,7 @@ demo: $(READY) ## Run the main job on this machine's own files, with a scripted 
 test: $(READY) ## Run the tests, with the coverage that they must reach
 	@rm -f .coverage .coverage.*
 	@$(BIN)/python -c 'import sys; print("tests on Python", sys.version.split()[0])'
-	@$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90 $(PYTEST_ARGS)
+	@$(BIN)/pytest --numprocesses=auto --dist=loadfile --cov --cov-report=term --cov-fail-under=90 $(PYTEST_ARGS)
 
 .PHONY: coverage
 coverage: $(READY) ## Run the tests and write htmlcov/index.html, line by line
