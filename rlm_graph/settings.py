@@ -14,6 +14,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     PrivateAttr,
+    field_serializer,
     field_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -25,6 +26,10 @@ PinnedPackage = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._,-]+\])?==[A-Za-z0-9][A-Za-z0-9.!+_-]*$")
 ]
 """A package for pip, with the version that it must have: `pandas==2.3.3`."""
+
+
+DatabaseAddress = Annotated[str, Field(pattern=r"^postgres(ql)?://")]
+"""Of a PostgreSQL server, in libpq's form."""
 
 
 class LocalSettings(Value):
@@ -78,7 +83,57 @@ class DockerSettings(Value):
     """Seconds without a host after which a REPL ends itself."""
 
 
-ExecutorSettings = LocalSettings | DockerSettings
+class PyodideSettings(Value):
+    """Python in WebAssembly, run by Deno on this machine."""
+
+    kind: Literal["pyodide"] = "pyodide"
+    unsafe: bool = False
+    """Run even where the kernel cannot confine the process. WebAssembly and Deno then hold the code alone."""
+    store: Path | None = None
+    """Where the runtime is kept; by default `pyodide` in the data folder."""
+    memory_bytes: Annotated[int, Field(ge=128 << 20, le=4 << 30)] = 2 << 30
+    """Memory of the code, contexts included."""
+    max_file_bytes: PositiveInt = 256 << 20
+    """Of all files that code writes. They lie in memory, besides `memory_bytes`."""
+    cell_timeout_s: PositiveFloat = 60.0
+    """Seconds a cell may compute; waiting for sub-calls does not count."""
+    max_output_bytes: PositiveInt = 1 << 20
+    """Bytes of one cell's output that are kept, half from its head and half from its tail."""
+    idle_timeout_s: PositiveFloat = 900.0
+    """Seconds without a host after which a REPL ends itself."""
+
+
+class E2BSettings(Value):
+    """A sandbox for each REPL in E2B's cloud, or on a server that speaks like it. The key comes from `E2B_API_KEY`."""
+
+    kind: Literal["e2b"] = "e2b"
+    template: str = Field("base", pattern=r"^[A-Za-z0-9][\w./:-]*$")
+    """Any template that has `python3`, 3.9 or later, by its name or id."""
+    timeout_s: PositiveInt = 3600
+    """Seconds that a sandbox may run after a host has come to it; each plan of E2B has a ceiling of its own."""
+    idle_timeout_s: PositiveInt = 300
+    """Seconds without a host after which a sandbox no longer runs."""
+    pause: bool = True
+    """Keep a sandbox that no longer runs, with its memory, until a host comes back to it. Else it is gone."""
+    metadata: dict[str, str] = Field(default_factory=dict)
+    """What sandboxes are marked with, besides our own marks."""
+    allow_internet: bool = False
+    """Let code use the network."""
+    bash: bool = False
+    """Run cells that are written for the shell, and let code start programs."""
+    domain: str | None = Field(None, pattern=r"^[A-Za-z0-9.-]+$")
+    """Where the service is, if not at e2b.app; `E2B_DOMAIN` sets it too."""
+    api_url: str | None = Field(None, pattern=r"^https?://[^@\s]+$")
+    """Address of the API, where the domain does not tell."""
+    sandbox_url: str | None = Field(None, pattern=r"^https?://[^@\s]+$")
+    """Address of all sandboxes, where the domain does not tell."""
+    cell_timeout_s: PositiveFloat = 60.0
+    """Seconds a cell may compute; waiting for sub-calls does not count."""
+    max_output_bytes: PositiveInt = 1 << 20
+    """Bytes of one cell's output that are kept, half from its head and half from its tail."""
+
+
+ExecutorSettings = LocalSettings | DockerSettings | PyodideSettings | E2BSettings
 """The union of all executors' settings, told apart by `kind`."""
 
 
@@ -187,10 +242,16 @@ class Settings(BaseSettings):
     """What may be taken in as a context."""
     data_dir: Path = Field(default_factory=data_dir)
     """Where runs and contexts are kept."""
-    db: Path = Field(default_factory=lambda values: values["data_dir"] / "runs.sqlite")
-    """The database of runs; by default `runs.sqlite` in `data_dir`."""
+    db: DatabaseAddress | Path = Field(default_factory=lambda values: values["data_dir"] / "runs.sqlite")
+    """The database of runs: a file, or `postgresql://user@host/name`; by default `runs.sqlite` in `data_dir`."""
     tracing: bool = False
     """Send traces to LangSmith. Its own variables alone do not turn it on."""
+
+    @field_serializer("db", when_used="json")
+    def _shows_no_password(self, db: str | Path) -> str:
+        from rlm_graph.layers import without_password
+
+        return without_password(db) if isinstance(db, str) else str(db)
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 

@@ -14,11 +14,11 @@ def create_executor(settings: ExecutorSettings | str | Executor) -> Executor:
 
     Raises `SetupError` for a name that there is not.
     """
-    from rlm_graph.settings import DockerSettings, LocalSettings
+    from rlm_graph.settings import DockerSettings, E2BSettings, LocalSettings, PyodideSettings
 
     if isinstance(settings, str):
         settings = _by_name(settings)
-    if not isinstance(settings, LocalSettings | DockerSettings):
+    if not isinstance(settings, LocalSettings | DockerSettings | PyodideSettings | E2BSettings):
         return settings
     match settings:
         case LocalSettings():
@@ -29,14 +29,25 @@ def create_executor(settings: ExecutorSettings | str | Executor) -> Executor:
             from rlm_graph.executors.docker import DockerExecutor
 
             return DockerExecutor(settings)
+        case PyodideSettings():
+            from rlm_graph.executors.pyodide import PyodideExecutor
+
+            return PyodideExecutor(settings)
+        case E2BSettings():
+            from rlm_graph.executors.e2b import E2BExecutor
+
+            return E2BExecutor(settings)
     assert_never(settings)
 
 
 def _by_name(name: str) -> ExecutorSettings:
     from rlm_graph.errors import SetupError
-    from rlm_graph.settings import DockerSettings, LocalSettings
+    from rlm_graph.settings import DockerSettings, E2BSettings, LocalSettings, PyodideSettings
 
-    kinds: dict[str, type[ExecutorSettings]] = {"local": LocalSettings, "docker": DockerSettings}
+    kinds: dict[str, type[ExecutorSettings]] = {
+        "local": LocalSettings, "docker": DockerSettings, "pyodide": PyodideSettings,
+        "e2b": E2BSettings,
+    }  # fmt: skip
     if name not in kinds:
         raise SetupError(f"there is no executor {name!r}; choose one of: {', '.join(kinds)}")
     return kinds[name]()

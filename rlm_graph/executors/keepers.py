@@ -9,7 +9,7 @@ from typing import Protocol
 
 from rlm_graph.errors import SetupError
 from rlm_graph.executors.sandboxes import Sandbox
-from rlm_graph.settings import DockerSettings, ExecutorSettings, LocalSettings
+from rlm_graph.settings import DockerSettings, E2BSettings, ExecutorSettings, LocalSettings
 from rlm_graph.state import ReplHandle
 
 
@@ -24,13 +24,18 @@ class Keeper(Protocol):
 
 
 def keepers(settings: ExecutorSettings) -> list[Keeper]:
-    """Return those of this machine. `settings` are used for the executor that they are of."""
+    """Return those of this machine, and what else `settings` name; they are used for the executor that they are of."""
     from rlm_graph.executors.docker import DockerExecutor
     from rlm_graph.executors.local import LocalExecutor
 
     local = settings if isinstance(settings, LocalSettings) else LocalSettings()
     docker = settings if isinstance(settings, DockerSettings) else DockerSettings()
-    return [LocalExecutor(local), _Perhaps(DockerExecutor(docker), wanted=docker is settings)]
+    found: list[Keeper] = [LocalExecutor(local), _Perhaps(DockerExecutor(docker), wanted=docker is settings)]
+    if isinstance(settings, E2BSettings):
+        from rlm_graph.executors.e2b import E2BExecutor
+
+        found.append(E2BExecutor(settings))
+    return found
 
 
 async def find(keepers: Sequence[Keeper]) -> list[tuple[Keeper, Sandbox]]:
