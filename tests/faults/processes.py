@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-PATIENCE_S = 90
-"""Seconds for one command; it needs two or three."""
+PATIENCE_S = 200
+"""Seconds for one command. It needs two or three, and far more on a machine that does much else."""
 
 
 def processes_of(folder: Path) -> list[int]:

@@ -9,7 +9,7 @@ import pytest
 from tests.faults.harness import Lane
 from tests.faults.scenarios import BATCH, CHILDREN, GATHER, SAME, SCENARIOS, THREADS, TURNS, Scenario
 
-pytestmark = pytest.mark.confinement
+pytestmark = [pytest.mark.confinement, pytest.mark.timeout(600)]
 
 MOMENTS = [
     ("while the model thinks", TURNS, "request", 0, False),

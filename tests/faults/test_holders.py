@@ -12,7 +12,7 @@ from tests.faults.harness import RUN, Lane
 from tests.faults.outcome import Outcome
 from tests.faults.scenarios import TURNS
 
-pytestmark = pytest.mark.confinement
+pytestmark = [pytest.mark.confinement, pytest.mark.timeout(600)]
 
 
 def test_a_stopped_holder_is_named_and_once_it_is_killed_another_goes_on(lane: Lane) -> None:

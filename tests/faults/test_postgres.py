@@ -18,10 +18,10 @@ import pytest
 
 from tests.faults.commands import ROOT
 from tests.faults.fuse import Fuse
-from tests.faults.processes import has_stopped, processes_of, wait_until
+from tests.faults.processes import PATIENCE_S, has_stopped, processes_of, wait_until
 from tests.faults.script import MARK, plain
 
-pytestmark = [pytest.mark.postgres, pytest.mark.confinement]
+pytestmark = [pytest.mark.postgres, pytest.mark.confinement, pytest.mark.timeout(600)]
 
 RECORDED = (
     "SELECT blob FROM checkpoint_blobs UNION ALL SELECT blob FROM checkpoint_writes "
@@ -48,7 +48,7 @@ class Kept:
 
     def end(self, host: subprocess.Popen[str]) -> tuple[int, str, str]:
         """Wait for its end; return its status and what it has said."""
-        stdout, stderr = host.communicate(timeout=90)
+        stdout, stderr = host.communicate(timeout=PATIENCE_S)
         self.fuse.dead()
         return host.returncode, stdout, stderr
 

@@ -11,7 +11,7 @@ from tests.faults.harness import Lane
 from tests.faults.outcome import Outcome
 from tests.faults.scenarios import FRAGILE, TURNS
 
-pytestmark = pytest.mark.confinement
+pytestmark = [pytest.mark.confinement, pytest.mark.timeout(600)]
 
 
 def test_the_worker_costs_its_variables_and_the_model_is_told(lane: Lane) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.faults.harness import Lane
 from tests.faults.scenarios import BATCH
 
-pytestmark = pytest.mark.confinement
+pytestmark = [pytest.mark.confinement, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)

@@ -15,7 +15,7 @@ from tests.faults.harness import Lane
 from tests.faults.outcome import Outcome
 from tests.faults.scenarios import TURNS
 
-pytestmark = pytest.mark.confinement
+pytestmark = [pytest.mark.confinement, pytest.mark.timeout(600)]
 
 SETUP = 3
 """The exit code of a command whose database or settings cannot be used."""

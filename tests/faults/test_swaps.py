@@ -18,7 +18,7 @@ from tests.faults.outcome import Outcome
 from tests.faults.processes import wait_until
 from tests.faults.scenarios import TURNS
 
-pytestmark = pytest.mark.confinement
+pytestmark = [pytest.mark.confinement, pytest.mark.timeout(600)]
 
 ORDERED_BY_PLACE = """
 import os
