@@ -7,6 +7,7 @@ import contextlib
 import os
 import ssl
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -74,7 +75,10 @@ class Daemon:
         import requests
 
         with self._lock:
-            client = self._client = self._client or self._connect()
+            if self._client is None:
+                self._client = self._connect()
+                weakref.finalize(self, self._client.close)
+            client = self._client
         try:
             return work(client)
         except (requests.ConnectionError, requests.Timeout) as error:

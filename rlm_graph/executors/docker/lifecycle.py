@@ -139,7 +139,7 @@ def reason(client: APIClient, repl: str, settings: DockerSettings, first: Except
             client.put_archive(container, HOME, bundle_archive())
             client.start(container)
             client.wait(container, timeout=BEGIN_S)
-            said = client.logs(container, tail=1).decode(errors="replace").strip()
+            said = client.logs(container, stdout=False, tail=1).decode(errors="replace").strip()
         finally:
             remove(client, container)
     except (docker.errors.APIError, OSError):  # this time something else went wrong
