@@ -11,7 +11,15 @@ import zipfile
 from pathlib import Path
 
 PACKAGE = "rlm_graph/executors/worker"
-START = b"from rlm_graph.executors.worker.__main__ import main\n\nmain()\n"
+START = b"""import sys
+
+if sys.version_info < (3, 9):
+    sys.exit("it has Python " + sys.version.split()[0])
+
+from rlm_graph.executors.worker.__main__ import main
+
+main()
+"""
 
 _UNCHECKED = 0b01
 _DATE = (1980, 1, 1, 0, 0, 0)
