@@ -228,9 +228,6 @@ class Supervisor:
             if past is not None and not self._past:
                 # It has contexts of a later step, and nobody knows how far the attempt came.
                 self._end_worker("ReplDied", "the snapshot could not be used")
-            if past is not None and not self._past:
-                # It has contexts of a later step, and nobody knows how far the attempt came.
-                self._end_worker("ReplDied", "the snapshot could not be used")
         elif event == "ready" and not worker.ready:
             worker.ready = True
             self._greet()

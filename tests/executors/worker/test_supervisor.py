@@ -330,7 +330,8 @@ def test_a_relay_ends_with_its_supervisor(supervised: Supervised, host: Connecti
 def test_as_root_threads_without_end_cost_the_repl(tmp_path: Path, cells: int) -> None:
     supervised = Supervised(tmp_path / "repl", max_threads=4)
     host = supervised.connect()
-    flood = "import threading, time\ndef flood():\n    for _ in range(100): threading.Thread(target=time.sleep, args=(60,)).start()\n"
+    flood = "import threading, time\ndef flood():\n"
+    flood += "    for _ in range(100): threading.Thread(target=time.sleep, args=(60,)).start()\n"
     try:
         if cells == 1:
             told = host.ask(**cell(1, flood + "flood()\ntime.sleep(60)"))
