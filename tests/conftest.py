@@ -33,6 +33,16 @@ REQUIRED = {name.strip() for name in os.environ.get("RLM_REQUIRE", "").split(","
 """What `RLM_REQUIRE` names, such as `docker,postgres`: its absence is a failure then, and skips nothing."""
 
 
+def _fetched_pyodide() -> Path:
+    """Where `rlm-graph pyodide fetch` has put the runtime, before the user's data is hidden. It is only read."""
+    from rlm_graph.settings import data_dir
+
+    return data_dir() / "pyodide"
+
+
+PYODIDE = _fetched_pyodide()
+
+
 def _clean_environment() -> None:
     """Hide the user's keys, settings and data from the tests, here and in every process they start."""
     for name in list(os.environ):
@@ -75,9 +85,15 @@ def _no_docker() -> str | None:
 
 
 def _no_pyodide() -> str | None:
-    if importlib.util.find_spec("deno") or shutil.which("deno"):
-        return None
-    return "no Deno: install rlm-graph[pyodide]"
+    from rlm_graph.errors import SetupError
+    from rlm_graph.executors.pyodide import image, runtime
+
+    try:
+        image.deno()
+        runtime.installed(PYODIDE)
+    except SetupError as error:
+        return str(error)
+    return None
 
 
 def _no_postgres() -> str | None:
@@ -149,6 +165,20 @@ def postgres(postgres_server: Any) -> str:
     with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
     return str(postgres_server.get_uri(database=name))
+
+
+# --- What REPLs in Pyodide start from --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def pyodide_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the runtime that was fetched, in which the tests make a snapshot of their own."""
+    _need("pyodide")
+    from rlm_graph.executors.pyodide.runtime import FOLDER
+
+    store = tmp_path_factory.mktemp("pyodide")
+    shutil.copytree(PYODIDE / FOLDER, store / FOLDER)
+    return store
 
 
 # --- A Docker image without a registry -----------------------------------------------------------------------------

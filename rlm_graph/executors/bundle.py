@@ -29,7 +29,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 def version() -> str:
     """Return the digest of the sources, 16 hex digits: two hosts with equal ones can share a REPL."""
     digest = hashlib.sha256()
-    for name, source in _sources().items():
+    for name, source in sources().items():
         digest.update(f"{name}\0{len(source)}\0".encode() + source)
     return digest.hexdigest()[:16]
 
@@ -43,7 +43,7 @@ def bundle() -> bytes:
     """
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        for name, source in {**_sources(), "__main__.py": START}.items():
+        for name, source in {**sources(), "__main__.py": START}.items():
             archive.writestr(zipfile.ZipInfo(name, _DATE), source)
             archive.writestr(zipfile.ZipInfo(f"{name}c", _DATE), _compiled(name, source))
     return packed.getvalue()
@@ -55,7 +55,8 @@ def file_name() -> str:
 
 
 @functools.cache
-def _sources() -> dict[str, bytes]:
+def sources() -> dict[str, bytes]:
+    """Return the sources by their path in the archive."""
     folder = Path(__file__).with_name("worker")
     parents = {"rlm_graph/__init__.py": b"", "rlm_graph/executors/__init__.py": b""}
     return parents | {f"{PACKAGE}/{path.name}": path.read_bytes() for path in sorted(folder.glob("*.py"))}

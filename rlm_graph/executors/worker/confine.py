@@ -93,7 +93,7 @@ def confine(
     `in_container`: this process has a user and a container of its own, which hold it too. What the kernel lacks is then
     done without, the container bounds the threads, and processes of this user may be signalled: they are its own.
 
-    `program`: this process is about to become that program, which is the only one it may then start; it reads what is in
+    `program`: this process is about to become that program, the only one that it may then start; it reads what is in
     `read` and the system's shared objects, and writes nowhere, in `scratch` neither.
 
     Must be called before any thread is started. Raises `RuntimeError` where a layer is missing, `OSError` where the

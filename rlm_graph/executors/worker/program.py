@@ -48,8 +48,8 @@ class ProgramProcess(WorkerProcess):
         """Count what a context takes. Raises `ValueError` if there is no room: this memory does not grow."""
         if extra_bytes > self._room:
             raise ValueError(
-                f"the context takes {extra_bytes >> 20:,} MB of memory as text and {self._room >> 20:,} MB are left of what "
-                "this executor has (memory_bytes); the executors local and docker take longer ones"
+                f"the context takes {extra_bytes >> 20:,} MB of memory as text and {self._room >> 20:,} MB are left of "
+                "what this executor has (memory_bytes); local and docker take longer ones"
             )
         self._room -= extra_bytes
 
@@ -66,7 +66,7 @@ class ProgramProcess(WorkerProcess):
             os.close(file)
         self.link.send_line(encode({**frame, "bytes": size}))
         if size:
-            self.link.send_line(content)
+            self.link.send_line(content)  # type: ignore[arg-type]  # as good as bytes: it is sent and not changed
 
     def _printed(self, pipe: str, data: bytes) -> None:
         self._packets.take(data)
@@ -93,7 +93,7 @@ class ProgramProcess(WorkerProcess):
                     program=settings.program[0],
                 )
             os.closerange(3, MAX_OPEN_FILES)
-            os.execve(settings.program[0], settings.program, ENVIRONMENT)  # noqa: S606  # no shell is wanted
+            os.execve(settings.program[0], list(settings.program), ENVIRONMENT)  # noqa: S606  # no shell is wanted
         except BaseException as error:
             with contextlib.suppress(BaseException):
                 os.write(1, encode({"ev": "failed", "message": f"{type(error).__name__}: {error}"}))

@@ -29,9 +29,8 @@ FREE = (
     "statx", "symlink", "symlinkat", "umask", "unlink", "unlinkat", "write", "writev",
     # Memory and threads.
     "arch_prctl", "brk", "exit", "exit_group", "futex", "getcpu", "madvise", "membarrier", "mmap", "mprotect",
-    "mremap", "msync", "munmap", "restart_syscall", "rseq", "sched_getaffinity", "sched_getparam", "sched_getscheduler", "sched_yield",
-    "set_robust_list",
-    "set_tid_address",
+    "mremap", "msync", "munmap", "restart_syscall", "rseq", "sched_getaffinity", "sched_getparam",
+    "sched_getscheduler", "sched_yield", "set_robust_list", "set_tid_address",
     # Signals to itself, clocks, waiting.
     "alarm", "clock_getres", "clock_gettime", "clock_nanosleep", "epoll_create1", "epoll_ctl", "epoll_pwait",
     "epoll_pwait2", "epoll_wait", "eventfd2", "getitimer", "gettimeofday", "nanosleep", "pause", "poll", "ppoll",

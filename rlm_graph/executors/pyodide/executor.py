@@ -1,0 +1,52 @@
+"""A REPL in WebAssembly: Pyodide, run by Deno, under the same supervisor, with the kernel's confinement around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rlm_graph.executors import bundle
+from rlm_graph.executors.folder import FolderExecutor
+from rlm_graph.executors.pyodide.image import image, version
+from rlm_graph.settings import PyodideSettings, data_dir
+
+MAX_THREADS = 64
+"""Of Deno itself. Code has one."""
+
+
+class PyodideExecutor(FolderExecutor):
+    """Starts a supervisor for each REPL, and under it Deno with a Python that was compiled to WebAssembly."""
+
+    kind = "pyodide"
+
+    def __init__(self, settings: PyodideSettings | None = None, *, folder: Path | None = None) -> None:
+        super().__init__(folder=folder)
+        self._settings = settings or PyodideSettings()
+
+    @property
+    def cell_timeout_s(self) -> float:
+        """Seconds that a cell may compute."""
+        return self._settings.cell_timeout_s
+
+    @property
+    def declared(self) -> dict[str, str]:
+        """Behaviours of the conformance list that it cannot show, each with the reason."""
+        return {}
+
+    @property
+    def store(self) -> Path:
+        """The folder that keeps the runtime, and what REPLs start from."""
+        return self._settings.store or data_dir() / "pyodide"
+
+    def _given(self, folder: Path) -> dict[str, object]:
+        settings = self._settings
+        start = image(self.store)
+        return {
+            "folder": str(folder), "version": self._version(), "confined": not settings.unsafe,
+            "memory_bytes": settings.memory_bytes, "max_threads": MAX_THREADS,
+            "max_output_bytes": settings.max_output_bytes, "idle_timeout_s": settings.idle_timeout_s,
+            "program": start.command(settings.memory_bytes, settings.max_file_bytes),
+            "program_files": [str(start.runtime), str(start.folder)],
+        }  # fmt: skip
+
+    def _version(self) -> str:
+        return f"{bundle.version()}-{version()}"
