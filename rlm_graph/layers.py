@@ -110,6 +110,22 @@ def _objection(error: Mapping[str, Any], chosen: str | None) -> str:
     return f"{error['msg']}" + (f" (given: {value!r})" if isinstance(value, str | int | float) else "")
 
 
+def is_address(db: object) -> bool:
+    """Tell whether a database is named by the address of a PostgreSQL server."""
+    return isinstance(db, str) and db.startswith(("postgresql://", "postgres://"))
+
+
+def without_password(address: str) -> str:
+    """Return the address as it can be shown."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(address)
+    if parts.password is None:
+        return address
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{parts.username}:***@{host}").geturl()
+
+
 def overlaid(values: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of `values` with those of `stronger` in their place, table by table."""
     copy: dict[str, Any] = {}
@@ -163,6 +179,8 @@ def _plain(layer: Layer, values: Mapping[str, Any]) -> dict[str, Any]:
             plain[key] = _plain(layer._replace(folder=None), value)
         elif isinstance(value, str) and value.lower() == "none":
             plain[key] = None
+        elif key == "db" and is_address(value):
+            plain[key] = value
         elif key in {"db", "data_dir"} and isinstance(value, str | Path):
             plain[key] = (layer.folder or Path()) / Path(value).expanduser()
         else:

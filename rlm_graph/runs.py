@@ -1,6 +1,6 @@
 """The database of runs: which there are, how to take each up again, and LangGraph's checkpoints of them.
 
-One SQLite file holds both. A run's id is its LangGraph thread.
+One SQLite file holds both, or one database of a PostgreSQL server. A run's id is its LangGraph thread.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from rlm_graph.budget import Usage
 from rlm_graph.errors import InputError, RunNotFoundError, StorageError
+from rlm_graph.postgres import PostgresTables
 from rlm_graph.value import Value
 
 if TYPE_CHECKING:
     import aiosqlite
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.checkpoint.serde.base import SerializerProtocol
 
 Status = Literal["running", "done", "partial", "failed", "interrupted", "waiting"]
-"""`partial`: a ceiling ended it. `waiting`: for approval. A run whose process died stays `running` until it is resumed."""
+"""`partial`: a ceiling ended it. `waiting`: for approval.
+A run whose process died stays `running` until it is resumed."""
 
 APPLICATION_ID = 0x524C4D47
 """Marks an SQLite file as ours (`RLMG`)."""
@@ -88,17 +91,23 @@ class Runs:
     """An open database of runs. Every failure of it is a `StorageError` that leaves the file as it was."""
 
     def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
-        self.path = path
+        self.path: Path | str = path
+        """The file, or the server's address without a password."""
         self._connection = connection
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> AsyncIterator[Runs]:
-        """Open the database, made if there is none, for as long as the block lasts.
+    async def open(cls, path: Path | str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> AsyncIterator[Runs]:
+        """Open the database, made if there is none, for as long as the block lasts: a file, or an address such as
+        `postgresql://user@host/name`.
 
         Files are the user's alone (0600, in a folder of 0700 if it is made here). What SQLite raises within the block
         leaves it as `StorageError` too: the saver writes to the same file.
         """
+        if isinstance(path, str):
+            async with PostgresTables.open(path) as tables:
+                yield PostgresRuns(tables)
+            return
         import aiosqlite
 
         with _storage_errors(path):
@@ -109,16 +118,15 @@ class Runs:
                 yield runs
 
     @cached_property
-    def saver(self) -> AsyncSqliteSaver:
+    def saver(self) -> BaseCheckpointSaver[Any]:
         """Keeps the checkpoints. It reads back the types that a state of ours holds, and no others."""
         # Read when LangGraph is imported: the graph's own serializers are then as strict as this one.
         os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
         from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-        from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
         from rlm_graph.state import STORED_TYPES
 
-        return AsyncSqliteSaver(self._connection, serde=JsonPlusSerializer(allowed_msgpack_modules=STORED_TYPES))
+        return self._saver(JsonPlusSerializer(allowed_msgpack_modules=STORED_TYPES))
 
     async def create(
         self, *, question: str, source: str, model: str, settings: Mapping[str, JsonValue], id: str | None = None
@@ -131,19 +139,15 @@ class Runs:
         encoded = _SETTINGS.dump_json(dict(settings)).decode()
         while True:
             name = id or new_id()
-            try:
-                await self._connection.execute(
-                    "INSERT INTO runs VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?)",
-                    (name, question, source, model, encoded, usage, now, now),
-                )
-            except sqlite3.IntegrityError:
-                if id is None:
-                    continue
+            if await self._write(
+                f"INSERT INTO runs ({', '.join(_COLUMNS)}) VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?)",  # noqa: S608 - literals
+                name, question, source, model, encoded, usage, now, now,
+            ):  # fmt: skip
+                return await self.get(name)
+            if id is not None:
                 raise InputError(
                     f"there is a run {id} already; take it up with `rlm-graph resume {id}`, or choose another name"
-                ) from None
-            await self._connection.commit()
-            return await self.get(name)
+                )
 
     async def get(self, name: str) -> Run:
         """Return the run whose id is `name` or starts so; the date before the dash may be left out.
@@ -191,25 +195,22 @@ class Runs:
 
     async def reopen(self, id: str, settings: Mapping[str, JsonValue]) -> None:
         """Record that the run is at work again, and with which settings."""
-        await self._connection.execute(
+        await self._write(
             "UPDATE runs SET status = 'running', settings = ?, updated = ? WHERE id = ?",
-            (_SETTINGS.dump_json(dict(settings)).decode(), time.time(), id),
-        )
-        await self._connection.commit()
+            _SETTINGS.dump_json(dict(settings)).decode(), time.time(), id,
+        )  # fmt: skip
 
     async def finish(self, id: str, status: Status, usage: Usage) -> None:
         """Record how the run ended, for now or for good, and what it has spent."""
-        await self._connection.execute(
+        await self._write(
             "UPDATE runs SET status = ?, usage = ?, updated = ? WHERE id = ?",
-            (status, usage.model_dump_json(), time.time(), id),
-        )
-        await self._connection.commit()
+            status, usage.model_dump_json(), time.time(), id,
+        )  # fmt: skip
 
     async def delete(self, id: str) -> None:
         """Remove the run's checkpoints, those of all that it called, and then its entry."""
         await self.saver.adelete_thread(id)
-        await self._connection.execute("DELETE FROM runs WHERE id = ?", (id,))
-        await self._connection.commit()
+        await self._write("DELETE FROM runs WHERE id = ?", id)
 
     async def check(self) -> None:
         """Read the whole file. Raises `StorageError` if anything in it is damaged."""
@@ -220,12 +221,29 @@ class Runs:
 
     async def _select(self, clause: str, *values: str) -> list[Run]:
         query = f"SELECT {', '.join(_COLUMNS)} FROM runs {clause}"  # noqa: S608 - the clauses are literals of this class
-        async with self._connection.execute(query, values) as cursor:
-            rows = await cursor.fetchall()
+        rows = await self._read(query, *values)
         try:
             return [_run(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
         except ValidationError as error:
             raise StorageError(f"{self.path}: a run in it cannot be read; left as it is; give another --db") from error
+
+    def _saver(self, serde: SerializerProtocol) -> BaseCheckpointSaver[Any]:
+        from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+        return AsyncSqliteSaver(self._connection, serde=serde)
+
+    async def _write(self, statement: str, *values: Any) -> bool:
+        """Execute a statement; False if what it inserts is there already."""
+        try:
+            await self._connection.execute(statement, values)
+        except sqlite3.IntegrityError:
+            return False
+        await self._connection.commit()
+        return True
+
+    async def _read(self, query: str, *values: Any) -> list[Any]:
+        async with self._connection.execute(query, values) as cursor:
+            return list(await cursor.fetchall())
 
     async def _prepare(self, *, until: float) -> None:
         while True:
@@ -255,6 +273,27 @@ class Runs:
             f"PRAGMA journal_mode=WAL; BEGIN IMMEDIATE; {_SCHEMA}"
             f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
         )
+
+
+class PostgresRuns(Runs):
+    """The same on a PostgreSQL server."""
+
+    def __init__(self, tables: PostgresTables) -> None:
+        self.path = tables.place
+        self._tables = tables
+
+    async def check(self) -> None:
+        """Ask the server for a sign of life."""
+        await self._tables.check()
+
+    def _saver(self, serde: SerializerProtocol) -> BaseCheckpointSaver[Any]:
+        return self._tables.saver(serde)
+
+    async def _write(self, statement: str, *values: Any) -> bool:
+        return await self._tables.write(statement, values)
+
+    async def _read(self, query: str, *values: Any) -> list[Any]:
+        return await self._tables.read(query, values)
 
 
 def check_name(id: str) -> None:

@@ -16,8 +16,8 @@ from rlm_graph.cli.fork import fork
 from rlm_graph.cli.init import init
 from rlm_graph.cli.logs import logs
 from rlm_graph.cli.printing import say
-from rlm_graph.cli.pyodide import fetch
 from rlm_graph.cli.ps import ps
+from rlm_graph.cli.pyodide import fetch
 from rlm_graph.cli.resume import resume
 from rlm_graph.cli.rm import rm
 from rlm_graph.cli.run import run

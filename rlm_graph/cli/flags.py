@@ -42,7 +42,10 @@ MaxSubcalls = Annotated[str | None, _ceiling("--max-subcalls", "N", "Calls that 
 AllowUnpriced = Annotated[
     bool, typer.Option("--allow-unpriced", help="Call models of unknown price even under --max-cost.")
 ]
-Database = Annotated[Path | None, typer.Option("--db", metavar="FILE", help="Database of runs.")]
+Database = Annotated[
+    str | None,
+    typer.Option("--db", metavar="FILE|URL", help="Database of runs: a file, or postgresql://user@host/name."),
+]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings file, instead of ./rlm.toml.")]
 Wait = Annotated[bool, typer.Option("--wait", help="If another process is at work on the run, wait until it is done.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -90,7 +93,7 @@ def settings_flags(
     model: str | None = None,
     sub_model: str | None = None,
     base_url: str | None = None,
-    db: Path | None = None,
+    db: str | None = None,
     executor: dict[str, Any] | None = None,
     budget: dict[str, Any] | None = None,
 ) -> dict[str, Any]:

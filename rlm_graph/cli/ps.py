@@ -58,7 +58,7 @@ def sandbox_row(sandbox: Sandbox, runs: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def runs_of(repls: Sequence[str], db: Path) -> dict[str, str]:
+def runs_of(repls: Sequence[str], db: Path | str) -> dict[str, str]:
     """Return the runs that use these REPLs, by the REPLs' names."""
     import asyncio
 
@@ -75,10 +75,10 @@ def runs_of(repls: Sequence[str], db: Path) -> dict[str, str]:
                     break
         return found
 
-    return asyncio.run(look()) if repls and db.exists() else {}
+    return asyncio.run(look()) if repls and (isinstance(db, str) or db.exists()) else {}
 
 
-def _under_way(db: Path) -> list[dict[str, Any]]:
+def _under_way(db: Path | str) -> list[dict[str, Any]]:
     import asyncio
 
     from rlm_graph.runs import Runs
@@ -89,7 +89,7 @@ def _under_way(db: Path) -> list[dict[str, Any]]:
 
     return [
         {"run": run.id, "age_s": round(time.time() - run.created), "model": run.model, "question": run.question}
-        for run in (asyncio.run(look()) if db.exists() else ())
+        for run in (asyncio.run(look()) if isinstance(db, str) or db.exists() else ())
     ]
 
 

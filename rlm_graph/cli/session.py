@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -328,8 +329,10 @@ async def _reopen(graph: Any, config: Mapping[str, Any], budget: Budget) -> None
 async def _finish(runs: Runs, run: Run, status: Any) -> None:
     import sqlite3
 
+    driver = sys.modules.get("psycopg")
+    failures = (sqlite3.Error, RLMError, *((driver.Error,) if driver else ()))
     try:
         state = await runs.state(run.id)
         await runs.finish(run.id, status, state.get("usage", Usage()))
-    except (sqlite3.Error, RLMError):
+    except failures:
         return  # the database itself is what failed: the error under way says so

@@ -46,10 +46,13 @@ class FolderExecutor(abc.ABC):
     """Starts a supervisor for each REPL, in a folder that only this user can enter.
 
     The folder is named for the REPL and lies in `folder`; by default in one that all REPLs of this user share, in the
-    system's folder for temporary files. What the supervisor runs sees nothing of the host's environment, keys and files.
+    system's folder for temporary files. What the supervisor runs sees nothing of the host's environment, keys and
+    files.
     """
 
     kind: str
+    shared_folder = "rlm-graph"
+    """How the name of the folder that all REPLs of this user share begins."""
 
     def __init__(self, *, folder: Path | None = None) -> None:
         self._folder = folder
@@ -123,7 +126,7 @@ class FolderExecutor(abc.ABC):
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
             return self._folder.resolve()
-        base = Path(tempfile.gettempdir()).resolve() / f"rlm-graph-{os.getuid()}"
+        base = Path(tempfile.gettempdir()).resolve() / f"{self.shared_folder}-{os.getuid()}"
         base.mkdir(mode=0o700, exist_ok=True)
         if not _is_ours(base):
             raise SetupError(f"{base} belongs to another user or is open to others; set TMPDIR to a folder of your own")
@@ -162,7 +165,7 @@ class FolderExecutor(abc.ABC):
             raise
 
     def _place_of(self, handle: ReplHandle) -> _Place | None:
-        """Return where a handle's REPL is. None unless it is a folder such as we make: what is ended there is removed."""
+        """Return where a handle's REPL is; None unless it is a folder such as we make, for it is removed in the end."""
         folder = Path(handle.address)
         named = handle.kind == self.kind and _NAME.fullmatch(handle.id) and folder.name == handle.id
         return _Place(folder) if named and folder.is_absolute() and _is_ours(folder) else None

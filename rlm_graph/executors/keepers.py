@@ -9,7 +9,7 @@ from typing import Protocol
 
 from rlm_graph.errors import SetupError
 from rlm_graph.executors.sandboxes import Sandbox
-from rlm_graph.settings import DockerSettings, E2BSettings, ExecutorSettings, LocalSettings
+from rlm_graph.settings import DockerSettings, E2BSettings, ExecutorSettings, LocalSettings, PyodideSettings
 from rlm_graph.state import ReplHandle
 
 
@@ -27,10 +27,16 @@ def keepers(settings: ExecutorSettings) -> list[Keeper]:
     """Return those of this machine, and what else `settings` name; they are used for the executor that they are of."""
     from rlm_graph.executors.docker import DockerExecutor
     from rlm_graph.executors.local import LocalExecutor
+    from rlm_graph.executors.pyodide import PyodideExecutor
 
     local = settings if isinstance(settings, LocalSettings) else LocalSettings()
     docker = settings if isinstance(settings, DockerSettings) else DockerSettings()
-    found: list[Keeper] = [LocalExecutor(local), _Perhaps(DockerExecutor(docker), wanted=docker is settings)]
+    pyodide = settings if isinstance(settings, PyodideSettings) else PyodideSettings()
+    found: list[Keeper] = [
+        LocalExecutor(local),
+        PyodideExecutor(pyodide),
+        _Perhaps(DockerExecutor(docker), wanted=docker is settings),
+    ]
     if isinstance(settings, E2BSettings):
         from rlm_graph.executors.e2b import E2BExecutor
 

@@ -13,7 +13,7 @@ from rlm_graph.settings import LocalSettings
 
 
 class LocalExecutor(FolderExecutor):
-    """Starts a supervisor and its worker for each REPL. Neither sees the environment, the keys or the files of the host."""
+    """Starts a supervisor and its worker for each REPL. Neither sees the host's environment, keys and files."""
 
     kind = "local"
 

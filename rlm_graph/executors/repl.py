@@ -226,7 +226,8 @@ class SupervisedRepl:
                 self._events.put_nowait(self._end)
             request = {
                 "op": "exec", "re": self._next_number(), "cell": number, "code": cell.code,
-                "branch": branch, "language": cell.language, "timeout": timeout_s, "started_at": started_at, "seed": _seed(number, cell),
+                "branch": branch, "language": cell.language, "timeout": timeout_s, "started_at": started_at,
+                "seed": _seed(number, cell),
             }  # fmt: skip
             service = _Service(number, self._allowed, serve, send=self._send, failed=self._events.put_nowait)
             try:
@@ -244,7 +245,7 @@ class SupervisedRepl:
         await self.give_from(number, self._locate(folder))
 
     async def give_from(self, number: int, folder: str) -> None:
-        """Give a context that lies in a folder of the supervisor's machine. Raises `ContextMissing` if there is none."""
+        """Give a context that lies in a folder of the supervisor's. Raises `ContextMissing` if it is not there."""
         request = {"op": "context", "number": number, "folder": folder}
         await self._request(request, timeout_s=CONTEXT_TIMEOUT_S)
 

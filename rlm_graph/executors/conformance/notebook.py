@@ -77,7 +77,8 @@ class Notebooks:
 
     @pytest.fixture(autouse=True)
     def _declared(self, request: pytest.FixtureRequest, executor: Executor) -> None:
-        reason = executor.declared.get(request.function.__name__)
+        declared = executor.declared
+        reason = declared.get(request.node.name) or declared.get(request.function.__name__)
         if reason is not None:
             request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
 

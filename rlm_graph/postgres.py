@@ -1,0 +1,124 @@
+"""The tables of runs on a PostgreSQL server, where the checkpoints are too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rlm_graph.errors import SetupError, StorageError
+from rlm_graph.layers import without_password
+
+if TYPE_CHECKING:
+    import psycopg
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.checkpoint.serde.base import SerializerProtocol
+
+SETUP_LOCK = 0x524C4D47
+"""The advisory lock under which tables are made (`RLMG`)."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    rowid BIGINT GENERATED ALWAYS AS IDENTITY,
+    id TEXT PRIMARY KEY,
+    question TEXT NOT NULL,
+    source TEXT NOT NULL,
+    model TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    status TEXT NOT NULL,
+    usage TEXT NOT NULL,
+    created DOUBLE PRECISION NOT NULL,
+    updated DOUBLE PRECISION NOT NULL
+)
+"""
+
+
+class PostgresTables:
+    """A connection to the server, made by `open`. Its failures leave as `StorageError`."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], place: str) -> None:
+        self._connection = connection
+        self.place = place
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, address: str) -> AsyncIterator[PostgresTables]:
+        """Connect for as long as the block lasts, and make the tables if there are none.
+
+        What the server refuses within the block, to the saver too, leaves it as `StorageError`. Raises `SetupError`
+        if the driver is not installed.
+        """
+        try:
+            import psycopg
+            from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # noqa: F401  # to be known now
+            from psycopg.rows import dict_row
+        except ImportError as error:
+            raise SetupError(f"{error}; PostgreSQL needs an extra: pip install 'rlm-graph[postgres]'") from error
+        place = without_password(address)
+        with _storage_errors(place):
+            async with await psycopg.AsyncConnection.connect(
+                address, autocommit=True, prepare_threshold=0, row_factory=dict_row
+            ) as connection:
+                tables = cls(connection, place)
+                await tables._prepare()
+                yield tables
+
+    def saver(self, serde: SerializerProtocol) -> BaseCheckpointSaver[Any]:
+        """Return LangGraph's saver on the same connection."""
+        from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+
+        return AsyncPostgresSaver(self._connection, serde=serde)
+
+    async def write(self, statement: str, values: Sequence[Any]) -> bool:
+        """Execute a statement; False if what it inserts is there already."""
+        import psycopg
+
+        try:
+            with _storage_errors(self.place):
+                await self._connection.execute(statement.replace("?", "%s").encode(), values)
+        except StorageError as error:
+            if isinstance(error.__cause__, psycopg.errors.UniqueViolation):
+                return False
+            raise
+        return True
+
+    async def read(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return the rows that a query finds."""
+        with _storage_errors(self.place):
+            cursor = await self._connection.execute(query.replace("?", "%s").encode(), values)
+            return [tuple(row.values()) for row in await cursor.fetchall()]
+
+    async def check(self) -> None:
+        """Ask the server for a sign of life; it looks after its own files."""
+        await self.read("SELECT 1", ())
+
+    async def _prepare(self) -> None:
+        # Tried again and again, not waited for: a statement that waits would hold up the indexes that are being made.
+        while True:
+            [(ours,)] = await self.read("SELECT pg_try_advisory_lock(?)", (SETUP_LOCK,))
+            if ours:
+                break
+            await asyncio.sleep(0.05)
+        try:
+            await self._connection.execute(_SCHEMA.encode())
+            from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+            saver: Any = self.saver(JsonPlusSerializer())
+            await saver.setup()
+        finally:
+            await self.read("SELECT pg_advisory_unlock(?)", (SETUP_LOCK,))
+
+
+@contextmanager
+def _storage_errors(place: str) -> Iterator[None]:
+    import psycopg
+
+    try:
+        yield
+    except psycopg.Error as error:
+        words = " ".join(str(error).split())
+        if isinstance(error, psycopg.OperationalError):
+            advice = "check the address, the user and that the server runs; what was recorded is kept"
+            raise StorageError(f"{place}: the database does not answer: {words}; {advice}") from error
+        raise StorageError(f"{place}: {words}; what was recorded is kept") from error
