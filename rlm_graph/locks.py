@@ -15,7 +15,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,6 +200,9 @@ def _held_by_postgres(conninfo: str, run: str) -> Iterator[None]:
         if not (row and row[0]):
             raise RunHeldError(run, _postgres_holder(connection, key))
         yield
+        # The server takes a moment to notice that a connection is closed, and the next holder may be there at once.
+        with suppress(psycopg.Error):
+            connection.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_SPACE, key))
     finally:
         connection.close()
 
