@@ -37,7 +37,8 @@ def _fetched_pyodide() -> Path:
     """Where `rlm-graph pyodide fetch` has put the runtime, before the user's data is hidden. It is only read."""
     from rlm_graph.settings import data_dir
 
-    return data_dir() / "pyodide"
+    # Processes that run tests side by side inherit an environment that is clean already.
+    return Path(os.environ.setdefault("TESTS_PYODIDE", str(data_dir() / "pyodide")))
 
 
 PYODIDE = _fetched_pyodide()

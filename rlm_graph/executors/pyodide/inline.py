@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import concurrent.futures.thread
+import importlib
 import math
 import os
 import queue
@@ -38,6 +39,9 @@ def install() -> None:
     pools: tuple[Any, ...] = (concurrent.futures, concurrent.futures.thread)
     for module in pools:
         module.ThreadPoolExecutor = InlineExecutor
+    runners: Any = importlib.reload(asyncio.runners)  # Pyodide has put its own `run` there
+    loops: Any = asyncio
+    loops.run, loops.Runner = runners.run, runners.Runner
     events: Any = asyncio.events
     events._set_running_loop(None)  # Pyodide's own, which JavaScript would have to turn
     events._set_event_loop_policy(InlinePolicy())
