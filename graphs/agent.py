@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.tools import BaseTool, tool
+from langchain_core.tools import BaseTool
 from langgraph.graph import START, StateGraph
 from langgraph.store.base import BaseStore
 from langgraph.types import Checkpointer
@@ -31,11 +31,11 @@ from rlm_graph.nodes.observe import observe
 from rlm_graph.nodes.routing import route_after_act, route_after_approve, route_after_finalize, route_after_think
 from rlm_graph.nodes.think import think
 from rlm_graph.prompts import system_prompt
-from rlm_graph.requests import signature
 from rlm_graph.settings import ExecutorSettings, ModelSettings, SnapshotSettings, data_dir
 from rlm_graph.snapshots import SnapshotStore
 from rlm_graph.state import RLMIntake, RLMOutput, state_schema
 from rlm_graph.subcalls import Subcalls
+from rlm_graph.tools import HostFunction, host_functions
 
 
 def create_rlm_agent(
@@ -65,7 +65,7 @@ def create_rlm_agent(
             recursion; its last one serves all depths below.
         executor: where code runs: a kind, its settings, or an executor.
         budget: the ceilings of a run that is given none.
-        tools: functions of the host that code may call by name.
+        tools: functions of the host that code may call by name: LangChain tools, or functions with a docstring.
         response_format: a pydantic model, TypedDict or JSON schema that the answer must fit; the run then also
             returns it as `structured_response`.
         checkpointer: with one, a run can be resumed: `invoke(None, config)`.
@@ -84,7 +84,7 @@ def create_rlm_agent(
     The input is `{"question": str}` or `{"messages": [...]}`, with `context`: a text, a `Path` of a file or folder, a
     URL, or a list or dict of texts. The output has `messages`, `answer` and `usage`.
 
-    Raises `SetupError` if a model, the executor or the response format cannot be used.
+    Raises `SetupError` if a model, the executor, a tool or the response format cannot be used.
     """
     settings = settings or ModelSettings()
     deeper = sub_model if isinstance(sub_model, Sequence) and not isinstance(sub_model, str) else [sub_model or model]
@@ -93,7 +93,7 @@ def create_rlm_agent(
         models=[chat_model(named, settings) for named in (model, *deeper)],
         executor=create_executor(executor),
         budget=budget or Budget(),
-        tools=[given if isinstance(given, BaseTool) else tool(given) for given in tools],
+        tools=host_functions(tools),
         approval=Approval(approve),
         settings=settings,
         contexts=kept,
@@ -119,7 +119,7 @@ class Shared:
     """By depth: the root model, that of its calls, that of theirs; the last one serves all depths below."""
     executor: Executor
     budget: Budget
-    tools: Sequence[BaseTool]
+    tools: Mapping[str, HostFunction]
     approval: Approval
     settings: ModelSettings
     contexts: ContextStore
@@ -139,7 +139,7 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
     small = profile(model, shared.settings) == "small"
     prompt = system_prompt(
         profile="small" if small else "standard",
-        tools=[(signature(used), used.description) for used in shared.tools],
+        tools=[(function.signature, function.description) for function in shared.tools.values()],
         depth=depth,
         max_depth=shared.budget.max_depth,
         answer_schema=answer_format.schema,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import RetryPolicy, Send
@@ -17,6 +16,7 @@ from rlm_graph.approval import Approval
 from rlm_graph.nodes.call import call
 from rlm_graph.nodes.recurse import recurse
 from rlm_graph.subcalls import SubcallState, Ticket
+from rlm_graph.tools import HostFunction
 
 
 def fan_out(state: SubcallState) -> list[Send]:
@@ -27,7 +27,7 @@ def fan_out(state: SubcallState) -> list[Send]:
 def create_subcall(
     models: Mapping[str | None, BaseChatModel],
     *,
-    tools: Sequence[BaseTool] = (),
+    tools: Mapping[str, HostFunction] | None = None,
     retry: RetryPolicy,
     approval: Approval | None = None,
     agent: Callable[[], Runnable[Any, Any]] | None = None,
@@ -43,7 +43,7 @@ def create_subcall(
         bridge.node(
             call,
             models=models,
-            tools={tool.name: tool for tool in tools},
+            tools=tools or {},
             approval=approval,
             max_attempts=retry.max_attempts,
         ),

@@ -9,20 +9,18 @@ from typing import Any, TypedDict, assert_never
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage
-from langchain_core.tools import BaseTool
 from langgraph.config import get_config
-from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime, get_runtime
-from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from rlm_graph.approval import PREVIEW_CHARS, Approval, ApprovalRequest
 from rlm_graph.budget import Usage
-from rlm_graph.errors import BudgetExceeded, ModelError, RLMError
+from rlm_graph.errors import BudgetExceeded, ModelError
 from rlm_graph.ledger import Ledger
 from rlm_graph.models import ask, model_name, supports_vision
 from rlm_graph.requests import AgentRequest, ModelRequest, Request, ToolRequest
 from rlm_graph.state import SubcallReply
 from rlm_graph.subcalls import Ticket
+from rlm_graph.tools import HostFunction, use
 
 CHARS_PER_TOKEN = 4
 """A rough figure, for reserving a call before the provider has counted its tokens."""
@@ -38,7 +36,7 @@ async def call(
     errand: Errand,
     *,
     models: Mapping[str | None, BaseChatModel],
-    tools: Mapping[str, BaseTool],
+    tools: Mapping[str, HostFunction],
     approval: Approval,
     max_attempts: int,
 ) -> dict[str, Any]:
@@ -113,30 +111,11 @@ def _content(request: ModelRequest) -> str | list[str | dict[str, Any]]:
     return [{"type": "text", "text": request.prompt}, *images]
 
 
-async def _use_tool(request: ToolRequest, tools: Mapping[str, BaseTool], ledger: Ledger) -> SubcallReply:
-    tool = tools.get(request.tool)
-    if tool is None:
+async def _use_tool(request: ToolRequest, tools: Mapping[str, HostFunction], ledger: Ledger) -> SubcallReply:
+    function = tools.get(request.tool)
+    if function is None:
         return SubcallReply(error=f"{request.tool} is not available in this run", error_type="NameError")
-    given = {name: value for name, value in request.arguments.items() if value is not None}
     try:
-        async with asyncio.timeout(ledger.seconds_left):
-            result = await tool.ainvoke(given, get_config())
+        return await use(function, request.arguments, config=get_config(), timeout_s=ledger.seconds_left)
     except TimeoutError:
-        if ledger.seconds_left != 0:
-            return SubcallReply(error=f"{request.tool}: timed out", error_type="TimeoutError")
         raise BudgetExceeded("timeout_s", spent=ledger.total.wall_s, limit=ledger.budget.timeout_s or 0.0) from None
-    except (GraphBubbleUp, RLMError):
-        raise
-    except Exception as error:  # a tool may raise anything, and all of it is for the code that called it
-        kind = "ValueError" if isinstance(error, ValidationError) else type(error).__name__
-        return SubcallReply(error=f"{request.tool}: {error}", error_type=kind)
-    return SubcallReply(value=_as_json(result))
-
-
-def _as_json(result: Any) -> JsonValue:
-    """Give a tool's result the form in which it can be stored and sent: JSON, or its text."""
-    try:
-        value: JsonValue = TypeAdapter(Any).dump_python(result, mode="json")
-    except ValueError:
-        return str(result)
-    return value

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from langchain_core.tools import BaseTool
 from pydantic import AliasChoices, Field, JsonValue, PositiveInt, StringConstraints, ValidationError
 
 from rlm_graph.executors.base import HostCall
@@ -42,11 +41,6 @@ class AgentRequest(Value):
 
 
 Request = ModelRequest | ToolRequest | AgentRequest
-
-
-def signature(tool: BaseTool) -> str:
-    """Write a tool as the call that code makes: `name(argument, …)`."""
-    return f"{tool.name}({', '.join(tool.args)})"
 
 
 Context = str | list[str] | dict[str, str]

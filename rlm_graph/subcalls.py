@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
 from pydantic import JsonValue, ValidationError
@@ -25,8 +24,9 @@ from rlm_graph import bridge
 from rlm_graph.budget import Usage
 from rlm_graph.executors.base import CallResult, HostCall
 from rlm_graph.ledger import Ledger
-from rlm_graph.requests import AgentRequest, Request, read_requests, signature, words_of
+from rlm_graph.requests import AgentRequest, Request, read_requests, words_of
 from rlm_graph.state import STORED_TYPES, CallSummary, SubcallReply
+from rlm_graph.tools import HostFunction
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
@@ -69,12 +69,12 @@ class Subcalls:
         self,
         graph: CompiledStateGraph[SubcallState, Ticket, Any, Any],
         *,
-        tools: Sequence[BaseTool] = (),
+        tools: Mapping[str, HostFunction] | None = None,
         max_concurrency: int,
     ) -> None:
         self._graph = graph
         self._max_concurrency = max_concurrency
-        self.tools = tuple(map(signature, tools))
+        self.tools = tuple(function.signature for function in (tools or {}).values())
 
     def within(self, ledger: Ledger, config: RunnableConfig, *, namespace: str | None = None) -> CallScope:
         """Serve the calls of one act, charged to `ledger`.

@@ -26,6 +26,7 @@ from rlm_graph.models import chat_model, retry_policy
 from rlm_graph.settings import ModelSettings
 from rlm_graph.subcalls import Subcalls
 from rlm_graph.testing import ScriptedReply, ScriptedRequest, ScriptedServer
+from rlm_graph.tools import host_functions
 
 CONFIG: Any = {"configurable": {"thread_id": "a run"}}
 
@@ -76,7 +77,7 @@ def subcalls_to() -> Callable[..., Subcalls]:
         settings = ModelSettings(base_url=server.url, max_retries=options.pop("max_retries", 0))
         model = chat_model("scripted", settings)
         graph = create_subcall({None: model, "scripted": model}, retry=retry_policy(settings), **options)
-        return Subcalls(graph, max_concurrency=8, tools=options.get("tools", ()))
+        return Subcalls(graph, max_concurrency=8, tools=options.get("tools"))
 
     return build
 
@@ -251,7 +252,7 @@ async def test_a_tool_is_called_once_and_its_exception_reaches_the_code(subcalls
     ]
     calls_of_divide.clear()
     with ScriptedServer(echo) as server:
-        code = Code(subcalls_to(server, tools=[divide]), calls)
+        code = Code(subcalls_to(server, tools=host_functions([divide])), calls)
         code.crash_after = 3
         graph = code.graph(InMemorySaver())
         with pytest.raises(RuntimeError):

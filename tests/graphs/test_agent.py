@@ -352,7 +352,7 @@ async def test_a_tool_is_a_function_in_the_repl(agent: Build) -> None:
     assert result["answer"].value == 134_000
     assert "no such city" in model.calls[1][-1].text
     assert isinstance(model.calls[0][0], SystemMessage)
-    assert "population(city)" in model.calls[0][0].text
+    assert "population(city: str)" in model.calls[0][0].text
 
 
 async def test_a_second_question_on_the_thread_finds_variables_and_conversation(agent: Build) -> None:

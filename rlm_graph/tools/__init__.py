@@ -1,0 +1,7 @@
+"""Tools: functions of the host that code calls by name. They run on the host, so no credential enters the sandbox."""
+
+from __future__ import annotations
+
+from rlm_graph.tools.calling import use as use
+from rlm_graph.tools.functions import HostFunction as HostFunction
+from rlm_graph.tools.functions import host_functions as host_functions

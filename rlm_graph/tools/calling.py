@@ -1,0 +1,100 @@
+"""One call of a tool: arguments checked, errors in words, the result in a form that can be recorded and sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphBubbleUp
+from pydantic import JsonValue, ValidationError
+
+from rlm_graph.errors import RLMError
+from rlm_graph.executors.worker.values import as_json
+from rlm_graph.state import SubcallReply
+from rlm_graph.tools.functions import HostFunction
+
+MAX_RESULT_BYTES = 8 << 20
+"""The largest result, as JSON. It is recorded with the run, and code that wants more can ask in parts."""
+MAX_ERRORS = 5
+"""Faults of one call's arguments that are told."""
+MAX_WORDS = 2_000
+"""Characters of an error that are told."""
+
+
+async def use(
+    function: HostFunction,
+    arguments: Mapping[str, JsonValue],
+    *,
+    config: RunnableConfig | None = None,
+    timeout_s: float | None = None,
+) -> SubcallReply:
+    """Call the tool and return what it answered, or the error that the code will see in its place.
+
+    An interrupt of LangGraph's and an `RLMError` leave: they are the run's affair. So does `TimeoutError` after
+    `timeout_s` seconds.
+    """
+    given = {
+        own: arguments[name]
+        for name, own in function.parameters.items()
+        # Models write null for what they leave out.
+        if name in arguments and (arguments[name] is not None or own in function.required)
+    }
+    problem = _problem(function, arguments, given)
+    if problem is not None:
+        return _failure(function, "ValueError", problem)
+    deadline = asyncio.timeout(timeout_s)
+    try:
+        async with deadline:
+            result = await function.tool.ainvoke(given, config)
+    except (GraphBubbleUp, RLMError):
+        raise
+    except ValidationError as error:
+        found = ((fault["loc"], fault["msg"]) for fault in error.errors(include_url=False, include_input=False))
+        return _failure(function, "ValueError", _listed(found))
+    except Exception as error:  # a tool may raise anything, and all of it is for the code that called it
+        if deadline.expired():
+            raise
+        return _failure(function, type(error).__name__, str(error) or type(error).__name__)
+    return _recordable(function, result)
+
+
+def _problem(function: HostFunction, arguments: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
+    unknown = [name for name in arguments if name not in function.parameters]
+    if unknown:
+        there_are = ", ".join(function.parameters) or "none"
+        return f"there is no argument {unknown[0]!r}; the arguments are: {there_are}"
+    if not isinstance(function.tool.args_schema, dict):
+        return None  # LangChain checks them against the model
+    from jsonschema import Draft202012Validator
+
+    faults = Draft202012Validator(function.schema).iter_errors(given)
+    return _listed((fault.absolute_path, fault.message) for fault in faults) or None
+
+
+def _listed(faults: Iterable[tuple[Iterable[Any], str]]) -> str:
+    lines = [f"{'.'.join(map(str, place))}: {words}" if place else words for place, words in faults]
+    more = len(lines) - MAX_ERRORS
+    return "; ".join([*lines[:MAX_ERRORS], *([f"and {more} more"] if more > 0 else [])])
+
+
+def _recordable(function: HostFunction, result: Any) -> SubcallReply:
+    value, _ = as_json(result)
+    text = json.dumps(value, ensure_ascii=False)
+    # A lone surrogate has no UTF-8, which checkpoints are written in.
+    encoded = text.encode("utf-8", "surrogatepass")
+    if len(encoded) > MAX_RESULT_BYTES:
+        problem = f"the result takes {len(encoded):,} bytes, more than {MAX_RESULT_BYTES:,}; ask for less at once"
+        return _failure(function, "ValueError", problem)
+    try:
+        encoded.decode()
+    except UnicodeDecodeError:
+        value = json.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
+    return SubcallReply(value=value)
+
+
+def _failure(function: HostFunction, kind: str, problem: str) -> SubcallReply:
+    words = problem.encode("utf-8", "replace").decode()
+    return SubcallReply(error=f"{function.name}: {words[:MAX_WORDS]}", error_type=kind)
