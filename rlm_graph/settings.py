@@ -16,6 +16,7 @@ from pydantic import (
     PrivateAttr,
     field_serializer,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -199,6 +200,47 @@ class SnapshotSettings(Value):
     """The largest copy. Contexts do not count: they are not in it."""
 
 
+EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+"""The name of an environment variable. What it holds is read when it is needed, and is in no setting."""
+
+
+class MCPSettings(Value):
+    """An MCP server: a command of this machine, or the address of one that listens."""
+
+    command: str | None = None
+    """Program that speaks MCP on its standard input and output."""
+    args: tuple[str, ...] = ()
+    env: tuple[EnvironmentName, ...] = ()
+    """Variables that the program is given, besides `PATH`, `HOME` and their like."""
+    cwd: Path | None = None
+    url: str | None = Field(None, pattern=r"^https?://[^@\s]+$")
+    """Of a server that speaks MCP over HTTP (streamable HTTP)."""
+    token: EnvironmentName | None = None
+    """Variable that holds the bearer token for `url`."""
+    headers: dict[str, EnvironmentName] = Field(default_factory=dict)
+    """Headers for `url`, each with the variable that holds its value."""
+    connect_timeout_s: PositiveFloat = 30.0
+    """Seconds in which the server must have started and listed its tools."""
+    timeout_s: PositiveFloat = 60.0
+    """Seconds that one call may take."""
+
+    @model_validator(mode="after")
+    def _is_one_server(self) -> Self:
+        if (self.command is None) == (self.url is None):
+            raise ValueError("an MCP server has either a command or a url")
+        return self
+
+
+class ToolSettings(Value):
+    """The tools that code may call. `rlm-graph tools` lists what there is."""
+
+    use: tuple[str, ...] = ()
+    """Names of the tools that a run has; the name of an MCP server stands for all its tools."""
+    mcp: dict[str, MCPSettings] = Field(default_factory=dict)
+    """MCP servers by name, such as `[tools.mcp.weather]` with `command = "weather-server"`. Their tools are named
+    `<server>_<tool>`."""
+
+
 def data_dir() -> Path:
     """Where runs and contexts are kept unless told otherwise: `RLM_DATA_DIR`, or the user's data folder."""
     import os
@@ -240,6 +282,8 @@ class Settings(BaseSettings):
     """How models are reached."""
     contexts: ContextSettings = ContextSettings()
     """What may be taken in as a context."""
+    tools: ToolSettings = ToolSettings()
+    """The tools that code may call."""
     data_dir: Path = Field(default_factory=data_dir)
     """Where runs and contexts are kept."""
     db: DatabaseAddress | Path = Field(default_factory=lambda values: values["data_dir"] / "runs.sqlite")
