@@ -105,21 +105,23 @@ class Clients:
     def _hear(self, client: Client) -> None:
         client.flush()
         try:
-            frames, ended = client.receive()
+            for frame in client.receive():
+                self._take(client, frame)
         except FrameError as error:
             client.refuse(None, str(error))
-            frames, ended = [], True
-        for frame in frames:
-            if frame.get("op") != "look":
-                client.is_host = True
-                self._alone_since = None
-            try:
-                self._serve(client, frame)
-            except (KeyError, TypeError, ValueError, OSError) as error:
-                reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
-                client.refuse(frame.get("re"), reason)
-        if ended:
+            client.ended = True
+        if client.ended:
             self._drop(client)
+
+    def _take(self, client: Client, frame: Frame) -> None:
+        if frame.get("op") != "look":
+            client.is_host = True
+            self._alone_since = None
+        try:
+            self._serve(client, frame)
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+            client.refuse(frame.get("re"), reason)
 
     def _drop(self, client: Client) -> None:
         self._clients.discard(client)

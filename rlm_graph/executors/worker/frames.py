@@ -6,6 +6,7 @@ ASCII keeps what JSON can hold and UTF-8 cannot, such as lone surrogates, and no
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 MAX_FRAME = 160 << 20
@@ -62,21 +63,20 @@ class Splitter:
         self._buffer = bytearray()
         self._searched = 0
 
-    def feed(self, data: bytes) -> list[Frame]:
-        """Add what was received and return the frames that it completes. Raises `FrameError`."""
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Add what was received and yield the frames that it completes. Raises `FrameError` after the good ones."""
         self._buffer += data
-        frames = []
         while True:
             end = self._buffer.find(b"\n", self._searched)
             if end < 0:
                 break
-            frames.append(decode(bytes(self._buffer[:end])))
+            line = bytes(self._buffer[:end])
             del self._buffer[: end + 1]
             self._searched = 0
+            yield decode(line)
         self._searched = len(self._buffer)
         if self._searched > MAX_FRAME:
             raise FrameError(f"a frame is longer than {MAX_FRAME:,} bytes")
-        return frames
 
 
 def _refuse(constant: str) -> None:

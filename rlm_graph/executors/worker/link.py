@@ -6,7 +6,7 @@ import os
 import socket
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rlm_graph.executors.worker.frames import Frame, Splitter, encode
 
@@ -21,6 +21,7 @@ class Link:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self.sock = sock
+        self.ended = False
         self._splitter = Splitter()
         self._unsent: deque[tuple[memoryview, Sequence[int]]] = deque()
 
@@ -29,20 +30,22 @@ class Link:
         """Whether something waits until the socket takes more."""
         return bool(self._unsent)
 
-    def receive(self) -> tuple[list[Frame], bool]:
-        """Return the frames that have come in, and whether the other side has ended. Raises `FrameError`."""
-        frames: list[Frame] = []
+    def receive(self) -> Iterator[Frame]:
+        """Yield the frames that have come in, and note in `ended` whether the other side is gone.
+
+        Raises `FrameError`, after the frames that came before it: what was said in good form holds.
+        """
         for _ in range(AT_ONCE):
             try:
                 data = self.sock.recv(RECEIVE_BYTES)
             except BlockingIOError:
-                break
+                return
             except OSError:
-                return frames, True
+                data = b""
             if not data:
-                return frames, True
-            frames += self._splitter.feed(data)
-        return frames, False
+                self.ended = True
+                return
+            yield from self._splitter.feed(data)
 
     def send(self, frame: Frame, descriptors: Sequence[int] = ()) -> None:
         """Send a frame as soon as the socket takes it, with `descriptors`, which are closed here afterwards."""

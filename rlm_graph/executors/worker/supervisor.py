@@ -178,20 +178,19 @@ class Supervisor:
     def _hear_worker(self, worker: WorkerProcess) -> None:
         worker.link.flush()
         try:
-            frames, ended = worker.link.receive()
-            for frame in frames:
+            for frame in worker.link.receive():
                 self._take(worker, frame)
         except (BadFrame, FrameError, KeyError, TypeError) as error:
             self._end_worker("ReplDied", f"code broke into the channel of its REPL ({error})")
             return
-        if ended:
+        if worker.link.ended:
             self._worker_died(worker)
 
     def _worker_died(self, worker: WorkerProcess) -> None:
         if worker is not self._worker:
             return
         with contextlib.suppress(BadFrame, FrameError, KeyError, TypeError):
-            for frame in worker.link.receive()[0]:  # what it said last
+            for frame in worker.link.receive():  # what it said last
                 self._take(worker, frame)
         self._end_worker("ReplDied", None)
 

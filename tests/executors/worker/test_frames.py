@@ -62,9 +62,17 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory() -> None:
     piece = b"x" * (16 << 20)
 
     for _ in range(MAX_FRAME // len(piece)):
-        splitter.feed(piece)
+        assert list(splitter.feed(piece)) == []
     with pytest.raises(FrameError):
-        splitter.feed(piece)
+        list(splitter.feed(piece))
+
+
+def test_frames_before_one_that_is_none_are_not_lost() -> None:
+    frames = Splitter().feed(encode({"a": 1}) + encode({"b": 2}) + b"nonsense\n" + encode({"c": 3}))
+
+    assert [next(frames), next(frames)] == [{"a": 1}, {"b": 2}]
+    with pytest.raises(FrameError):
+        next(frames)
 
 
 def test_a_frame_that_is_too_long_is_refused_where_it_is_made() -> None:

@@ -229,7 +229,6 @@ def test_a_host_that_does_not_read_does_not_stop_the_supervisor(supervised: Supe
     assert len(host.receive()["final"]["value"]) == 20_000_000
 
 
-@pytest.mark.xfail(strict=False, reason="now and then the first frame after the end is not the next cell's: open")
 @pytest.mark.parametrize(
     "forged",
     [
