@@ -29,7 +29,10 @@ hypothesis.settings.load_profile("rlm-graph")
 ROOT = Path(__file__).resolve().parents[1]
 
 LIVE = os.environ.get("RLM_LIVE") == "1"
-REQUIRED = {name.strip() for name in os.environ.get("RLM_REQUIRE", "").split(",")} - {""}
+# Processes that run tests side by side inherit an environment that is clean already.
+REQUIRED = {
+    name.strip() for name in os.environ.setdefault("TESTS_REQUIRE", os.environ.get("RLM_REQUIRE", "")).split(",")
+} - {""}
 """What `RLM_REQUIRE` names, such as `docker,postgres`: its absence is a failure then, and skips nothing."""
 
 
@@ -37,7 +40,6 @@ def _fetched_pyodide() -> Path:
     """Where `rlm-graph pyodide fetch` has put the runtime, before the user's data is hidden. It is only read."""
     from rlm_graph.settings import data_dir
 
-    # Processes that run tests side by side inherit an environment that is clean already.
     return Path(os.environ.setdefault("TESTS_PYODIDE", str(data_dir() / "pyodide")))
 
 

@@ -65,16 +65,23 @@ def test_that_needs_what_is_not_here():
 @pytest.mark.parametrize(
     ("required", "outcome"), [("", "1 skipped"), ("live", "1 error"), ("lvie", "RLM_REQUIRE names lvie")]
 )
+@pytest.mark.parametrize("side_by_side", [(), ("-p", "xdist", "--numprocesses=1")], ids=["alone", "side by side"])
 def test_what_is_missing_skips_a_test_and_fails_it_where_it_is_required(
-    required: str, outcome: str, tmp_path: Path
+    required: str, outcome: str, side_by_side: tuple[str, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "conftest.py").write_text(Path(__file__).with_name("conftest.py").read_text())
     (tmp_path / "test_probe.py").write_text(PROBE)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "-c", os.devnull]
     environment = {**os.environ, "RLM_REQUIRE": required, "RLM_LIVE": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    del environment["TESTS_REQUIRE"]
 
     ran = subprocess.run(
-        [*command, str(tmp_path)], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100
+        [*command, *side_by_side, str(tmp_path)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
 
     assert outcome in ran.stdout + ran.stderr

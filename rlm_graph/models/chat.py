@@ -109,6 +109,9 @@ def check_model(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) 
         raise SetupError(_unknown(model)) from None
     if provider in _OTHER_CREDENTIALS or provider in _ON_THIS_MACHINE:
         return
+    name = f"{provider.upper()}_API_KEY"
+    if not os.environ.get(name, "set").strip():
+        raise SetupError(f"no key for {model}: {name} is set, but empty")
     missing = litellm.validate_environment(model=model)["missing_keys"]
     if missing:
         either = provider == "gemini"  # its keys are two names for one thing

@@ -121,6 +121,14 @@ def test_a_key_makes_it_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     check_model("openai/gpt-5")
 
 
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_an_empty_key_is_none(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", empty)
+
+    with pytest.raises(SetupError, match=r"no key for openai/gpt-5: OPENAI_API_KEY is set, but empty"):
+        check_model("openai/gpt-5")
+
+
 @pytest.mark.parametrize("name", ["ollama/qwen3:8b", "bedrock/anthropic.claude-3-haiku-20240307-v1:0", "lm_studio/x"])
 def test_a_provider_that_may_need_no_key_is_not_refused(name: str) -> None:
     check_model(name)
