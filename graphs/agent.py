@@ -23,7 +23,7 @@ from rlm_graph.executors import create_executor
 from rlm_graph.executors.base import Executor
 from rlm_graph.graphs.subcall import create_subcall
 from rlm_graph.intake import RLMGraph
-from rlm_graph.models import chat_model, model_name, profile, retry_policy
+from rlm_graph.models import chat_model, model_name, profile, retry_policy, window
 from rlm_graph.nodes.act import act
 from rlm_graph.nodes.approve import approve as approve_node
 from rlm_graph.nodes.finalize import finalize
@@ -136,6 +136,7 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
     """Wire the agent of one depth; the one below it is wired when it is first asked."""
     model, sub_model = shared.model(depth), shared.model(depth + 1)
     retry = retry_policy(shared.settings)
+    window_tokens = window(model, shared.settings)
     small = profile(model, shared.settings) == "small"
     prompt = system_prompt(
         profile="small" if small else "standard",
@@ -157,8 +158,8 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
         max_concurrency=shared.settings.max_concurrency,
     )
     work = {
-        "observe": bridge.node(observe, models=(model, sub_model), budget=shared.budget),
-        "think": bridge.node(think, model=model, system_prompt=prompt, wants_code=small),
+        "observe": bridge.node(observe, models=(model, sub_model), budget=shared.budget, window_tokens=window_tokens),
+        "think": bridge.node(think, model=model, system_prompt=prompt, window_tokens=window_tokens, wants_code=small),
         "act": bridge.node(
             act,
             executor=shared.executor,
@@ -171,6 +172,7 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
             finalize,
             model=model,
             system_prompt=prompt,
+            window_tokens=window_tokens,
             executor=shared.executor,
             snapshots=shared.snapshots,
             answer_format=answer_format,

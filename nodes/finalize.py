@@ -6,15 +6,15 @@ import asyncio
 import json
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.config import get_config
 
 from rlm_graph.answers import AnswerFormat
 from rlm_graph.budget import Usage
+from rlm_graph.dialogue import converse
 from rlm_graph.errors import ModelError
 from rlm_graph.executors.base import Executor
 from rlm_graph.ledger import Ledger
-from rlm_graph.models import ask
 from rlm_graph.nodes.routing import MAX_CORRECTIONS
 from rlm_graph.parsing import parse
 from rlm_graph.prompts import best_effort_prompt
@@ -30,6 +30,7 @@ async def finalize(
     *,
     model: BaseChatModel,
     system_prompt: str,
+    window_tokens: int,
     executor: Executor,
     snapshots: SnapshotStore,
     answer_format: AnswerFormat,
@@ -41,7 +42,7 @@ async def finalize(
     ledger = Ledger(state["budget"], state["usage"])
     final = state["final"]
     if final is None:
-        final = await _best_effort(state, model, system_prompt, ledger)
+        final = await _best_effort(state, model, system_prompt, state.get("window") or window_tokens, ledger)
         answer = Answer(
             value=final.value, text=as_text(final), complete=False, ceiling=state["ceiling"], via="best effort"
         )
@@ -64,16 +65,21 @@ async def finalize(
     }
 
 
-async def _best_effort(state: RLMState, model: BaseChatModel, system_prompt: str, ledger: Ledger) -> FinalAnswer:
+async def _best_effort(
+    state: RLMState, model: BaseChatModel, system_prompt: str, window_tokens: int, ledger: Ledger
+) -> FinalAnswer:
     """Ask for the best answer there is; if even that fails, take the last thing that the code printed."""
-    messages = [
-        SystemMessage(system_prompt),
-        *state["dialogue"],
-        HumanMessage(best_effort_prompt(state["ceiling"])),
-    ]
+    dialogue = [*state["dialogue"], HumanMessage(best_effort_prompt(state["ceiling"]))]
     try:
         async with asyncio.timeout(max(ledger.seconds_left or 0.0, LAST_CALL_S)):
-            message, usage = await ask(model, messages, config=get_config())
+            message, usage, _ = await converse(
+                model,
+                system_prompt,
+                dialogue,
+                questions=state["messages"],
+                window_tokens=window_tokens,
+                config=get_config(),
+            )
     except (ModelError, TimeoutError):
         return FinalAnswer(value=_last_words(state))
     ledger.charge(usage + Usage(turns=1))

@@ -15,7 +15,7 @@ from rlm_graph.prompts import correction, observation, question_prompt
 from rlm_graph.state import RLMState, RLMUpdate
 
 
-async def observe(state: RLMState, *, models: Sequence[BaseChatModel], budget: Budget) -> RLMUpdate:
+async def observe(state: RLMState, *, models: Sequence[BaseChatModel], budget: Budget, window_tokens: int) -> RLMUpdate:
     """Put the next observation into the dialogue: a new question, a turn's outcome, or a correction.
 
     Raises `InputError` if there is no question, `SetupError` if a ceiling on cost was set and a model has no price.
@@ -31,7 +31,8 @@ async def observe(state: RLMState, *, models: Sequence[BaseChatModel], budget: B
         state["turns"][-1],
         budget=state["budget"],
         usage=state["usage"],
-        max_chars=state["budget"].max_output_chars,
+        # In a window of so many tokens that leaves three quarters for all else.
+        max_chars=min(state["budget"].max_output_chars, state.get("window") or window_tokens),
     )
     return {"dialogue": _reply_to(state["dialogue"], text)}
 

@@ -5,26 +5,34 @@ from __future__ import annotations
 import asyncio
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import SystemMessage
 from langgraph.config import get_config
 
 from rlm_graph.budget import Usage
+from rlm_graph.dialogue import converse
 from rlm_graph.ledger import Ledger
-from rlm_graph.models import ask
 from rlm_graph.parsing import Reply, parse
 from rlm_graph.state import RLMState, RLMUpdate
 
 
-async def think(state: RLMState, *, model: BaseChatModel, system_prompt: str, wants_code: bool) -> RLMUpdate:
+async def think(
+    state: RLMState, *, model: BaseChatModel, system_prompt: str, window_tokens: int, wants_code: bool
+) -> RLMUpdate:
     """Ask the model for its next step and take code or an answer from the reply.
 
     `wants_code` holds an answer back until at least one cell has run. Raises `ModelError` if the provider fails.
     """
     ledger = Ledger(state["budget"], state["usage"])
-    messages = [SystemMessage(system_prompt), *state["dialogue"]]
+    window = state.get("window") or window_tokens
     try:
         async with asyncio.timeout(ledger.seconds_left):
-            message, usage = await ask(model, messages, config=get_config())
+            message, usage, held = await converse(
+                model,
+                system_prompt,
+                state["dialogue"],
+                questions=state["messages"],
+                window_tokens=window,
+                config=get_config(),
+            )
     except TimeoutError:
         return {"usage": ledger.used, "ceiling": "timeout_s", "cells": []}
     ledger.charge(usage + Usage(turns=1))
@@ -36,6 +44,7 @@ async def think(state: RLMState, *, model: BaseChatModel, system_prompt: str, wa
     met = None if reply.cells or reply.final is not None else ledger.met()
     return {
         "dialogue": [message],
+        **({} if held == window else {"window": held}),
         "usage": ledger.used,
         "cells": list(reply.cells),
         "notes": list(reply.notes),

@@ -236,6 +236,8 @@ class RLMState(TypedDict):
     contexts: Annotated[list[ContextRef], DeltaChannel(extend)]
     dialogue: Annotated[list[AnyMessage], DeltaChannel(extend)]
     """What the root model reads and writes: observations and its replies, verbatim."""
+    window: NotRequired[int]
+    """Tokens that the root model can read, where its provider has refused what should have fitted."""
     seen: int
     """How many of `messages` the dialogue already holds."""
     turns: Annotated[list[Turn], DeltaChannel(extend)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rlm_graph.prompts.compacting import compacted, tokens
 from rlm_graph.prompts.observing import observation
 from rlm_graph.prompts.question import question_prompt
 from rlm_graph.prompts.quoting import cut_middle
@@ -11,10 +12,12 @@ from rlm_graph.prompts.system import Profile, system_prompt
 __all__ = [
     "Profile",
     "best_effort_prompt",
+    "compacted",
     "compaction_note",
     "correction",
     "cut_middle",
     "observation",
     "question_prompt",
     "system_prompt",
+    "tokens",
 ]
