@@ -97,7 +97,7 @@ def create_rlm_agent(
         approval=Approval(approve),
         settings=settings,
         contexts=kept,
-        snapshots=SnapshotStore(kept.root.parent / "snapshots", snapshots),
+        snapshots=SnapshotStore(kept.root.parent / "snapshots", snapshots, vault=kept.vault),
         strict_replay=strict_replay,
         name=name,
     )

@@ -17,7 +17,7 @@ def agent() -> RLMGraph:
     It has no checkpointer and no store: the server brings its own. Raises `SetupError` if no model is set, or if what
     is set cannot be used here.
     """
-    from rlm_graph.context import ContextStore
+    from rlm_graph.context.sealed import contexts_of
     from rlm_graph.graphs.agent import create_rlm_agent
 
     settings = Settings.load()
@@ -29,5 +29,6 @@ def agent() -> RLMGraph:
         executor=settings.executor,
         budget=settings.budget,
         settings=settings.models,
-        contexts=ContextStore(settings.data_dir / "contexts", settings.contexts),
+        contexts=contexts_of(settings),
+        snapshots=settings.snapshots,
     )

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 SETUP_LOCK = 0x524C4D47
 """The advisory lock under which tables are made (`RLMG`)."""
 
-_SCHEMA = """
+_SCHEMA = (
+    """
 CREATE TABLE IF NOT EXISTS runs (
     rowid BIGINT GENERATED ALWAYS AS IDENTITY,
     id TEXT PRIMARY KEY,
@@ -31,7 +32,9 @@ CREATE TABLE IF NOT EXISTS runs (
     created DOUBLE PRECISION NOT NULL,
     updated DOUBLE PRECISION NOT NULL
 )
-"""
+""",
+    "CREATE TABLE IF NOT EXISTS encryption (proof TEXT NOT NULL)",
+)
 
 
 class PostgresTables:
@@ -64,10 +67,14 @@ class PostgresTables:
                 await tables._prepare()
                 yield tables
 
-    def saver(self, serde: SerializerProtocol) -> BaseCheckpointSaver[Any]:
-        """Return LangGraph's saver on the same connection."""
+    def saver(self, serde: SerializerProtocol, *, sealed: bool = False) -> BaseCheckpointSaver[Any]:
+        """Return LangGraph's saver on the same connection. `sealed`: it keeps no value beside the serializer."""
         from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
+        if sealed:
+            from rlm_graph.sealing import SealedPostgresSaver
+
+            return SealedPostgresSaver(self._connection, serde=serde)
         return AsyncPostgresSaver(self._connection, serde=serde)
 
     async def write(self, statement: str, values: Sequence[Any]) -> bool:
@@ -101,7 +108,8 @@ class PostgresTables:
                 break
             await asyncio.sleep(0.05)
         try:
-            await self._connection.execute(_SCHEMA.encode())
+            for statement in _SCHEMA:
+                await self._connection.execute(statement.encode())
             from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
             saver: Any = self.saver(JsonPlusSerializer())

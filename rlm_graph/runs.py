@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from rlm_graph.budget import Usage
+from rlm_graph.encryption import KEY, Vault
 from rlm_graph.errors import InputError, RunNotFoundError, StorageError
 from rlm_graph.postgres import PostgresTables
 from rlm_graph.value import Value
@@ -37,7 +38,7 @@ A run whose process died stays `running` until it is resumed."""
 
 APPLICATION_ID = 0x524C4D47
 """Marks an SQLite file as ours (`RLMG`)."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 5.0
 """How long to wait for another process that is writing."""
 
@@ -54,7 +55,11 @@ CREATE TABLE IF NOT EXISTS runs (
     updated REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS runs_by_age ON runs (created);
+CREATE TABLE IF NOT EXISTS encryption (proof TEXT NOT NULL);
 """
+
+_PROOF = "rlm-graph"
+"""What the database of encrypted runs holds sealed, so that a wrong key is known at once."""
 
 NODES = ("observe", "think", "approve", "act", "finalize")
 """The nodes of an agent, by whose names their writes are found again; the first is where it starts."""
@@ -62,6 +67,8 @@ NODES = ("observe", "think", "approve", "act", "finalize")
 _DAMAGED = (
     "the database is damaged; left as it is; copy it away and try `sqlite3 FILE .recover`, or name another with --db"
 )
+_SEALED = ("question", "source", "settings")
+"""The columns that say what a run is about."""
 _COLUMNS = ("id", "question", "source", "model", "settings", "status", "usage", "created", "updated")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -90,31 +97,40 @@ class Run(Value):
 class Runs:
     """An open database of runs. Every failure of it is a `StorageError` that leaves the file as it was."""
 
-    def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
+    def __init__(self, connection: aiosqlite.Connection, path: Path, vault: Vault | None = None) -> None:
         self.path: Path | str = path
         """The file, or the server's address without a password."""
         self._connection = connection
+        self._vault = vault
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: Path | str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> AsyncIterator[Runs]:
+    async def open(
+        cls, path: Path | str, *, vault: Vault | None = None, busy_timeout_s: float = BUSY_TIMEOUT_S
+    ) -> AsyncIterator[Runs]:
         """Open the database, made if there is none, for as long as the block lasts: a file, or an address such as
         `postgresql://user@host/name`.
+
+        With a `vault`, all that runs say is encrypted, from the first run of the database on; one that was begun
+        without, or under another key, is a `StorageError`, as is an encrypted one without a `vault`.
 
         Files are the user's alone (0600, in a folder of 0700 if it is made here). What SQLite raises within the block
         leaves it as `StorageError` too: the saver writes to the same file.
         """
         if isinstance(path, str):
             async with PostgresTables.open(path) as tables:
-                yield PostgresRuns(tables)
+                on_server = PostgresRuns(tables, vault)
+                await on_server._agree()
+                yield on_server
             return
         import aiosqlite
 
         with _storage_errors(path):
             _make_private(path)
             async with aiosqlite.connect(path, timeout=busy_timeout_s) as connection:
-                runs = cls(connection, path)
+                runs = cls(connection, path, vault)
                 await runs._prepare(until=time.monotonic() + busy_timeout_s)
+                await runs._agree()
                 yield runs
 
     @cached_property
@@ -126,7 +142,8 @@ class Runs:
 
         from rlm_graph.state import STORED_TYPES
 
-        return self._saver(JsonPlusSerializer(allowed_msgpack_modules=STORED_TYPES))
+        serde = JsonPlusSerializer(allowed_msgpack_modules=STORED_TYPES)
+        return self._saver(serde if self._vault is None else self._vault.serializer(serde))
 
     async def create(
         self, *, question: str, source: str, model: str, settings: Mapping[str, JsonValue], id: str | None = None
@@ -141,7 +158,7 @@ class Runs:
             name = id or new_id()
             if await self._write(
                 f"INSERT INTO runs ({', '.join(_COLUMNS)}) VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?)",  # noqa: S608 - literals
-                name, question, source, model, encoded, usage, now, now,
+                name, self._sealed(question), self._sealed(source), model, self._sealed(encoded), usage, now, now,
             ):  # fmt: skip
                 return await self.get(name)
             if id is not None:
@@ -197,7 +214,7 @@ class Runs:
         """Record that the run is at work again, and with which settings."""
         await self._write(
             "UPDATE runs SET status = 'running', settings = ?, updated = ? WHERE id = ?",
-            _SETTINGS.dump_json(dict(settings)).decode(), time.time(), id,
+            self._sealed(_SETTINGS.dump_json(dict(settings)).decode()), time.time(), id,
         )  # fmt: skip
 
     async def finish(self, id: str, status: Status, usage: Usage) -> None:
@@ -223,9 +240,44 @@ class Runs:
         query = f"SELECT {', '.join(_COLUMNS)} FROM runs {clause}"  # noqa: S608 - the clauses are literals of this class
         rows = await self._read(query, *values)
         try:
-            return [_run(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
+            return [_run(self._opened(dict(zip(_COLUMNS, row, strict=True)))) for row in rows]
         except ValidationError as error:
             raise StorageError(f"{self.path}: a run in it cannot be read; left as it is; give another --db") from error
+
+    async def _agree(self) -> None:
+        """Make sure that the database and the caller mean the same by encryption. One without runs takes the caller's.
+
+        Raises `StorageError`.
+        """
+        proof = await self._proof()
+        if self._vault is None:
+            if proof is not None:
+                raise StorageError(f"{self.path}: is encrypted; give --encrypt (RLM_ENCRYPT=1), with its key in {KEY}")
+            return
+        if proof is None:
+            await self._write(
+                "INSERT INTO encryption (proof) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM runs) "
+                "AND NOT EXISTS (SELECT 1 FROM encryption)",
+                self._vault.seal_text(_PROOF),
+            )
+            proof = await self._proof()
+        if proof is None:
+            raise StorageError(f"{self.path}: was begun without encryption; leave --encrypt out, or give another --db")
+        try:
+            self._vault.open_text(proof)
+        except StorageError as error:
+            raise StorageError(f"{self.path}: is encrypted with another key; left as it is; set {KEY} to it") from error
+
+    async def _proof(self) -> str | None:
+        return next((proof for (proof,) in await self._read("SELECT proof FROM encryption")), None)
+
+    def _sealed(self, text: str) -> str:
+        return text if self._vault is None else self._vault.seal_text(text)
+
+    def _opened(self, row: dict[str, Any]) -> dict[str, Any]:
+        if self._vault is None:
+            return row
+        return {key: self._vault.open_text(value) if key in _SEALED else value for key, value in row.items()}
 
     def _saver(self, serde: SerializerProtocol) -> BaseCheckpointSaver[Any]:
         from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -278,16 +330,17 @@ class Runs:
 class PostgresRuns(Runs):
     """The same on a PostgreSQL server."""
 
-    def __init__(self, tables: PostgresTables) -> None:
+    def __init__(self, tables: PostgresTables, vault: Vault | None = None) -> None:
         self.path = tables.place
         self._tables = tables
+        self._vault = vault
 
     async def check(self) -> None:
         """Ask the server for a sign of life."""
         await self._tables.check()
 
     def _saver(self, serde: SerializerProtocol) -> BaseCheckpointSaver[Any]:
-        return self._tables.saver(serde)
+        return self._tables.saver(serde, sealed=self._vault is not None)
 
     async def _write(self, statement: str, *values: Any) -> bool:
         return await self._tables.write(statement, values)

@@ -288,6 +288,10 @@ class Settings(BaseSettings):
     """Where runs and contexts are kept."""
     db: DatabaseAddress | Path = Field(default_factory=lambda values: values["data_dir"] / "runs.sqlite")
     """The database of runs: a file, or `postgresql://user@host/name`; by default `runs.sqlite` in `data_dir`."""
+    encrypt: bool = False
+    """Encrypt all that runs say, in the database and beside it, with the key in `LANGGRAPH_AES_KEY`."""
+    snapshots: SnapshotSettings = SnapshotSettings()
+    """When a REPL is copied."""
     tracing: bool = False
     """Send traces to LangSmith. Its own variables alone do not turn it on."""
 

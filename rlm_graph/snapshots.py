@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rlm_graph.encryption import Vault
+from rlm_graph.errors import StorageError
 from rlm_graph.executors.base import PastCell, Repl
 from rlm_graph.settings import SnapshotSettings
 from rlm_graph.state import ContextRef, Execution, Turn
@@ -38,11 +40,12 @@ class SnapshotStore:
 
     A snapshot's name is a digest of all cells up to it, of what they did, of the contexts they had and of the worker's
     version. So one that is found by its name fits, also after the run went back to an earlier step. Several processes
-    may use one folder. Nothing is touched before the first use.
+    may use one folder. With a `vault` they are sealed. Nothing is touched before the first use.
     """
 
-    def __init__(self, folder: Path, settings: SnapshotSettings | None = None) -> None:
+    def __init__(self, folder: Path, settings: SnapshotSettings | None = None, *, vault: Vault | None = None) -> None:
         self._folder = folder
+        self._vault = vault
         self._settings = settings or SnapshotSettings()
 
     async def take(self, repl: Repl, turns: Sequence[Turn], contexts: Sequence[ContextRef]) -> None:
@@ -71,8 +74,8 @@ class SnapshotStore:
         for index in reversed(range(len(points))):
             point = points[index]
             try:
-                snapshot = await asyncio.to_thread(self._path(point).read_bytes)
-            except OSError:
+                snapshot = await asyncio.to_thread(self._read, self._path(point))
+            except (OSError, StorageError):
                 continue
             await give(contexts[: point.turn.contexts])
             restored = False
@@ -95,10 +98,16 @@ class SnapshotStore:
     def _path(self, point: _Point) -> Path:
         return self._folder / point.name
 
+    def _read(self, path: Path) -> bytes:
+        kept = path.read_bytes()
+        return kept if self._vault is None else self._vault.open(kept, label=path.name.encode())
+
     def _write(self, path: Path, snapshot: bytes) -> None:
         """Write a file that is there whole or not at all."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        if self._vault is not None:
+            snapshot = self._vault.seal(snapshot, label=path.name.encode())
         try:
             with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(snapshot)

@@ -31,6 +31,7 @@ def ask(
     max_subcalls: given.MaxSubcalls = None,
     allow_unpriced: given.AllowUnpriced = False,
     db: given.Database = None,
+    encrypt: given.Encrypt = False,
     config: given.Config = None,
     as_json: given.AsJson = False,
     output: given.OutputFile = None,
@@ -54,7 +55,9 @@ def ask(
         max_turns=max_turns, max_cost=max_cost, max_tokens=max_tokens,
         timeout=timeout, max_subcalls=max_subcalls, allow_unpriced=allow_unpriced,
     )  # fmt: skip
-    flags = given.settings_flags(model=model, sub_model=sub_model, base_url=base_url, db=db, budget=budget)
+    flags = given.settings_flags(
+        model=model, sub_model=sub_model, base_url=base_url, db=db, encrypt=encrypt, budget=budget
+    )
     settings = Settings.load(flags, config=config)
     reference = take(context or [], settings, out)
     raise typer.Exit(session.ask(run, question, reference, settings, flags, out, wait=wait))

@@ -12,11 +12,16 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
-def show(as_json: given.AsJson = False, db: given.Database = None, config: given.Config = None) -> None:
+def show(
+    as_json: given.AsJson = False,
+    db: given.Database = None,
+    encrypt: given.Encrypt = False,
+    config: given.Config = None,
+) -> None:
     """Show each setting, its value, and the place that it came from: a flag, a variable, a file, or the default."""
     from rlm_graph.settings import Settings
 
-    settings = Settings.load(given.settings_flags(db=db), config=config)
+    settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)
     rows = [(key, value, settings.origin(key)) for key, value in _leaves(settings)]
     if as_json:
         put_json({key: {"value": value, "origin": origin} for key, value, origin in rows})

@@ -40,6 +40,7 @@ def doctor(
     base_url: given.BaseUrl = None,
     as_json: given.AsJson = False,
     db: given.Database = None,
+    encrypt: given.Encrypt = False,
     config: given.Config = None,
 ) -> None:
     """Check whether this machine can run rlm-graph.
@@ -52,7 +53,7 @@ def doctor(
     from rlm_graph.cli.printing import put, put_json
     from rlm_graph.settings import Settings
 
-    settings = Settings.load(given.settings_flags(db=db, base_url=base_url), config=config)
+    settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt, base_url=base_url), config=config)
     checks = list(_checks(settings, model))
     if as_json:
         put_json([asdict(check) for check in checks])
@@ -134,18 +135,18 @@ def _data_dir(settings: Settings) -> Check:
 def _database(settings: Settings) -> Check:
     import asyncio
 
+    from rlm_graph.cli.job import opened
     from rlm_graph.cli.printing import counted
-    from rlm_graph.errors import StorageError
-    from rlm_graph.runs import Runs
+    from rlm_graph.errors import SetupError, StorageError
 
     async def count() -> int:
-        async with Runs.open(settings.db) as runs:
+        async with opened(settings) as runs:
             await runs.check()
             return len(await runs.all())
 
     try:
         return Check("database", "ok", f"{settings.db}, {counted(asyncio.run(count()), 'run')}")
-    except StorageError as error:
+    except (SetupError, StorageError) as error:
         return Check("database", "failed", str(error))
 
 

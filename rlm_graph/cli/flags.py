@@ -46,6 +46,9 @@ Database = Annotated[
     str | None,
     typer.Option("--db", metavar="FILE|URL", help="Database of runs: a file, or postgresql://user@host/name."),
 ]
+Encrypt = Annotated[
+    bool, typer.Option("--encrypt", help="The database is encrypted, or is to be; the key is in LANGGRAPH_AES_KEY.")
+]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings file, instead of ./rlm.toml.")]
 Wait = Annotated[bool, typer.Option("--wait", help="If another process is at work on the run, wait until it is done.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -94,6 +97,7 @@ def settings_flags(
     sub_model: str | None = None,
     base_url: str | None = None,
     db: str | None = None,
+    encrypt: bool = False,
     executor: dict[str, Any] | None = None,
     budget: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -103,6 +107,7 @@ def settings_flags(
         "sub_model": sub_model,
         "models": None if base_url is None else {"base_url": base_url},
         "db": db,
+        "encrypt": encrypt or None,
         "executor": executor or None,
         "budget": budget or None,
     }

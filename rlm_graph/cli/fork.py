@@ -40,6 +40,7 @@ def fork(
     max_subcalls: given.MaxSubcalls = None,
     allow_unpriced: given.AllowUnpriced = False,
     db: given.Database = None,
+    encrypt: given.Encrypt = False,
     config: given.Config = None,
     as_json: given.AsJson = False,
     output: given.OutputFile = None,
@@ -70,7 +71,9 @@ def fork(
         max_turns=max_turns, max_cost=max_cost, max_tokens=max_tokens,
         timeout=timeout, max_subcalls=max_subcalls, allow_unpriced=allow_unpriced,
     )  # fmt: skip
-    flags = given.settings_flags(model=model, sub_model=sub_model, base_url=base_url, db=db, budget=budget)
+    flags = given.settings_flags(
+        model=model, sub_model=sub_model, base_url=base_url, db=db, encrypt=encrypt, budget=budget
+    )
     settings = Settings.load(flags, config=config)
     reference = take(context or [], settings, out)
     raise typer.Exit(session.fork(run, at, question, reference, settings, flags, out, id=thread, wait=wait))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from rlm_graph.cli.output import Output
+from rlm_graph.encryption import Vault
 from rlm_graph.errors import InputError, SetupError
-from rlm_graph.runs import Run
+from rlm_graph.runs import Run, Runs
 from rlm_graph.settings import Settings
 from rlm_graph.state import ContextRef
 
@@ -88,8 +91,8 @@ def check_question(question: str) -> None:
 
 def take(sources: Sequence[str], settings: Settings, output: Output) -> ContextRef | None:
     """Take the context in from the paths, URLs and `-` (standard input) that the user named, and say what was done."""
-    from rlm_graph.context import ContextStore
     from rlm_graph.context.fetch import is_url
+    from rlm_graph.context.sealed import contexts_of
 
     if not sources:
         return None
@@ -100,11 +103,21 @@ def take(sources: Sequence[str], settings: Settings, output: Output) -> ContextR
     if "-" in sources and sys.stdin.isatty():
         output.say("type or paste the context; Ctrl-D on a line of its own ends it")
     contexts = [sys.stdin.buffer if source == "-" else source if is_url(source) else Path(source) for source in sources]
-    store = ContextStore(settings.data_dir / "contexts", settings.contexts)
-    reference = store.combine(contexts)
+    asyncio.run(_look(settings))  # a database that cannot be used is known before anything is read
+    reference = contexts_of(settings).combine(contexts)
     for note in reference.notes:
         output.say(f"context: {note}")
     return reference
+
+
+def opened(settings: Settings) -> AbstractAsyncContextManager[Runs]:
+    """Open the database that the settings name. Raises `SetupError` if it is to be encrypted and there is no key."""
+    return Runs.open(settings.db, vault=Vault.from_environment() if settings.encrypt else None)
+
+
+async def _look(settings: Settings) -> None:
+    async with opened(settings):
+        pass
 
 
 def model_of(settings: Settings) -> str:

@@ -35,6 +35,7 @@ def logs(
     ] = None,
     as_json: given.AsJson = False,
     db: given.Database = None,
+    encrypt: given.Encrypt = False,
     config: given.Config = None,
 ) -> None:
     """List the runs, or show what one did.
@@ -44,13 +45,13 @@ def logs(
     """
     import asyncio
 
-    from rlm_graph.runs import Runs
+    from rlm_graph.cli.job import opened
     from rlm_graph.settings import Settings
 
-    settings = Settings.load(given.settings_flags(db=db), config=config)
+    settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)
 
     async def read() -> None:
-        async with Runs.open(settings.db) as runs:
+        async with opened(settings) as runs:
             if run is None:
                 _list(await runs.all(), as_json=as_json, place=str(runs.path))
             else:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rlm_graph.executors.sandboxes import Sandbox
     from rlm_graph.runs import Run
+    from rlm_graph.settings import Settings
 
 
 def ps(
@@ -23,6 +24,7 @@ def ps(
     ] = False,
     as_json: given.AsJson = False,
     db: given.Database = None,
+    encrypt: given.Encrypt = False,
     config: given.Config = None,
 ) -> None:
     """List the runs that are under way, or the sandboxes that there are.
@@ -34,15 +36,15 @@ def ps(
 
     from rlm_graph.settings import Settings
 
-    settings = Settings.load(given.settings_flags(db=db), config=config)
+    settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)
     if sandboxes:
         from rlm_graph.executors.keepers import find, keepers
 
         found = [sandbox for _, sandbox in asyncio.run(find(keepers(settings.executor)))]
-        runs = runs_of([sandbox.handle.id for sandbox in found], settings.db)
+        runs = runs_of([sandbox.handle.id for sandbox in found], settings)
         _show([sandbox_row(sandbox, runs) for sandbox in found], "no sandboxes", as_json=as_json)
     else:
-        _show(_under_way(settings.db), "no run is under way", as_json=as_json)
+        _show(_under_way(settings), "no run is under way", as_json=as_json)
 
 
 def sandbox_row(sandbox: Sandbox, runs: dict[str, str]) -> dict[str, Any]:
@@ -58,15 +60,15 @@ def sandbox_row(sandbox: Sandbox, runs: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def runs_of(repls: Sequence[str], db: Path | str) -> dict[str, str]:
+def runs_of(repls: Sequence[str], settings: Settings) -> dict[str, str]:
     """Return the runs that use these REPLs, by the REPLs' names."""
     import asyncio
 
-    from rlm_graph.runs import Runs
+    from rlm_graph.cli.job import opened
 
     async def look() -> dict[str, str]:
         found: dict[str, str] = {}
-        async with Runs.open(db) as runs:
+        async with opened(settings) as runs:
             for run in await runs.all():
                 handle = (await runs.state(run.id)).get("repl")
                 if handle is not None and handle.id in repls:
@@ -75,22 +77,26 @@ def runs_of(repls: Sequence[str], db: Path | str) -> dict[str, str]:
                     break
         return found
 
-    return asyncio.run(look()) if repls and (isinstance(db, str) or db.exists()) else {}
+    return asyncio.run(look()) if repls and _is_there(settings.db) else {}
 
 
-def _under_way(db: Path | str) -> list[dict[str, Any]]:
+def _under_way(settings: Settings) -> list[dict[str, Any]]:
     import asyncio
 
-    from rlm_graph.runs import Runs
+    from rlm_graph.cli.job import opened
 
     async def look() -> list[Run]:
-        async with Runs.open(db) as runs:
+        async with opened(settings) as runs:
             return [run for run in await runs.all() if run.status == "running"]
 
     return [
         {"run": run.id, "age_s": round(time.time() - run.created), "model": run.model, "question": run.question}
-        for run in (asyncio.run(look()) if isinstance(db, str) or db.exists() else ())
+        for run in (asyncio.run(look()) if _is_there(settings.db) else ())
     ]
+
+
+def _is_there(db: Path | str) -> bool:
+    return isinstance(db, str) or db.exists()
 
 
 def _show(rows: list[dict[str, Any]], nothing: str, *, as_json: bool) -> None:

@@ -40,6 +40,7 @@ def resume(
     max_subcalls: given.MaxSubcalls = None,
     allow_unpriced: given.AllowUnpriced = False,
     db: given.Database = None,
+    encrypt: given.Encrypt = False,
     config: given.Config = None,
     as_json: given.AsJson = False,
     output: given.OutputFile = None,
@@ -68,6 +69,8 @@ def resume(
         max_turns=max_turns, max_cost=max_cost, max_tokens=max_tokens,
         timeout=timeout, max_subcalls=max_subcalls, allow_unpriced=allow_unpriced,
     )  # fmt: skip
-    flags = given.settings_flags(model=model, sub_model=sub_model, base_url=base_url, db=db, budget=budget)
+    flags = given.settings_flags(
+        model=model, sub_model=sub_model, base_url=base_url, db=db, encrypt=encrypt, budget=budget
+    )
     settings = Settings.load(flags, config=config)
     raise typer.Exit(session.resume(run, settings, flags, out, verdict=verdict, wait=wait))

@@ -21,6 +21,7 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether that is meant.")] = False,
     wait: given.Wait = False,
     db: given.Database = None,
+    encrypt: given.Encrypt = False,
     config: given.Config = None,
 ) -> None:
     """Delete runs for good.
@@ -30,18 +31,18 @@ def rm(
     """
     import asyncio
 
-    from rlm_graph.runs import Runs
+    from rlm_graph.cli.job import opened
     from rlm_graph.settings import Settings
 
-    settings = Settings.load(given.settings_flags(db=db), config=config)
+    settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)
 
     async def remove() -> None:
-        async with Runs.open(settings.db) as opened:
+        async with opened(settings) as database:
             # All are looked up before the first is deleted: a mistyped id deletes nothing.
-            found = {run.id: run for run in [await opened.get(name) for name in runs]}
+            found = {run.id: run for run in [await database.get(name) for name in runs]}
             _confirm(list(found.values()), yes)
             for run in found.values():
-                await _remove(opened, run, settings, wait=wait)
+                await _remove(database, run, settings, wait=wait)
 
     asyncio.run(remove())
 
@@ -62,7 +63,7 @@ def _confirm(runs: list[Run], yes: bool) -> None:
 
 async def _remove(runs: Runs, run: Run, settings: Settings, *, wait: bool) -> None:
     from rlm_graph.cli.job import Job
-    from rlm_graph.context import ContextStore
+    from rlm_graph.context.sealed import contexts_of
     from rlm_graph.deletion import delete
     from rlm_graph.executors import create_executor
     from rlm_graph.locks import aheld, forget_lock
@@ -72,7 +73,7 @@ async def _remove(runs: Runs, run: Run, settings: Settings, *, wait: bool) -> No
             runs,
             run,
             executor=create_executor(Job.of(run, settings, {}).settings.executor),
-            contexts=ContextStore(settings.data_dir / "contexts", settings.contexts),
+            contexts=contexts_of(settings),
         )
         forget_lock(place, run.id)
     for words in left:

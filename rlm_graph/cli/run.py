@@ -43,6 +43,7 @@ def run(
         str | None, typer.Option("--thread", metavar="ID", help="Name of the new run, instead of a made-up one.")
     ] = None,
     db: given.Database = None,
+    encrypt: given.Encrypt = False,
     config: given.Config = None,
     as_json: given.AsJson = False,
     output: given.OutputFile = None,
@@ -74,6 +75,7 @@ def run(
             sub_model=sub_model,
             base_url=base_url,
             db=db,
+            encrypt=encrypt,
             executor={key: value for key, value in place.items() if value is not None},
             budget=budget,
         ),

@@ -13,7 +13,7 @@ from rlm_graph.budget import Budget, Usage
 from rlm_graph.cli.approvals import Verdict, show
 from rlm_graph.cli.exits import Exit
 from rlm_graph.cli.interrupts import Interrupts
-from rlm_graph.cli.job import Job, model_of, prepare
+from rlm_graph.cli.job import Job, model_of, opened, prepare
 from rlm_graph.cli.output import Output
 from rlm_graph.cli.printing import say, waiting
 from rlm_graph.cli.progress import Progress
@@ -51,7 +51,7 @@ def start(job: Job, *, source: str, id: str | None, output: Output) -> Exit:
     """Run `job` under a new id."""
 
     async def started() -> Outcome:
-        async with Runs.open(job.settings.db) as runs:
+        async with opened(job.settings) as runs:
             graph = _graph(job, runs)  # what cannot be built leaves no run behind
             run = await runs.create(
                 question=job.question, source=source, model=model_of(job.settings), settings=job.record(), id=id
@@ -112,7 +112,7 @@ def fork(
     async def forked() -> Outcome:
         from rlm_graph.cli.forks import copy
 
-        async with Runs.open(job.settings.db) as runs:
+        async with opened(job.settings) as runs:
             graph = _graph(job, runs)
             begun, copied = await copy(
                 graph, runs, source, job, at=at, id=id, question=question, waiting=waiting if wait else None
@@ -126,7 +126,7 @@ def fork(
 
 def _found(name: str | None, settings: Settings) -> Run:
     async def found() -> Run:
-        async with Runs.open(settings.db) as runs:
+        async with opened(settings) as runs:
             return await (runs.last() if name is None else runs.get(name))
 
     return asyncio.run(found())
@@ -136,7 +136,7 @@ def _take_up(run: Run, job: Job, output: Output, continuation: Continuation, *, 
     prepare(job.settings)
 
     async def taken_up() -> Outcome:
-        async with Runs.open(job.settings.db) as runs:
+        async with opened(job.settings) as runs:
             return await _carry_out(_graph(job, runs), runs, run, job, output, continuation, wait=wait)
 
     return asyncio.run(taken_up()).report(output)
@@ -227,7 +227,7 @@ async def _watch(
 
 
 def _graph(job: Job, runs: Runs) -> Any:
-    from rlm_graph.context import ContextStore
+    from rlm_graph.context.sealed import contexts_of
     from rlm_graph.graphs.agent import create_rlm_agent
 
     settings = job.settings
@@ -240,7 +240,8 @@ def _graph(job: Job, runs: Runs) -> Any:
         approve=job.approve,
         checkpointer=runs.saver,
         settings=settings.models,
-        contexts=ContextStore(settings.data_dir / "contexts", settings.contexts),
+        contexts=contexts_of(settings),
+        snapshots=settings.snapshots,
     )
 
 

@@ -20,6 +20,7 @@ def sweep(
     ] = "15m",
     as_json: given.AsJson = False,
     db: given.Database = None,
+    encrypt: given.Encrypt = False,
     config: given.Config = None,
 ) -> None:
     """End the sandboxes whose process has ended or that nobody uses, on this machine and in Docker.
@@ -35,9 +36,9 @@ def sweep(
     from rlm_graph.settings import Settings
 
     seconds = _seconds(older_than)
-    settings = Settings.load(given.settings_flags(db=db), config=config)
+    settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)
     ended = asyncio.run(end(keepers(settings.executor), older_than_s=seconds))
-    runs = runs_of([sandbox.handle.id for sandbox in ended], settings.db)
+    runs = runs_of([sandbox.handle.id for sandbox in ended], settings)
     rows = [sandbox_row(sandbox, runs) for sandbox in ended]
     if as_json:
         put_json(rows)

@@ -1,7 +1,8 @@
 """The long input: where it lies, its hash, size and shape.
 
 `store` is what the rest of the engine uses; `sources` knows what a caller may give, `fetch` gets a URL, `encoding`
-turns bytes into UTF-8, `draft` writes the stored form, and `memory` tells whether a REPL can hold it.
+turns bytes into UTF-8, `draft` writes the stored form, `memory` tells whether a REPL can hold it, and `sealed` keeps it
+encrypted.
 """
 
 from __future__ import annotations

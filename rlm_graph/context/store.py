@@ -13,6 +13,7 @@ from rlm_graph.context.draft import INDEX, TEXT, Draft, is_whole, remove
 from rlm_graph.context.memory import Part
 from rlm_graph.context.notes import printable
 from rlm_graph.context.sources import Plan, combination, from_source, plan
+from rlm_graph.encryption import Vault
 from rlm_graph.errors import InputError, StorageError
 from rlm_graph.settings import ContextSettings
 from rlm_graph.state import ContextRef
@@ -30,13 +31,19 @@ class ContextStore:
     """
 
     def __init__(self, folder: Path, settings: ContextSettings | None = None) -> None:
-        self._folder = folder
+        self.root = folder
+        """The folder that holds all of them."""
         self._settings = settings or ContextSettings()
 
     @property
-    def root(self) -> Path:
-        """The folder that holds all of them."""
-        return self._folder
+    def vault(self) -> Vault | None:
+        """What seals everything that lies beside the contexts, if anything does."""
+        return None
+
+    @property
+    def _clear(self) -> Path:
+        """The folder where they lie as they can be read."""
+        return self.root
 
     def take(self, context: object, *, literal: bool = False) -> ContextRef:
         """Store a context and return its reference. Blocks: asynchronous callers run it in a thread.
@@ -86,7 +93,7 @@ class ContextStore:
         """Return where the stored form of `ref` lies, or would lie."""
         if not SHA256.fullmatch(ref.sha256):
             raise InputError(f"{ref.sha256!r} is no reference to a context; give the context again")
-        return self._folder / ref.sha256
+        return self._clear / ref.sha256
 
     def holds(self, ref: ContextRef) -> bool:
         """Tell whether the content of `ref` is here, as large as it should be."""
@@ -118,12 +125,12 @@ class ContextStore:
         remove(self.folder(ref))
 
     def all(self) -> Iterator[str]:
-        """Yield the hash of every context that is here."""
-        if self._folder.is_dir():
-            yield from sorted(path.name for path in self._folder.iterdir() if SHA256.fullmatch(path.name))
+        """Yield the name of every context that is here: its hash, where nothing is sealed."""
+        if self.root.is_dir():
+            yield from sorted(path.name for path in self.root.iterdir() if SHA256.fullmatch(path.name))
 
     def _take(self, given: Plan, *, only: str | None = None) -> ContextRef:
-        with Draft(self._folder, memory=self._memory()) as draft:
+        with Draft(self._clear, memory=self._memory()) as draft:
             for item in given.items:
                 item.write(draft, given.notes, self._settings)
             if not draft.chars:

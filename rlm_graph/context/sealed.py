@@ -1,0 +1,167 @@
+"""Contexts that lie on disk encrypted, and in the clear only in memory, for as long as a process works with them."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import functools
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from rlm_graph.context.draft import INDEX, TEXT, UNFINISHED, is_whole, remove
+from rlm_graph.context.sources import Plan
+from rlm_graph.context.store import ContextStore
+from rlm_graph.encryption import Vault
+from rlm_graph.errors import StorageError
+from rlm_graph.settings import ContextSettings, Settings
+from rlm_graph.state import ContextRef
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - not for secret names: what is made there is ours alone
+"""A file system that has no disk."""
+LOCK = ".lock"
+
+
+class SealedContextStore(ContextStore):
+    """A context store whose files are encrypted.
+
+    `<folder>/<name>/text` and `index.json` are those of `ContextStore`, each sealed; the name is a keyed digest. What
+    is taken in or asked for is opened in a folder in memory (in the temporary folder where there is no `/dev/shm`),
+    which is this process's alone and goes with it; what a killed one has left, the next one removes.
+    """
+
+    def __init__(self, folder: Path, settings: ContextSettings | None = None, *, vault: Vault) -> None:
+        super().__init__(folder, settings)
+        self._vault = vault
+
+    @property
+    def vault(self) -> Vault:
+        """What seals everything that lies beside the contexts."""
+        return self._vault
+
+    @property
+    def _clear(self) -> Path:
+        return _own_folder(os.getpid())
+
+    def folder(self, ref: ContextRef) -> Path:
+        """Return where `ref` lies in the clear, opened now if it was not."""
+        folder = super().folder(ref)
+        if not is_whole(folder, ref.bytes) and self.holds(ref):
+            with _storing(folder):
+                self._open(self._place(ref), folder)
+        return folder
+
+    def holds(self, ref: ContextRef) -> bool:
+        """Tell whether the content of `ref` is here."""
+        return (self._place(ref) / TEXT).is_file()
+
+    def forget(self, ref: ContextRef) -> None:
+        """Remove the content. Idempotent."""
+        remove(super().folder(ref))
+        remove(self._place(ref))
+
+    def forget_opened(self) -> None:
+        """Remove what this process has in the clear; it is opened again when it is asked for."""
+        for folder in self._clear.iterdir():
+            if folder.is_dir():
+                remove(folder)
+
+    def _take(self, given: Plan, *, only: str | None = None) -> ContextRef:
+        ref = super()._take(given, only=only)
+        if not self.holds(ref):
+            with _storing(self.root):
+                self._seal(super().folder(ref), self._place(ref))
+        return ref
+
+    def _place(self, ref: ContextRef) -> Path:
+        return self.root / self.vault.name(ref.sha256)
+
+    def _seal(self, folder: Path, place: Path) -> None:
+        """Make the sealed form of a folder, which is there whole or not at all."""
+        draft = place.with_name(f"{UNFINISHED}{secrets.token_hex(16)}")
+        draft.mkdir(mode=0o700, parents=True)
+        try:
+            for name in (INDEX, TEXT):
+                with (folder / name).open("rb") as source, (draft / name).open("xb") as target:
+                    target.writelines(self.vault.seal_blocks(source.read))
+                    target.flush()
+                    os.fsync(target.fileno())
+            with contextlib.suppress(FileExistsError):  # another process was faster
+                draft.rename(place)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _open(self, place: Path, folder: Path) -> None:
+        draft = folder.with_name(f"{UNFINISHED}{secrets.token_hex(16)}")
+        draft.mkdir(mode=0o700)
+        try:
+            for name in (INDEX, TEXT):
+                with (place / name).open("rb") as source, (draft / name).open("xb") as target:
+                    target.writelines(self.vault.open_blocks(source.read))
+            draft.rename(folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def contexts_of(settings: Settings) -> ContextStore:
+    """Return the store that the settings ask for. Raises `SetupError` if it is to be encrypted and there is no key."""
+    if not settings.encrypt:
+        return ContextStore(settings.data_dir / "contexts", settings.contexts)
+    vault = Vault.from_environment()
+    return SealedContextStore(settings.data_dir / "sealed" / "contexts", settings.contexts, vault=vault)
+
+
+@functools.cache
+def _own_folder(pid: int) -> Path:
+    """Return the folder of what this process has opened."""
+    base = (MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())) / f"rlm-graph-open-{os.getuid()}"
+    with _storing(base):
+        base.mkdir(mode=0o700, exist_ok=True)
+        found = base.lstat()
+        if found.st_uid != os.getuid() or found.st_mode & 0o077:
+            raise StorageError(f"{base} is not this user's alone; remove it, and try again")
+        sweep(base)
+        while True:
+            folder = base / secrets.token_hex(8)
+            folder.mkdir(mode=0o700)
+            lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until this process ends, however it does
+            if os.fstat(lock).st_nlink:
+                break
+            os.close(lock)  # another process took it for one that was left, in the moment before it was locked
+    atexit.register(_end, pid, folder)
+    return folder
+
+
+def _end(pid: int, folder: Path) -> None:
+    if os.getpid() == pid:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(base: Path) -> None:
+    """Remove the folders of processes that have ended."""
+    for folder in base.iterdir():
+        try:
+            lock = os.open(folder / LOCK, os.O_RDWR)
+        except OSError:  # it is being made, or removed
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(lock)
+
+
+@contextlib.contextmanager
+def _storing(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = f"the context cannot be stored in {place}: {error.strerror or error}"
+        raise StorageError(f"{what}; free some space there, or set RLM_DATA_DIR to another folder") from error
