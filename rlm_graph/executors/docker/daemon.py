@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import ssl
+import socket
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from rlm_graph.errors import ExecutorError, SetupError
-from rlm_graph.executors.docker.stream import Address, Output, open_exec
+from rlm_graph.executors.docker.endpoint import Endpoint, find_endpoint
+from rlm_graph.executors.docker.stream import Output, open_exec
 from rlm_graph.executors.repl import Writer
 
 if TYPE_CHECKING:
     from docker import APIClient
-    from docker.tls import TLSConfig
 
 TIMEOUT_S = 120
 """Seconds that the daemon may be silent: it extracts a gigabyte in that time."""
@@ -37,7 +37,7 @@ class Daemon:
         self._host = host
         self._lock = threading.Lock()
         self._client: APIClient | None = None
-        self._address = Address("")
+        self._endpoint = Endpoint("")
 
     async def call(self, work: Callable[[APIClient], T]) -> T:
         """Do something with the SDK's client.
@@ -59,7 +59,7 @@ class Daemon:
                 lambda client: client.exec_create(container, command, stdin=True, user="0:0", environment=_FIXED)
             )
             version = await self.call(lambda client: str(client.api_version))
-            return await open_exec(self._address, version, made["Id"])
+            return await open_exec(self._endpoint, version, made["Id"])
         except docker.errors.APIError as error:
             if error.status_code in (404, 409):
                 raise ConnectionRefusedError(GONE) from error
@@ -89,36 +89,19 @@ class Daemon:
             import docker
         except ImportError as error:
             raise SetupError("the docker executor needs Docker's SDK: pip install 'rlm-graph[docker]'") from error
-        url, tls = self._found()
-        self._address = Address(_plain(str(docker.utils.parse_host(url, tls=tls is not None))), _context(tls))
+        self._endpoint = find_endpoint(self._host)
         try:
-            return docker.APIClient(
-                base_url=url, tls=tls or False, version="auto", timeout=TIMEOUT_S, max_pool_size=CONNECTIONS,
-                # The user's own ssh, with its keys and its settings; else the SDK wants another library.
-                use_ssh_client=url.startswith("ssh://"),
-            )  # fmt: skip
+            return _client(self._endpoint)
         except (docker.errors.DockerException, OSError) as error:
             raise SetupError(
-                f"no Docker daemon answers at {url}: {_reason(error)}; start one, or name another by DOCKER_HOST"
+                f"no Docker daemon answers at {self._endpoint.url}: {_reason(error)}; "
+                "start one, or name another by DOCKER_HOST"
             ) from error
-
-    def _found(self) -> tuple[str, TLSConfig | None]:
-        """Return the address of the daemon, and the keys to it."""
-        from docker.context import ContextAPI
-        from docker.utils import kwargs_from_env
-
-        given = kwargs_from_env()
-        if self._host or given.get("base_url"):
-            return self._host or given["base_url"], given.get("tls")
-        name = os.environ.get("DOCKER_CONTEXT")
-        context = ContextAPI.get_context(name) if name else ContextAPI.get_current_context()
-        if context is None:
-            raise SetupError(f"there is no Docker context {name!r}; `docker context ls` lists them")
-        return context.Host or "unix:///var/run/docker.sock", context.TLSConfig
 
     def _lost(self, error: Exception) -> DaemonLost:
         return DaemonLost(
-            f"the Docker daemon at {self._address.url} does not answer: {_reason(error)}; start it, then resume the run"
+            f"the Docker daemon at {self._endpoint.url} does not answer: {_reason(error)}; "
+            "start it, then resume the run"
         )
 
 
@@ -146,22 +129,39 @@ _FIXED = {"PYTHONHASHSEED": "0"}
 """Without it the relay would start a second time."""
 
 
-def _plain(url: str) -> str:
-    for prefix in ("http+unix://", "https://", "http://"):
-        if url.startswith(prefix):
-            return ("unix://" if "unix" in prefix else "tcp://") + url.removeprefix(prefix)
-    return url
+def _client(endpoint: Endpoint) -> APIClient:
+    from docker import APIClient
+
+    url = urlsplit(endpoint.url)
+    if url.scheme == "ssh":
+        return _client_by_ssh(endpoint.url)
+    if url.scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as trial:  # the SDK leaves one open where nobody answers
+            trial.connect(url.path)
+    return APIClient(
+        base_url=endpoint.url, tls=endpoint.tls or False, version="auto", timeout=TIMEOUT_S, max_pool_size=CONNECTIONS
+    )
 
 
-def _context(tls: TLSConfig | None) -> ssl.SSLContext | None:
-    if tls is None:
-        return None
-    context = ssl.create_default_context(cafile=tls.ca_cert or None)
-    if not tls.verify:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if tls.cert:
-        context.load_cert_chain(*tls.cert)
-    return context
+def _client_by_ssh(url: str) -> APIClient:
+    from docker import APIClient
+    from docker.constants import DEFAULT_DOCKER_API_VERSION
+
+    from rlm_graph.executors.docker import ssh
+
+    adapter = ssh.SshAdapter(url, timeout_s=TIMEOUT_S, connections=CONNECTIONS)
+
+    def client(version: str) -> APIClient:
+        made = APIClient(base_url=ssh.BASE_URL, version=version, timeout=TIMEOUT_S)
+        made.mount("http://", adapter)
+        return made
+
+    try:
+        spoken = client(DEFAULT_DOCKER_API_VERSION).version(api_version=False)["ApiVersion"]
+        return client(str(spoken))
+    except BaseException:
+        adapter.close()
+        raise
 
 
 def _reason(error: BaseException) -> str:

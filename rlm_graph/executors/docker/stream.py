@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import ssl
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from rlm_graph.errors import ExecutorError
+from rlm_graph.executors.docker.endpoint import Endpoint
 from rlm_graph.executors.repl import Writer
 
 DIAL_TIMEOUT_S = 30.0
@@ -25,22 +24,14 @@ HEADER_BYTES = 8
 """Before each piece: which output it is of, three bytes of nothing, and its length. Source: the API's `attach`."""
 
 
-class Address(NamedTuple):
-    """Where a daemon is."""
-
-    url: str
-    """`unix://PATH`, `tcp://HOST:PORT` or `ssh://[USER@]HOST[:PORT]`."""
-    tls: ssl.SSLContext | None = None
-
-
-async def open_exec(address: Address, api_version: str, exec_id: str) -> tuple[Output, Writer]:
+async def open_exec(endpoint: Endpoint, api_version: str, exec_id: str) -> tuple[Output, Writer]:
     """Start a command that was made ready, and return its output and its input.
 
     Raises `OSError` if the daemon cannot be reached, or says that the container or the command is not there any more;
     `ExecutorError` for anything else that it says.
     """
     async with asyncio.timeout(DIAL_TIMEOUT_S):
-        reader, writer = await _dial(address)
+        reader, writer = await _dial(endpoint)
         try:
             status, words = await _upgrade(reader, writer, f"/v{api_version}/exec/{exec_id}/start")
         except BaseException:
@@ -112,47 +103,12 @@ async def _upgrade(reader: asyncio.StreamReader, writer: Writer, path: str) -> t
     return status, head[0]
 
 
-async def _dial(address: Address) -> tuple[asyncio.StreamReader, Writer]:
-    parts = urlsplit(address.url)
+async def _dial(endpoint: Endpoint) -> tuple[asyncio.StreamReader, Writer]:
+    parts = urlsplit(endpoint.url)
     if parts.scheme == "unix":
         return await asyncio.open_unix_connection(parts.path, limit=BUFFER_BYTES)
     if parts.scheme == "ssh":
-        return await _dial_by_ssh(address.url)
-    return await asyncio.open_connection(parts.hostname, parts.port, ssl=address.tls, limit=BUFFER_BYTES)
+        from rlm_graph.executors.docker.ssh import dial
 
-
-async def _dial_by_ssh(url: str) -> tuple[asyncio.StreamReader, Writer]:
-    """Speak to a daemon through the docker command on its machine, as Docker's own tools do."""
-    parts = urlsplit(url)
-    port = ["-p", str(parts.port)] if parts.port else []
-    user = ["-l", parts.username] if parts.username else []
-    process = await asyncio.create_subprocess_exec(
-        "ssh", *user, *port, "-T", "-o", "BatchMode=yes", "--", str(parts.hostname), "docker", "system", "dial-stdio",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        limit=BUFFER_BYTES,
-    )  # fmt: skip
-    assert process.stdout is not None
-    return process.stdout, _SshWriter(process)
-
-
-class _SshWriter:
-    """The input of an ssh process, which ends with it."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None
-        self._process = process
-        self._input = process.stdin
-
-    def write(self, data: bytes) -> None:
-        self._input.write(data)
-
-    async def drain(self) -> None:
-        await self._input.drain()
-
-    def close(self) -> None:
-        self._input.close()
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
-
-    async def wait_closed(self) -> None:
-        await self._process.wait()
+        return await dial(endpoint.url, limit=BUFFER_BYTES)
+    return await asyncio.open_connection(parts.hostname, parts.port, ssl=endpoint.tls_context(), limit=BUFFER_BYTES)

@@ -189,22 +189,21 @@ def prepare_supervisor() -> None:
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def reap_orphans(worker: int) -> None:
+def reap_orphans(worker: int | None) -> None:
     """Free the entries of processes that the worker started, left behind and that have ended."""
     with contextlib.suppress(ChildProcessError, AttributeError):
         while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != worker:
             os.waitpid(ended.si_pid, 0)
 
 
-def end_orphans() -> None:
-    """Kill what the worker left behind. Its children become ours when it ends, and theirs in turn."""
+def end_orphans(worker: int | None = None) -> None:
+    """Kill what the worker left behind, but not itself. Children become ours when their parent ends."""
     for _ in range(1000):
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
+        reap_orphans(worker)
+        orphans = [pid for pid in _children() if pid != worker]
+        if not orphans:
             return
-        for pid in _children():
+        for pid in orphans:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.001)
@@ -225,8 +224,12 @@ def died_of(status: int) -> str:
 
 def _children() -> list[int]:
     ours = os.getpid()
-    children = []
-    for entry in os.listdir("/proc"):
+    children: list[int] = []
+    try:
+        entries = os.listdir("/proc")
+    except OSError:  # another system than Linux
+        return children
+    for entry in entries:
         if entry.isdigit():
             with contextlib.suppress(OSError), open(f"/proc/{entry}/stat") as file:
                 if int(file.read().rpartition(")")[2].split()[1]) == ours:

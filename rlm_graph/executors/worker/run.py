@@ -32,6 +32,7 @@ class CellRun:
         self.number: int = request["cell"]
         self.branch = str(request.get("branch", ""))
         self.identity = identity(request)
+        self.language = str(request["language"])
         self.timeout_s = float(request["timeout"])
         self.worker = worker
         self.started_at = request.get("started_at") or time.time()

@@ -18,7 +18,14 @@ from typing import Any
 from rlm_graph.executors.worker.clients import READ, WRITE, Client, Clients
 from rlm_graph.executors.worker.context import memory_needed
 from rlm_graph.executors.worker.frames import MAX_VALUE, Frame, FrameError, encode
-from rlm_graph.executors.worker.process import Settings, WorkerProcess, died_of, prepare_supervisor, reap_orphans
+from rlm_graph.executors.worker.process import (
+    Settings,
+    WorkerProcess,
+    died_of,
+    end_orphans,
+    prepare_supervisor,
+    reap_orphans,
+)
 from rlm_graph.executors.worker.program import start_worker
 from rlm_graph.executors.worker.records import Records
 from rlm_graph.executors.worker.removal import remove_tree
@@ -204,6 +211,8 @@ class Supervisor:
         elif event == "done":
             if run is None or frame["cell"] != run.number:
                 raise BadFrame("a cell ended that does not run")
+            if run.language == "bash":
+                end_orphans(worker.pid)  # the shell has ended its own group; others made a session of their own
             for stream in worker.pipes:
                 worker.drain(stream)
             told = run.finish(frame)
