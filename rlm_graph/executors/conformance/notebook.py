@@ -109,9 +109,11 @@ def stored(folder: Path, context: str | list[str] | dict[str, str]) -> ContextRe
     kind = type(context).__name__
     folder.mkdir(parents=True)
     (folder / "text").write_bytes(data)
-    (folder / "index.json").write_text(json.dumps({"kind": kind, "parts": parts}))
+    index = json.dumps({"kind": kind, "parts": parts})
+    (folder / "index.json").write_text(index)
     return ContextRef.model_validate({
-        "sha256": hashlib.sha256(data).hexdigest(), "kind": kind, "chars": sum(len(text) for _, text in named),
+        "sha256": hashlib.sha256(data + index.encode()).hexdigest(), "kind": kind,
+        "chars": sum(len(text) for _, text in named),
         "bytes": len(data), "parts": len(parts), "longest": max((len(text) for _, text in named), default=0),
     })  # fmt: skip
 
