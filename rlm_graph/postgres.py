@@ -37,6 +37,10 @@ CREATE TABLE IF NOT EXISTS runs (
 )
 
 
+_REFUSED = ("password authentication failed", "no password supplied")
+"""How libpq says it; it gives no code when a connection fails."""
+
+
 class PostgresTables:
     """A connection to the server, made by `open`. Its failures leave as `StorageError`."""
 
@@ -108,6 +112,7 @@ class PostgresTables:
                 break
             await asyncio.sleep(0.05)
         try:
+            await self._recognise()
             for statement in _SCHEMA:
                 await self._connection.execute(statement.encode())
             from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -116,6 +121,18 @@ class PostgresTables:
             await saver.setup()
         finally:
             await self.read("SELECT pg_advisory_unlock(?)", (SETUP_LOCK,))
+
+    async def _recognise(self) -> None:
+        """Raise `StorageError` if the table of runs is somebody else's."""
+        found = await self.read(
+            "SELECT column_name FROM information_schema.columns"
+            " WHERE table_schema = current_schema() AND table_name = ?",
+            ("runs",),
+        )
+        if found and ("question",) not in found:
+            raise StorageError(
+                f"{self.place}: its table `runs` is a table of another kind, left as it is; name another with --db"
+            )
 
 
 @contextmanager
@@ -126,6 +143,9 @@ def _storage_errors(place: str) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         words = " ".join(str(error).split())
+        if any(sign in words for sign in _REFUSED):
+            advice = "set PGPASSWORD, or write it into ~/.pgpass; an address on the command line can be seen by others"
+            raise StorageError(f"{place}: the database refuses the password: {advice}") from error
         if isinstance(error, psycopg.OperationalError):
             advice = "check the address, the user and that the server runs; what was recorded is kept"
             raise StorageError(f"{place}: the database does not answer: {words}; {advice}") from error

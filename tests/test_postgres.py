@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
-from rlm_graph.budget import Usage
-from rlm_graph.errors import InputError, StorageError
+from rlm_graph.errors import StorageError
 from rlm_graph.runs import Runs
 from rlm_graph.settings import Settings
 from rlm_graph.testing import ScriptedServer
@@ -19,22 +22,6 @@ from tests.test_runs import create
 
 __all__ = ["serve", "shell"]
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
-
-
-async def test_runs_are_kept_in_the_order_of_their_making(postgres: str) -> None:
-    async with Runs.open(postgres) as runs:
-        for name in ("a", "b"):
-            await create(runs, id=name)
-        with pytest.raises(InputError, match="there is a run a already"):
-            await create(runs, id="a")
-        await runs.finish("a", "partial", Usage(turns=3))
-
-    async with Runs.open(postgres) as runs:
-        assert [run.id for run in await runs.all()] == ["b", "a"]
-        assert (await runs.last()).id == "b"
-        assert ((await runs.get("a")).status, (await runs.get("a")).usage.turns) == ("partial", 3)
-        await runs.delete("a")
-        assert [run.id for run in await runs.all()] == ["b"]
 
 
 async def test_processes_that_make_the_tables_at_once_do_not_get_into_each_others_way(postgres: str) -> None:
@@ -62,6 +49,58 @@ async def test_a_server_that_is_not_there_or_goes_away_is_a_storage_error(postgr
     with pytest.raises(StorageError, match="what was recorded is kept") as caught:
         await lose()
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def guarded(postgres: str, postgres_server: Any) -> Iterator[str]:
+    """A database on a server that asks everybody for a password but its own superuser; the user is `guest`."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        [place] = connection.execute("SHOW hba_file").fetchone() or ()
+        before = Path(place).read_text()
+        Path(place).write_text("local all postgres trust\nlocal all all scram-sha-256\n")
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute("DROP ROLE IF EXISTS guest")
+        connection.execute("CREATE ROLE guest LOGIN SUPERUSER PASSWORD 'right'")
+        yield postgres.replace("postgres:@", "guest:{}@")
+        Path(place).write_text(before)
+        connection.execute("SELECT pg_reload_conf()")
+
+
+async def test_a_password_that_is_refused_is_said_and_not_shown(guarded: str) -> None:
+    for password in ("wrong-one", ""):
+        with pytest.raises(StorageError, match="refuses the password") as caught:
+            async with Runs.open(guarded.format(password)):
+                pass
+        assert "PGPASSWORD" in str(caught.value)
+        assert "wrong-one" not in str(caught.value)
+    async with Runs.open(guarded.format("right")) as runs:
+        assert await runs.all() == []
+
+
+async def test_a_database_of_something_else_is_left_alone(postgres: str) -> None:
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE TABLE runs (mine TEXT)")
+
+        with pytest.raises(StorageError, match="a table of another kind"):
+            async with Runs.open(postgres):
+                pass
+
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        assert tables == [("runs",)]
+
+
+@pytest.mark.parametrize("missing", ["psycopg", "langgraph.checkpoint.postgres"])
+def test_without_its_extra_the_command_says_what_to_install(shell: Shell, missing: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; from rlm_graph.cli import main; main()"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, "logs", "--db", "postgresql://me@127.0.0.1:9/none"],
+        capture_output=True, text=True, env=shell.environment(), timeout=100,
+    )  # fmt: skip
+
+    assert done.returncode == 3
+    assert "pip install 'rlm-graph[postgres]'" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_a_password_is_not_shown() -> None:

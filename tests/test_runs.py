@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.graph import START, StateGraph
 
 from rlm_graph.budget import Usage
@@ -24,22 +25,29 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "folder" / "runs.sqlite"
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def place(request: pytest.FixtureRequest) -> Path | str:
+    """An empty database of each kind: a file that is not there yet, and one of a server."""
+    found: Path | str = request.getfixturevalue("path" if request.param == "sqlite" else "postgres")
+    return found
+
+
 async def create(runs: Runs, **changed: Any) -> Run:
     given: dict[str, Any] = {"question": "why?", "source": "a.txt", "model": "m", "settings": {"max": 1}, **changed}
     return await runs.create(**given)
 
 
-async def test_a_run_is_found_again_by_another_process(path: Path) -> None:
-    async with Runs.open(path) as runs:
+async def test_a_run_is_found_again_by_another_process(place: Path | str) -> None:
+    async with Runs.open(place) as runs:
         made = await create(runs)
 
-    async with Runs.open(path) as runs:
+    async with Runs.open(place) as runs:
         assert await runs.all() == [made]
         assert (made.status, made.settings, made.usage) == ("running", {"max": 1}, Usage())
 
 
-async def test_the_start_of_an_id_or_of_its_part_after_the_date_is_enough(path: Path) -> None:
-    async with Runs.open(path) as runs:
+async def test_the_start_of_an_id_or_of_its_part_after_the_date_is_enough(place: Path | str) -> None:
+    async with Runs.open(place) as runs:
         made = await create(runs)
 
         assert await runs.get(made.id) == made
@@ -47,8 +55,8 @@ async def test_the_start_of_an_id_or_of_its_part_after_the_date_is_enough(path: 
         assert await runs.get(made.id[9:12]) == made
 
 
-async def test_an_ambiguous_start_names_the_runs_it_could_mean(path: Path) -> None:
-    async with Runs.open(path) as runs:
+async def test_an_ambiguous_start_names_the_runs_it_could_mean(place: Path | str) -> None:
+    async with Runs.open(place) as runs:
         await create(runs, id="night-1")
         await create(runs, id="night-12")
 
@@ -57,8 +65,8 @@ async def test_an_ambiguous_start_names_the_runs_it_could_mean(path: Path) -> No
         assert (await runs.get("night-1")).id == "night-1"
 
 
-async def test_an_unknown_id_names_the_ones_most_like_it(path: Path) -> None:
-    async with Runs.open(path) as runs:
+async def test_an_unknown_id_names_the_ones_most_like_it(place: Path | str) -> None:
+    async with Runs.open(place) as runs:
         with pytest.raises(RunNotFoundError, match="holds none yet"):
             await runs.get("night-2")
         with pytest.raises(RunNotFoundError):
@@ -69,8 +77,8 @@ async def test_an_unknown_id_names_the_ones_most_like_it(path: Path) -> None:
             await runs.get("night-2")
 
 
-async def test_an_id_that_is_taken_or_no_name_is_refused(path: Path) -> None:
-    async with Runs.open(path) as runs:
+async def test_an_id_that_is_taken_or_no_name_is_refused(place: Path | str) -> None:
+    async with Runs.open(place) as runs:
         await create(runs, id="night")
 
         with pytest.raises(InputError, match="rlm-graph resume night"):
@@ -81,8 +89,8 @@ async def test_an_id_that_is_taken_or_no_name_is_refused(path: Path) -> None:
         assert [run.question for run in await runs.all()] == ["why?"]
 
 
-async def test_the_newest_run_comes_first(path: Path) -> None:
-    async with Runs.open(path) as runs:
+async def test_the_newest_run_comes_first(place: Path | str) -> None:
+    async with Runs.open(place) as runs:
         for name in ("a", "b", "c"):
             await create(runs, id=name)
 
@@ -90,8 +98,8 @@ async def test_the_newest_run_comes_first(path: Path) -> None:
         assert (await runs.last()).id == "c"
 
 
-async def test_how_a_run_ended_is_kept_until_it_is_taken_up_again(path: Path) -> None:
-    async with Runs.open(path) as runs:
+async def test_how_a_run_ended_is_kept_until_it_is_taken_up_again(place: Path | str) -> None:
+    async with Runs.open(place) as runs:
         await create(runs, id="a")
 
         await runs.finish("a", "partial", Usage(turns=3))
@@ -100,22 +108,43 @@ async def test_how_a_run_ended_is_kept_until_it_is_taken_up_again(path: Path) ->
         assert ((await runs.get("a")).status, (await runs.get("a")).settings) == ("running", {"max": 2})
 
 
-async def test_a_state_is_read_back_with_its_types_by_a_process_that_has_no_model(path: Path) -> None:
+async def test_a_state_is_read_back_with_its_types_by_a_process_that_has_no_model(place: Path | str) -> None:
     turn = Turn(number=1, namespace="act:1", executions=(Execution(number=1, code="1", status="ok"),))
     answer = Answer(value=[1, "é"], text="é")
     builder = StateGraph(RLMState)
     builder.add_node("work", lambda _: {"turns": [turn], "answer": answer, "usage": Usage(turns=1)})
     builder.add_edge(START, "work")
-    async with Runs.open(path) as runs:
+    async with Runs.open(place) as runs:
         graph = builder.compile(checkpointer=runs.saver)
         given: Any = {"messages": [HumanMessage("why?")]}
         await graph.ainvoke(given, {"configurable": {"thread_id": "a"}})
 
-    async with Runs.open(path) as runs:
+    async with Runs.open(place) as runs:
         state = await runs.state("a")
         assert (state["turns"], state["answer"], state["usage"]) == ([turn], answer, Usage(turns=1))
         assert state["messages"][0].text == "why?"
         assert await runs.state("b") == {}
+
+
+async def test_a_deleted_run_takes_its_checkpoints_and_those_of_its_calls_along(place: Path | str) -> None:
+    builder = StateGraph(RLMState)
+    builder.add_node("work", lambda _: {"usage": Usage(turns=1)})
+    builder.add_edge(START, "work")
+    async with Runs.open(place) as runs:
+        graph = builder.compile(checkpointer=runs.saver)
+        for name in ("goes", "stays"):
+            await create(runs, id=name)
+            given: Any = {"messages": [HumanMessage("why?")]}
+            await graph.ainvoke(given, {"configurable": {"thread_id": name}})
+            call: Any = {"configurable": {"thread_id": name, "checkpoint_ns": "act:1|call:2"}}
+            await runs.saver.aput(call, empty_checkpoint(), {}, {})
+
+        await runs.delete("goes")
+
+        assert [run.id for run in await runs.all()] == ["stays"]
+        threads = {kept.config["configurable"]["thread_id"] async for kept in runs.saver.alist(None)}
+        assert threads == {"stays"}
+        assert (await runs.state("stays"))["usage"] == Usage(turns=1)
 
 
 async def test_the_files_are_the_users_alone(path: Path) -> None:
@@ -224,13 +253,13 @@ async def test_a_full_disk_in_the_middle_of_a_run_loses_nothing_that_was_written
         await runs.check()
 
 
-async def test_runs_that_start_at_once_do_not_get_into_each_others_way(path: Path) -> None:
+async def test_runs_that_start_at_once_do_not_get_into_each_others_way(place: Path | str) -> None:
     async def start() -> str:
-        async with Runs.open(path) as runs:
+        async with Runs.open(place) as runs:
             return (await create(runs)).id
 
     ids = await asyncio.gather(*(start() for _ in range(8)))
 
-    async with Runs.open(path) as runs:
+    async with Runs.open(place) as runs:
         assert {run.id for run in await runs.all()} == set(ids)
         assert len(set(ids)) == 8

@@ -136,7 +136,7 @@ def run_all(lanes: Sequence[Lane], jobs: Sequence[Job], tally: Tally) -> bool:
             try:
                 outcome = here.run(job.scenario, job.kills, lose_repl=job.lose_repl)
             except TimeoutError as error:
-                outcome = Outcome(failure=str(error), under_way=[[]])
+                outcome = Outcome(failure=str(error), records=[(0, set())])
             tally.add(job, outcome)
             if len(waiting) % 50 == 0:
                 print(f"{len(jobs) - len(waiting)} of {len(jobs)}", file=sys.stderr, flush=True)

@@ -150,18 +150,13 @@ class Trial:
             outcome.answer = report["answer"]
             outcome.usage = {name: round(report["usage"][name], 9) for name in USAGE}
             return status
-        outcome.under_way.append(self.under_way())
+        outcome.records.append((self.lives, self.recorded()))
         outcome.failure = f"a command ended with {status}:\n{host.stderr}"
         return status
 
     def requests(self) -> list[Request]:
         """Return the requests that the server has counted."""
         return self._lane.server.requests(self._model, self._since)
-
-    def under_way(self) -> list[Request]:
-        """Return the requests of the host's last life whose reply the database does not hold."""
-        recorded = self.recorded()
-        return [each for each in self.requests() if each.life == self.lives and each.number not in recorded]
 
     def is_recorded(self) -> bool:
         """Whether the database knows the run."""

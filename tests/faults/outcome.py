@@ -27,8 +27,8 @@ class Outcome:
     answer: Any = None
     usage: dict[str, float] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
-    under_way: list[list[Request]] = field(default_factory=list)
-    """At each end before its time: the requests that had come in and whose reply the database did not hold."""
+    records: list[tuple[int, set[int]]] = field(default_factory=list)
+    """At each end before its time: which life ended, and the requests whose reply the database held, by number."""
     statuses: list[int] = field(default_factory=list)
     """How each process ended."""
     said: list[str] = field(default_factory=list)
@@ -42,7 +42,18 @@ class Outcome:
     @property
     def kills(self) -> int:
         """How often the host was ended before its time."""
-        return len(self.under_way)
+        return len(self.records)
+
+    @property
+    def under_way(self) -> list[list[Request]]:
+        """At each end before its time: the requests that were made and whose reply the database did not hold.
+
+        Known only now: a busy server may read what a host has sent when that host is dead already.
+        """
+        return [
+            [request for request in self.requests if request.life == life and request.number not in recorded]
+            for life, recorded in self.records
+        ]
 
     def faults(self, scenario: Scenario, undisturbed: Outcome) -> list[str]:
         """Return what differs from an undisturbed run and must not."""
