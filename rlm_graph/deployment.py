@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rlm_graph.errors import SetupError
@@ -19,15 +20,19 @@ def agent() -> RLMGraph:
     """
     from rlm_graph.context.sealed import contexts_of
     from rlm_graph.graphs.agent import create_rlm_agent
+    from rlm_graph.tools.registry import chosen
 
     settings = Settings.load()
     if settings.model is None:
         raise SetupError("no model is set; set RLM_MODEL, as RLM_MODEL=openai/gpt-5, or `model` in rlm.toml")
+    # Never left: the server builds the agent once, and its tools live as long as it does.
+    tools = ExitStack().enter_context(chosen(settings.tools))
     return create_rlm_agent(
         settings.model,
         sub_model=settings.sub_model,
         executor=settings.executor,
         budget=settings.budget,
+        tools=tools,
         settings=settings.models,
         contexts=contexts_of(settings),
         snapshots=settings.snapshots,

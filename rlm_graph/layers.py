@@ -176,13 +176,15 @@ def _plain(layer: Layer, values: Mapping[str, Any]) -> dict[str, Any]:
         if key == "executor" and isinstance(value, str):
             plain[key] = {"kind": value}
         elif isinstance(value, dict):
-            plain[key] = _plain(layer._replace(folder=None), value)
+            plain[key] = _plain(layer if key == "tools" else layer._replace(folder=None), value)
         elif isinstance(value, str) and value.lower() == "none":
             plain[key] = None
         elif key == "db" and is_address(value):
             plain[key] = value
         elif key in {"db", "data_dir"} and isinstance(value, str | Path):
             plain[key] = (layer.folder or Path()) / Path(value).expanduser()
+        elif key == "roots" and isinstance(value, list | tuple):
+            plain[key] = [(layer.folder or Path()) / Path(root).expanduser() for root in value]
         else:
             plain[key] = value
     return plain

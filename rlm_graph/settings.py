@@ -204,6 +204,13 @@ EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """The name of an environment variable. What it holds is read when it is needed, and is in no setting."""
 
 
+WebHost = Annotated[
+    str,
+    Field(pattern=r"^(\*|(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?$"),
+]
+"""A host, all hosts below a domain, or all; with a port if it is not the scheme's own."""
+
+
 class MCPSettings(Value):
     """An MCP server: a command of this machine, or the address of one that listens."""
 
@@ -236,6 +243,20 @@ class ToolSettings(Value):
 
     use: tuple[str, ...] = ()
     """Names of the tools that a run has; the name of an MCP server stands for all its tools."""
+    roots: tuple[Path, ...] = ()
+    """Folders of this machine that the tools `file_read` and `search` may read, with all that lies beneath them."""
+    max_read_bytes: PositiveInt = 1 << 20
+    """The most that `file_read` returns at once."""
+    max_search_bytes: PositiveInt = 64 << 20
+    """The most that one `search` looks at."""
+    web_hosts: tuple[WebHost, ...] = ()
+    """Hosts that the tool `web_fetch` may ask: `example.org`, `*.example.org`, `example.org:8080`, or `*` for all."""
+    web_private: bool = False
+    """Let `web_fetch` ask addresses of this machine and of private networks."""
+    web_max_bytes: PositiveInt = 2 << 20
+    """The largest answer that `web_fetch` takes."""
+    web_timeout_s: PositiveFloat = 30.0
+    """Seconds that one `web_fetch` may take, redirects included."""
     mcp: dict[str, MCPSettings] = Field(default_factory=dict)
     """MCP servers by name, such as `[tools.mcp.weather]` with `command = "weather-server"`. Their tools are named
     `<server>_<tool>`."""

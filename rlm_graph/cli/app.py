@@ -22,6 +22,7 @@ from rlm_graph.cli.resume import resume
 from rlm_graph.cli.rm import rm
 from rlm_graph.cli.run import run
 from rlm_graph.cli.sweep import sweep
+from rlm_graph.cli.tools import tools
 from rlm_graph.errors import RLMError
 
 EPILOG = (
@@ -69,7 +70,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 app = typer.Typer(cls=Commands, pretty_exceptions_enable=False, epilog=EPILOG, context_settings=_CONTEXT, **_PLAIN)
 app.callback()(_root)
-for command in (run, resume, ask, fork, logs, rm, ps, sweep, init, doctor):
+for command in (run, resume, ask, fork, logs, rm, ps, sweep, tools, init, doctor):
     app.command()(command)
 
 config = typer.Typer(help="Show the settings and where each came from.", **_PLAIN)

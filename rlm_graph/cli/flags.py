@@ -34,6 +34,14 @@ SubModel = Annotated[
 BaseUrl = Annotated[
     str | None, typer.Option("--base-url", metavar="URL", help="OpenAI-compatible server that serves the models.")
 ]
+Tools = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tool",
+        metavar="NAME",
+        help="Tool that code may call, of those that `rlm-graph tools` lists. Give several for several.",
+    ),
+]
 MaxTurns = Annotated[str | None, _ceiling("--max-turns", "N", "Replies of the root model.")]
 MaxCost = Annotated[str | None, _ceiling("--max-cost", "USD", "US dollars, sub-calls included.")]
 MaxTokens = Annotated[str | None, _ceiling("--max-tokens", "N", "Input and output tokens, sub-calls included.")]
@@ -100,6 +108,7 @@ def settings_flags(
     encrypt: bool = False,
     executor: dict[str, Any] | None = None,
     budget: dict[str, Any] | None = None,
+    tools: list[str] | None = None,
 ) -> dict[str, Any]:
     """Return the settings that were given as flags, nested as the settings are."""
     given: dict[str, Any] = {
@@ -110,5 +119,6 @@ def settings_flags(
         "encrypt": encrypt or None,
         "executor": executor or None,
         "budget": budget or None,
+        "tools": {"use": tools} if tools else None,
     }
     return {key: value for key, value in given.items() if value is not None}

@@ -47,6 +47,8 @@ class Job:
             "context": self.context.model_dump(mode="json") if self.context else None,
             "schema": dict(self.schema) if self.schema else None,
             "approve": self.approve,
+            # Their names alone: what runs under them is the affair of the machine that the run goes on with.
+            "tools": list(self.settings.tools.use),
             "forked": dict(self.forked) if self.forked else None,
         }
 
@@ -61,6 +63,7 @@ class Job:
         record: dict[str, Any] = dict(run.settings)
         kept = overlaid({**record["settings"], "budget": record["budget"]}, flags)
         here = settings.model_dump(exclude=KEPT | {"budget"})
+        here["tools"]["use"] = record.get("tools", ())
         context = record["context"]
         return cls(
             question=run.question,

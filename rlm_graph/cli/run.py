@@ -26,6 +26,7 @@ def run(
             help="Run the model's code on this machine with your own rights, if the kernel cannot confine it.",
         ),
     ] = False,
+    tool: given.Tools = None,
     max_turns: given.MaxTurns = None,
     max_cost: given.MaxCost = None,
     max_tokens: given.MaxTokens = None,
@@ -78,6 +79,7 @@ def run(
             encrypt=encrypt,
             executor={key: value for key, value in place.items() if value is not None},
             budget=budget,
+            tools=tool,
         ),
         config=config,
     )

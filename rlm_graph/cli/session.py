@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -51,8 +52,8 @@ def start(job: Job, *, source: str, id: str | None, output: Output) -> Exit:
     """Run `job` under a new id."""
 
     async def started() -> Outcome:
-        async with opened(job.settings) as runs:
-            graph = _graph(job, runs)  # what cannot be built leaves no run behind
+        async with opened(job.settings) as runs, AsyncExitStack() as stack:
+            graph = stack.enter_context(_graph(job, runs))  # what cannot be built leaves no run behind
             run = await runs.create(
                 question=job.question, source=source, model=model_of(job.settings), settings=job.record(), id=id
             )
@@ -112,8 +113,8 @@ def fork(
     async def forked() -> Outcome:
         from rlm_graph.cli.forks import copy
 
-        async with opened(job.settings) as runs:
-            graph = _graph(job, runs)
+        async with opened(job.settings) as runs, AsyncExitStack() as stack:
+            graph = stack.enter_context(_graph(job, runs))
             begun, copied = await copy(
                 graph, runs, source, job, at=at, id=id, question=question, waiting=waiting if wait else None
             )
@@ -136,8 +137,9 @@ def _take_up(run: Run, job: Job, output: Output, continuation: Continuation, *, 
     prepare(job.settings)
 
     async def taken_up() -> Outcome:
-        async with opened(job.settings) as runs:
-            return await _carry_out(_graph(job, runs), runs, run, job, output, continuation, wait=wait)
+        async with opened(job.settings) as runs, AsyncExitStack() as stack:
+            graph = stack.enter_context(_graph(job, runs))
+            return await _carry_out(graph, runs, run, job, output, continuation, wait=wait)
 
     return asyncio.run(taken_up()).report(output)
 
@@ -226,23 +228,28 @@ async def _watch(
     return True
 
 
-def _graph(job: Job, runs: Runs) -> Any:
+@contextmanager
+def _graph(job: Job, runs: Runs) -> Iterator[Any]:
+    """Build the run's graph; the servers of its tools live as long as it is at work."""
     from rlm_graph.context.sealed import contexts_of
     from rlm_graph.graphs.agent import create_rlm_agent
+    from rlm_graph.tools.registry import chosen
 
     settings = job.settings
-    return create_rlm_agent(
-        model_of(settings),
-        sub_model=settings.sub_model,
-        executor=settings.executor,
-        budget=settings.budget,
-        response_format=job.schema,
-        approve=job.approve,
-        checkpointer=runs.saver,
-        settings=settings.models,
-        contexts=contexts_of(settings),
-        snapshots=settings.snapshots,
-    )
+    with chosen(settings.tools) as tools:
+        yield create_rlm_agent(
+            model_of(settings),
+            sub_model=settings.sub_model,
+            executor=settings.executor,
+            budget=settings.budget,
+            tools=tools,
+            response_format=job.schema,
+            approve=job.approve,
+            checkpointer=runs.saver,
+            settings=settings.models,
+            contexts=contexts_of(settings),
+            snapshots=settings.snapshots,
+        )
 
 
 _NOTHING = object()

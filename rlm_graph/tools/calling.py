@@ -36,12 +36,7 @@ async def use(
     An interrupt of LangGraph's and an `RLMError` leave: they are the run's affair. So does `TimeoutError` after
     `timeout_s` seconds.
     """
-    given = {
-        own: arguments[name]
-        for name, own in function.parameters.items()
-        # Models write null for what they leave out.
-        if name in arguments and (arguments[name] is not None or own in function.required)
-    }
+    given = own_arguments(function, arguments)
     problem = _problem(function, arguments, given)
     if problem is not None:
         return _failure(function, "ValueError", problem)
@@ -59,6 +54,16 @@ async def use(
             raise
         return _failure(function, type(error).__name__, str(error) or type(error).__name__)
     return _recordable(function, result)
+
+
+def own_arguments(function: HostFunction, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that code gave under the names that the tool itself has for them."""
+    return {
+        own: arguments[name]
+        for name, own in function.parameters.items()
+        # Models write null for what they leave out.
+        if name in arguments and (arguments[name] is not None or own in function.required)
+    }
 
 
 def _problem(function: HostFunction, arguments: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:

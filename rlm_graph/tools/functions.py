@@ -101,7 +101,7 @@ def host_functions(given: Iterable[BaseTool | Callable[..., Any]]) -> dict[str, 
     """
     functions: dict[str, HostFunction] = {}
     for each in given:
-        function = HostFunction(_as_tool(each))
+        function = HostFunction(as_tool(each))
         if problem := name_problem(function.name):
             raise SetupError(f"tool {function.tool.name!r}: {problem}; give the tool another name")
         if function.name in functions:
@@ -125,7 +125,8 @@ def python_name(name: str) -> str:
     return f"{fitting}_" if keyword.iskeyword(fitting) else f"_{fitting}" if fitting[:1].isdigit() else fitting
 
 
-def _as_tool(given: BaseTool | Callable[..., Any]) -> BaseTool:
+def as_tool(given: Any) -> BaseTool:
+    """Make a tool of a function with a docstring, and leave one as it is. Raises `SetupError` for anything else."""
     if isinstance(given, BaseTool):
         return given
     if not callable(given):
