@@ -203,7 +203,11 @@ class SupervisedRepl:
             await self._request({"op": "tools", "tools": list(self._tools)})
 
     async def detach(self) -> None:
-        """Close the stream. The REPL lives on."""
+        """Close the stream for good. The REPL lives on."""
+        await self._drop()
+        self._end = None
+
+    async def _drop(self) -> None:
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
@@ -329,7 +333,7 @@ class SupervisedRepl:
         async with self._opening:
             if self._end is None:
                 return
-            await self.detach()
+            await self._drop()
             try:
                 await self._open()
             except OSError as error:
@@ -402,16 +406,19 @@ class SupervisedRepl:
         return self._asked
 
     async def _send(self, frame: Frame) -> None:
-        if self._writer is None:
-            raise ExecutorError("not attached to the REPL")
         try:
             line = encode(frame)
         except FrameError as error:
             raise ExecutorError(f"{frame['op']}: {error}") from error
         async with self._writing:
-            self._writer.write(line)
+            writer = self._writer
+            if writer is None and self._end is None:
+                raise ExecutorError("not attached to the REPL")
+            if writer is None:  # the stream broke, and is being opened again: what matters is then sent again
+                return
+            writer.write(line)
             try:
-                await self._writer.drain()
+                await writer.drain()
             except OSError:  # the reader finds that out too, and tells
                 return
 

@@ -103,6 +103,21 @@ async def asking(executor: E2BExecutor) -> AsyncIterator[tuple[Notebook, Patient
             await executor.close(repl.handle)
 
 
+HOST_THAT_STAYS = """
+import asyncio, sys
+from rlm_graph.executors.e2b.executor import E2BExecutor, Patience
+from rlm_graph.settings import E2BSettings
+
+async def main():
+    executor = E2BExecutor(E2BSettings(api_url=sys.argv[1], sandbox_url=sys.argv[1]), patience=Patience(gone_s=0.5))
+    async with executor.attached(None) as repl:
+        print(repl.handle.model_dump_json(), flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
 def only(double: E2BDouble) -> Sandbox:
     (sandbox,) = double.sandboxes.values()
     return sandbox
@@ -341,6 +356,23 @@ async def test_a_sandbox_that_is_paused_under_a_cell_is_woken_and_the_cell_goes_
         assert only(double).paused_times == 1
 
 
+async def test_a_sandbox_that_is_paused_while_a_cell_computes_is_woken_and_the_cell_goes_on(
+    executor: E2BExecutor, double: E2BDouble
+) -> None:
+    code = "import os, time\nopen('begun', 'w').close()\nwhile not os.path.exists('go on'): time.sleep(0.01)\n'done'"
+    async with executor.attached(None) as repl:
+        running = asyncio.create_task(Notebook(repl).run(code))
+        scratch = only(double).root / "tmp/rlm-graph/scratch"
+        await until((scratch / "begun").exists)
+        double.pause(repl.handle.address)
+        await until(lambda: not only(double).paused)
+        (scratch / "go on").touch()
+        execution = await running
+    await executor.close(repl.handle)
+
+    assert execution.value == "'done'"
+
+
 # --- What breaks ---------------------------------------------------------------------------------------------------
 
 
@@ -354,6 +386,22 @@ async def test_a_stream_that_breaks_is_replaced_and_no_relay_is_left(executor: E
 
         assert await running == "answer\n"
         await until(lambda: len(only(double).living()) == 3)
+
+
+async def test_a_relay_whose_host_died_ends_and_the_repl_is_an_orphan(double: E2BDouble, settings: E2BSettings) -> None:
+    host = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOST_THAT_STAYS, double.url, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert host.stdout is not None
+    handle = ReplHandle.model_validate_json(await host.stdout.readline())
+    host.kill()
+    await host.wait()
+    executor = E2BExecutor(settings)
+    await until(lambda: len(only(double).living()) == 2)
+    (found,) = await executor.sandboxes()
+    await executor.close(handle)
+
+    assert found.state == "orphaned"
 
 
 async def test_a_stream_that_falls_silent_is_noticed_and_replaced(double: E2BDouble, settings: E2BSettings) -> None:

@@ -27,6 +27,7 @@ DONE: dict[str, Any] = {
 CALL = {"id": 1, "function": "llm_query", "arguments": {}, "nth": 0}
 
 Answer = Callable[[dict[str, Any]], list[bytes]]
+Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
 class Proxy:
@@ -35,11 +36,20 @@ class Proxy:
     def __init__(self, target: str) -> None:
         self.target = target
         self.connections = 0
+        self.opening = asyncio.Event()
+        """Set when a stream is asked for, after the first."""
+        self.instead: Connect | None = None
+        """What opens the next stream in place of the proxy."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a stream through the proxy."""
+        if self.connections:
+            self.opening.set()
+        if self.instead is not None:
+            connect, self.instead = self.instead, None
+            return await connect()
         self.connections += 1
         reader, writer = await asyncio.open_unix_connection(self.target)
         self._writers.append(writer)
@@ -131,6 +141,28 @@ class TestStreams:
 
         assert [variable.name for variable in listed] == ["x"]
         assert (await notebook.run("x")).value == "1"
+
+    async def test_an_answer_that_comes_while_the_stream_is_opened_again_arrives(
+        self, proxy: tuple[Proxy, SupervisedRepl]
+    ) -> None:
+        way, repl = proxy
+        answered = asyncio.Event()
+
+        async def connect_late() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            await answered.wait()
+            await asyncio.sleep(0)  # the answer is being sent now
+            return await way.connect()
+
+        async def serve(call: HostCall) -> CallResult:
+            way.break_off()
+            await way.opening.wait()
+            answered.set()
+            return CallResult(value="late")
+
+        way.instead = connect_late
+        execution = await Notebook(repl).run("print(llm_query('p'))", serve=serve)
+
+        assert execution.stdout == "late\n"
 
     async def test_a_stream_that_always_breaks_is_an_error(self, proxy: tuple[Proxy, SupervisedRepl]) -> None:
         way, repl = proxy

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from rlm_graph.errors import ExecutorError, SetupError
+from rlm_graph.errors import ExecutorError, RLMError, SetupError
 from rlm_graph.executors.base import Serve
 from rlm_graph.executors.bundle import version
 from rlm_graph.executors.e2b.cloud import HOST, REPL, VERSION, Cloud, CloudLost, SandboxGone
@@ -38,12 +38,15 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Patience(NamedTuple):
-    """How long a supervisor need not be heard."""
+    """How long host and supervisor need not hear each other, in seconds."""
 
     silence_s: float = 20.0
-    """Seconds without a sound, after which it is asked whether it can be heard."""
+    """After which the supervisor is asked whether it can be heard."""
     answer_s: float = 20.0
-    """Seconds that it then has to answer."""
+    """That it then has to answer."""
+    gone_s: float = 120.0
+    """Without a word, after which a relay takes its host for gone. E2B's agent keeps the input of a relay open when
+    nobody is there to write to it; the REPL would be taken for one that is in use."""
 
 
 PATIENCE = Patience()
@@ -251,23 +254,24 @@ class SandboxRepl(SupervisedRepl):
             await self.give_from(number, context_folder(name))
 
     async def _dial(self) -> tuple[Output, Writer]:
-        again = self._input is not None
-        if self._sandbox is None or again:
+        last = self._input
+        if self._sandbox is None or last is not None:
             self._sandbox = await self._cloud.connect(self.handle.address)
-        self._output, self._input = await open_relay(self._sandbox, relay_command())
+        self._output, self._input = await open_relay(
+            self._sandbox, relay_command(self._patience.gone_s), instead_of=last
+        )
         return self._output, self._input
 
     async def _listen(self) -> None:
         while True:
-            output, heard = self._output, self._heard()
             await asyncio.sleep(self._patience.silence_s)
-            if self._heard() != heard or output is not self._output or output is None:
-                continue
+            output, heard = self._output, self._heard()
             try:
+                # Whatever is heard of it: the relay must hear something, too.
                 await self._request({"op": "look"}, timeout_s=self._patience.answer_s)
-            except ExecutorError:
-                if self._heard() == heard and output is self._output:
-                    output.end(f"the sandbox was not heard for {sum(self._patience):g} s")
+            except RLMError:
+                if self._heard() == heard and output is self._output and output is not None:
+                    output.end(f"the sandbox was not heard for {self._patience.answer_s:g} s")
 
     def _heard(self) -> int:
         return 0 if self._output is None else self._output.received

@@ -25,8 +25,14 @@ END_S = 5.0
 """Seconds that a relay has to take what is still unsent, and then to end."""
 
 
-async def open_relay(sandbox: AsyncSandbox, command: str) -> tuple[Output, Input]:
-    """Start a relay as root, and return its output and input. Raises `SandboxGone`, or as `asked` does."""
+async def open_relay(sandbox: AsyncSandbox, command: str, *, instead_of: Input | None = None) -> tuple[Output, Input]:
+    """Start a relay as root, and return its output and input. Raises `SandboxGone`, or as `asked` does.
+
+    The one that it is `instead_of` is ended first, if it could not be told before: its sandbox was paused, perhaps.
+    """
+    if instead_of is not None and instead_of.runs:
+        with asked("end a command in the sandbox"):
+            await sandbox.commands.kill(instead_of.pid)
     output = Output()
     with asked("start a command in the sandbox"):
         handle = await sandbox.commands.run(
@@ -88,6 +94,10 @@ class Input:
     """What the relay is sent. What is written while a request is under way goes together in the next one."""
 
     def __init__(self, handle: AsyncCommandHandle[None], output: Output) -> None:
+        self.pid = handle.pid
+        """Of the relay, in its sandbox."""
+        self.runs = True
+        """Whether the relay may run still, heard or not."""
         self._handle = handle
         self._output = output
         self._unsent = bytearray()
@@ -129,12 +139,13 @@ class Input:
         await self._handle.disconnect()
 
     async def kill(self) -> None:
-        """End the relay, if it still runs and can be reached: else it stays in the sandbox, and does no harm there."""
-        if self._output.ended:
+        """End the relay, if it still runs and can be reached: else it ends by itself, for it hears nothing more."""
+        if not self.runs:
             return
         with contextlib.suppress(OSError, RLMError), asked("end a command in the sandbox"):
             async with asyncio.timeout(END_S):
                 await self._handle.kill()
+                self.runs = False
 
     async def _send(self) -> None:
         try:
@@ -162,5 +173,6 @@ class Input:
             reason = "" if isinstance(error.__cause__, CommandExitException) else str(error)
         except Exception as error:  # the SDK has no type of its own for a stream that ends before the command
             reason = str(error)
+        self.runs = self._handle.exit_code is None
         self._output.end(reason)
         self._room.set()

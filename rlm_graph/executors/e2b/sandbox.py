@@ -66,9 +66,12 @@ async def start_supervisor(sandbox: AsyncSandbox, name: str, settings: E2BSettin
     )
 
 
-def relay_command() -> str:
-    """Return the command, for a shell, that connects its input and output with the supervisor."""
-    return f"cd {HOME} && exec {PYTHON} -S -s {file_name()} relay repl/control.sock"
+def relay_command(silence_s: float) -> str:
+    """Return the command, for a shell, that connects its input and output with the supervisor.
+
+    It ends when it has heard nothing for `silence_s` seconds.
+    """
+    return f"cd {HOME} && exec {PYTHON} -S -s {file_name()} relay repl/control.sock {silence_s:g}"
 
 
 def context_folder(name: str) -> str:

@@ -1,4 +1,7 @@
-"""Commands of the bundle: `supervise SETTINGS` (a JSON object) starts a REPL, `relay SOCKET` speaks to one."""
+"""Commands of the bundle: `supervise SETTINGS` (a JSON object) starts a REPL, `relay SOCKET [SECONDS]` speaks to one.
+
+A relay that hears nothing of its host for so many seconds ends.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ CANNOT_CONFINE = 3
 
 def main() -> None:
     """Run the command that the arguments name."""
-    command, argument = sys.argv[1:]
+    command, argument, *more = sys.argv[1:]
     if sys.flags.hash_randomization:
         # The order of sets must be the same on every run, so that a replay finds what was.
         environment = {"PYTHONHASHSEED": "0"}
@@ -26,7 +29,7 @@ def main() -> None:
     elif command == "relay":
         from rlm_graph.executors.worker.relay import relay
 
-        relay(argument)
+        relay(argument, *map(float, more))
     else:
         sys.exit(f"no command {command!r}; there are: supervise, relay")
 

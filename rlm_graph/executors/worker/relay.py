@@ -12,12 +12,19 @@ BEGIN_S = 10.0
 """Seconds that a supervisor which is just being started has until it must listen."""
 
 
-def relay(path: str) -> None:
-    """Carry bytes both ways until one side ends. Raises `OSError` if nobody listens at `path` after some patience."""
+def relay(path: str, silence_s: float | None = None) -> None:
+    """Carry bytes both ways until one side ends. Raises `OSError` if nobody listens at `path` after some patience.
+
+    A host that sends nothing for `silence_s` seconds is taken for gone. Without it a relay lives as long as its input.
+    """
     with socket.socket(socket.AF_UNIX) as sock:
         _connect(sock, path)
+        heard = time.monotonic()
         while True:
-            readable, _, _ = select.select([0, sock.fileno()], [], [])
+            left_s = None if silence_s is None else max(heard + silence_s - time.monotonic(), 0.0)
+            readable, _, _ = select.select([0, sock.fileno()], [], [], left_s)
+            if not readable:
+                return
             if sock.fileno() in readable:
                 data = sock.recv(BYTES)
                 if not data:
@@ -29,6 +36,7 @@ def relay(path: str) -> None:
                 if not data:
                     return
                 sock.sendall(data)
+                heard = time.monotonic()
 
 
 def _connect(sock: socket.socket, path: str) -> None:

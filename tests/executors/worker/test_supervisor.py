@@ -311,6 +311,15 @@ def test_the_relay_carries_frames_both_ways(supervised: Supervised) -> None:
     assert done["value"] == "5"
 
 
+def test_a_relay_that_hears_nothing_of_its_host_ends(supervised: Supervised, host: Connection) -> None:
+    path = os.path.join(supervised.folder, "control.sock")
+    with subprocess.Popen(
+        [*COMMAND, "relay", path, "0.2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT
+    ) as relay:
+        assert relay.stdin is not None
+        assert relay.wait(30) == 0
+
+
 def test_a_relay_ends_with_its_supervisor(supervised: Supervised, host: Connection) -> None:
     path = str(supervised.folder / "control.sock")
     with subprocess.Popen(
