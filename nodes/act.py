@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -14,7 +13,7 @@ from langgraph.errors import GraphInterrupt
 
 from rlm_graph.budget import Usage
 from rlm_graph.context import ContextStore
-from rlm_graph.executors.base import Executor, Repl
+from rlm_graph.executors.base import Executor, Repl, repl_name
 from rlm_graph.ledger import Ledger
 from rlm_graph.replay import Replay
 from rlm_graph.snapshots import SnapshotStore
@@ -51,7 +50,7 @@ async def act(
         timeout_s=executor.cell_timeout_s,
         strict=strict_replay,
     )
-    async with _attached(executor, state, scope, repl_name(config)) as repl:
+    async with _attached(executor, state, scope, _repl_name(config)) as repl:
         if any(cell.branch == scope.namespace for cell in repl.past):
             await scope.charge_recorded()
         notes = await replay.rebuild(repl, state["turns"], state["contexts"])
@@ -130,11 +129,10 @@ async def _until_ceiling(running: asyncio.Future[Execution], repl: Repl, ledger:
     return await running
 
 
-def repl_name(config: RunnableConfig) -> str:
+def _repl_name(config: RunnableConfig) -> str:
     """Name the REPL that the run would start here, so that a run killed before it stored the handle finds it again."""
     configurable = config["configurable"]
-    name = f"{configurable.get('thread_id', '')}|{configurable['checkpoint_ns']}"
-    return hashlib.sha256(name.encode()).hexdigest()[:16]
+    return repl_name(configurable.get("thread_id", ""), configurable["checkpoint_ns"])
 
 
 def last_number(turns: Sequence[Turn]) -> int:

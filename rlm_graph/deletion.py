@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
@@ -10,7 +10,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from rlm_graph.context import ContextStore
 from rlm_graph.errors import ExecutorError, SetupError
-from rlm_graph.executors.base import Executor
+from rlm_graph.executors.base import Executor, repl_name
+from rlm_graph.executors.keepers import Keeper
 from rlm_graph.runs import Run, Runs
 from rlm_graph.snapshots import SnapshotStore
 from rlm_graph.state import ContextRef, ReplHandle, Turn
@@ -24,7 +25,7 @@ async def delete(runs: Runs, run: Run, *, executor: Executor, contexts: ContextS
     Its entry goes last: a deletion that was cut off can be made again. Returns in words what could not be removed.
     """
     kept = [value async for value in _values(runs.saver, run)]
-    left = await _close(executor, {handle.id: handle for handle in _found(kept, ReplHandle)}.values())
+    left = await _close(executor, {handle.id: handle for handle in _found(kept, ReplHandle)}, await _begun(runs, run))
     own = {ref.sha256: ref for ref in _found(kept, ContextRef)}
     for other in await runs.all():
         if not own:
@@ -40,13 +41,29 @@ async def delete(runs: Runs, run: Run, *, executor: Executor, contexts: ContextS
     return left
 
 
-async def _close(executor: Executor, handles: Iterable[ReplHandle]) -> tuple[str, ...]:
-    for handle in handles:
-        try:
+async def _close(executor: Executor, handles: Mapping[str, ReplHandle], begun: Collection[str]) -> tuple[str, ...]:
+    """End the REPLs whose handles were recorded, and those that were begun and whose handles were not."""
+    try:
+        found = await executor.sandboxes() if begun and isinstance(executor, Keeper) else ()
+        unrecorded = {sandbox.handle.id: sandbox.handle for sandbox in found if sandbox.handle.id in begun}
+        for handle in {**unrecorded, **handles}.values():
             await executor.close(handle)
-        except (ExecutorError, SetupError) as error:
-            return (f"its REPL could not be ended ({error}); it ends by itself when nobody uses it",)
+    except (ExecutorError, SetupError) as error:
+        return (f"its REPL could not be ended ({error}); it ends by itself when nobody uses it",)
     return ()
+
+
+async def _begun(runs: Runs, run: Run) -> set[str]:
+    """Return the names of the REPLs that acts may have started which have not ended."""
+    names = set()
+    namespaces = {kept.config["configurable"]["checkpoint_ns"] async for kept in runs.saver.alist(_thread(run))}
+    for namespace in namespaces:
+        if namespace and not namespace.rpartition("|")[2].startswith("recurse:"):
+            continue  # a call, not an agent
+        for task in (await runs.snapshot(run.id, namespace)).tasks:
+            if task.name == "act":
+                names.add(repl_name(run.id, f"{namespace}|act:{task.id}".lstrip("|")))
+    return names
 
 
 async def _values(saver: BaseCheckpointSaver[Any], run: Run) -> AsyncIterator[Any]:
@@ -54,10 +71,13 @@ async def _values(saver: BaseCheckpointSaver[Any], run: Run) -> AsyncIterator[An
     context = run.settings.get("context")
     if isinstance(context, dict):
         yield ContextRef.model_validate(context)
-    config: RunnableConfig = {"configurable": {"thread_id": run.id}}
-    async for kept in saver.alist(config):
+    async for kept in saver.alist(_thread(run)):
         yield kept.checkpoint["channel_values"]
         yield [value for _, _, value in kept.pending_writes or ()]
+
+
+def _thread(run: Run) -> RunnableConfig:
+    return {"configurable": {"thread_id": run.id}}
 
 
 def _found(value: Any, kind: type[T]) -> Iterator[T]:

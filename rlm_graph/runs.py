@@ -29,8 +29,10 @@ from rlm_graph.value import Value
 
 if TYPE_CHECKING:
     import aiosqlite
+    from langchain_core.runnables import RunnableConfig
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.checkpoint.serde.base import SerializerProtocol
+    from langgraph.types import StateSnapshot
 
 Status = Literal["running", "done", "partial", "failed", "interrupted", "waiting"]
 """`partial`: a ceiling ended it. `waiting`: for approval.
@@ -199,6 +201,10 @@ class Runs:
         It needs no model: a graph with the same channels and nodes is enough to read them. What a node has written
         counts even if the run was killed before the checkpoint after it.
         """
+        return dict((await self.snapshot(id)).values)
+
+    async def snapshot(self, id: str, namespace: str = "") -> StateSnapshot:
+        """Return where the run stands, or one of the agents below it, by its namespace."""
         from langgraph.graph import START, StateGraph
 
         from rlm_graph.state import RLMState
@@ -207,8 +213,8 @@ class Runs:
         for node in NODES:
             reader.add_node(node, lambda _: {})
         reader.add_edge(START, NODES[0])
-        snapshot = await reader.compile(checkpointer=self.saver).aget_state({"configurable": {"thread_id": id}})
-        return dict(snapshot.values)
+        config: RunnableConfig = {"configurable": {"thread_id": id, "checkpoint_ns": namespace}}
+        return await reader.compile(checkpointer=self.saver).aget_state(config)
 
     async def reopen(self, id: str, settings: Mapping[str, JsonValue]) -> None:
         """Record that the run is at work again, and with which settings."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -140,3 +141,8 @@ class Executor(Protocol):
 
     async def close(self, handle: ReplHandle) -> None:
         """End the REPL and remove all it left. Idempotent."""
+
+
+def repl_name(run: str, namespace: str) -> str:
+    """Return the name of the REPL that an act of a run starts, from the run's id and the act's checkpoint namespace."""
+    return hashlib.sha256(f"{run}|{namespace}".encode()).hexdigest()[:16]

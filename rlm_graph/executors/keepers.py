@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rlm_graph.errors import SetupError
 from rlm_graph.executors.sandboxes import Sandbox
@@ -13,6 +13,7 @@ from rlm_graph.settings import DockerSettings, E2BSettings, ExecutorSettings, Lo
 from rlm_graph.state import ReplHandle
 
 
+@runtime_checkable
 class Keeper(Protocol):
     """An executor whose REPLs outlive the host, and which can tell what REPLs there are."""
 
