@@ -17,7 +17,7 @@ from langgraph.types import Checkpointer
 from rlm_graph import bridge
 from rlm_graph.answers import AnswerFormat
 from rlm_graph.approval import Approval, Approve
-from rlm_graph.budget import Budget
+from rlm_graph.budget import Budget, Caps
 from rlm_graph.context import ContextStore
 from rlm_graph.executors import create_executor
 from rlm_graph.executors.base import Executor
@@ -44,6 +44,7 @@ def create_rlm_agent(
     sub_model: str | BaseChatModel | Sequence[str | BaseChatModel] | None = None,
     executor: str | ExecutorSettings | Executor = "local",
     budget: Budget | None = None,
+    caps: Caps | None = None,
     tools: Sequence[BaseTool | Callable[..., Any]] = (),
     response_format: type | Mapping[str, Any] | None = None,
     checkpointer: Checkpointer = None,
@@ -65,6 +66,7 @@ def create_rlm_agent(
             recursion; its last one serves all depths below.
         executor: where code runs: a kind, its settings, or an executor.
         budget: the ceilings of a run that is given none.
+        caps: the most that any run may be given; where there are none, those of `Caps`.
         tools: functions of the host that code may call by name: LangChain tools, or functions with a docstring.
         response_format: a pydantic model, TypedDict or JSON schema that the answer must fit; the run then also
             returns it as `structured_response`.
@@ -92,7 +94,8 @@ def create_rlm_agent(
     shared = Shared(
         models=[chat_model(named, settings) for named in (model, *deeper)],
         executor=create_executor(executor),
-        budget=budget or Budget(),
+        budget=(caps or Caps()).applied(budget or Budget()),
+        caps=caps or Caps(),
         tools=host_functions(tools),
         approval=Approval(approve),
         settings=settings,
@@ -119,6 +122,7 @@ class Shared:
     """By depth: the root model, that of its calls, that of theirs; the last one serves all depths below."""
     executor: Executor
     budget: Budget
+    caps: Caps
     tools: Mapping[str, HostFunction]
     approval: Approval
     settings: ModelSettings
@@ -158,7 +162,9 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
         max_concurrency=shared.settings.max_concurrency,
     )
     work = {
-        "observe": bridge.node(observe, models=(model, sub_model), budget=shared.budget, window_tokens=window_tokens),
+        "observe": bridge.node(
+            observe, models=(model, sub_model), budget=shared.budget, caps=shared.caps, window_tokens=window_tokens
+        ),
         "think": bridge.node(think, model=model, system_prompt=prompt, window_tokens=window_tokens, wants_code=small),
         "act": bridge.node(
             act,

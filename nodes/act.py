@@ -39,7 +39,7 @@ async def act(
     `ExecutorError`: the last checkpoint then holds the run.
     """
     config = get_config()
-    ledger = Ledger(state["budget"], state["usage"])
+    ledger = Ledger(state["budget"], state["usage"], earlier_subcalls=state.get("earlier_subcalls", 0))
     scope = subcalls.within(ledger, config)
     replay = Replay(
         subcalls=subcalls,

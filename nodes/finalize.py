@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage
@@ -12,14 +13,14 @@ from langgraph.config import get_config
 from rlm_graph.answers import AnswerFormat
 from rlm_graph.budget import Usage
 from rlm_graph.dialogue import converse
-from rlm_graph.errors import ModelError
+from rlm_graph.errors import ExecutorError, ModelError
 from rlm_graph.executors.base import Executor
 from rlm_graph.ledger import Ledger
 from rlm_graph.nodes.routing import MAX_CORRECTIONS
 from rlm_graph.parsing import parse
 from rlm_graph.prompts import best_effort_prompt
 from rlm_graph.snapshots import SnapshotStore
-from rlm_graph.state import Answer, FinalAnswer, RLMState, RLMUpdate
+from rlm_graph.state import Answer, FinalAnswer, ReplHandle, RLMState, RLMUpdate
 
 LAST_CALL_S = 60.0
 """Seconds for the one request that is made after the time ceiling, so that what was found is not lost."""
@@ -51,18 +52,28 @@ async def finalize(
         if problem is not None and ledger.met() is None and state["misfits"] < MAX_CORRECTIONS:
             return {"final": None, "problem": problem, "misfits": state["misfits"] + 1, "usage": ledger.used}
         answer = Answer(value=final.value, text=as_text(final), complete=problem is None, via=final.via)
-    repl = state.get("repl")
-    if repl is not None:
-        await executor.close(repl)
+    repl = await _closed(executor, state.get("repl"))
     await asyncio.to_thread(snapshots.forget, state.get("turns", []))
     return {
         "answer": answer,
         "messages": [AIMessage(answer.text)],
         "seen": len(state["messages"]) + 1,
-        "repl": None,
+        "repl": repl,
         "usage": ledger.used,
         **answer_format.output(answer),
     }
+
+
+async def _closed(executor: Executor, repl: ReplHandle | None) -> ReplHandle | None:
+    """Close the REPL. Where that fails the answer counts for more: the handle stays, and the REPL ends by itself."""
+    if repl is None:
+        return None
+    try:
+        await executor.close(repl)
+    except ExecutorError as error:
+        logging.getLogger(__name__).warning("the REPL of the run was not closed: %s", error)
+        return repl
+    return None
 
 
 async def _best_effort(

@@ -8,20 +8,23 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langgraph.types import Overwrite
 
-from rlm_graph.budget import Budget, Usage
+from rlm_graph.budget import Budget, Caps, Usage
 from rlm_graph.errors import InputError, SetupError
 from rlm_graph.models import has_price, model_name
 from rlm_graph.prompts import correction, observation, question_prompt
 from rlm_graph.state import RLMState, RLMUpdate
 
 
-async def observe(state: RLMState, *, models: Sequence[BaseChatModel], budget: Budget, window_tokens: int) -> RLMUpdate:
+async def observe(
+    state: RLMState, *, models: Sequence[BaseChatModel], budget: Budget, caps: Caps, window_tokens: int
+) -> RLMUpdate:
     """Put the next observation into the dialogue: a new question, a turn's outcome, or a correction.
 
-    Raises `InputError` if there is no question, `SetupError` if a ceiling on cost was set and a model has no price.
+    Raises `InputError` if there is no question, `SetupError` if a ceiling is over its cap, or one
+    on cost was set and a model has no price.
     """
     if len(state.get("messages", ())) > state.get("seen", 0):
-        return _begin(state, models, budget)
+        return _begin(state, models, budget, caps)
     problem = state.get("problem")
     if problem is not None:
         return {"dialogue": _reply_to(state["dialogue"], correction(problem)), "problem": None}
@@ -37,9 +40,9 @@ async def observe(state: RLMState, *, models: Sequence[BaseChatModel], budget: B
     return {"dialogue": _reply_to(state["dialogue"], text)}
 
 
-def _begin(state: RLMState, models: Sequence[BaseChatModel], budget: Budget) -> RLMUpdate:
+def _begin(state: RLMState, models: Sequence[BaseChatModel], budget: Budget, caps: Caps) -> RLMUpdate:
     """Start on a new question: what the run spends from here on is counted anew, the REPL and the dialogue stay."""
-    asked = state.get("budget", budget)
+    asked = caps.applied(state.get("budget", budget))
     _check_prices(asked, models)
     earlier, question = _split(state["messages"][state.get("seen", 0) :])
     prompt = question_prompt(question.text, state.get("contexts", []), budget=asked)
@@ -55,6 +58,7 @@ def _begin(state: RLMState, models: Sequence[BaseChatModel], budget: Budget) -> 
         "misfits": 0,
         "budget": asked,
         "usage": Overwrite(Usage()),
+        "earlier_subcalls": state.get("earlier_subcalls", 0) + state.get("usage", Usage()).subcalls,
         "ceiling": None,
         "answer": None,
     }

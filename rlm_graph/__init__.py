@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rlm_graph.budget import Budget, Usage
+    from rlm_graph.budget import Budget, Caps, Usage
     from rlm_graph.context import ContextStore
     from rlm_graph.errors import (
         BudgetExceeded,
@@ -28,6 +28,7 @@ _HOMES = {
     "Answer": "rlm_graph.state",
     "Budget": "rlm_graph.budget",
     "BudgetExceeded": "rlm_graph.errors",
+    "Caps": "rlm_graph.budget",
     "ContextStore": "rlm_graph.context",
     "ExecutorError": "rlm_graph.errors",
     "InputError": "rlm_graph.errors",
@@ -47,6 +48,7 @@ __all__ = [
     "Answer",
     "Budget",
     "BudgetExceeded",
+    "Caps",
     "ContextStore",
     "ExecutorError",
     "InputError",

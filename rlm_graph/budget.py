@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from rlm_graph.errors import BudgetExceeded
+from rlm_graph.errors import BudgetExceeded, SetupError
 from rlm_graph.value import Value
 
 Ceiling = Literal[
-    "max_turns", "max_cost_usd", "max_tokens", "timeout_s", "max_subcalls", "max_subcalls_per_turn", "max_depth"
-]
+    "max_turns", "max_cost_usd", "max_tokens", "timeout_s", "max_subcalls", "max_subcalls_per_turn",
+    "max_subcalls_per_session", "max_depth",
+]  # fmt: skip
 
 SHARE = 0.5
 """The part of what is left that a child may be granted."""
@@ -61,7 +62,10 @@ class Budget(Value):
     timeout_s: PositiveFloat | None = 300.0
     """Seconds of work, over all resumes."""
     max_subcalls: NonNegativeInt | None = None
+    """Calls that code makes to a model; 0 turns them off."""
     max_subcalls_per_turn: NonNegativeInt | None = None
+    max_subcalls_per_session: NonNegativeInt | None = None
+    """Over all questions that are asked on one thread."""
     max_depth: NonNegativeInt = 4
     """Levels of recursion still allowed below this run."""
     max_output_chars: PositiveInt = 20_000
@@ -84,11 +88,12 @@ class Budget(Value):
                 return BudgetExceeded(ceiling, spent=spent, limit=limit)
         return None
 
-    def grant(self, usage: Usage, *, shares: int = 1) -> Budget:
+    def grant(self, usage: Usage, *, shares: int = 1, requested: Budget | None = None) -> Budget:
         """Return a child's budget: one of `shares` equal parts of half of what `usage` leaves, one level less deep.
 
         Siblings that run at once each get a part, so together they cannot overspend. Time passes for all of them at
-        once, so it is not divided. Raises `BudgetExceeded` if nothing is left to grant.
+        once, so it is not divided. Of `requested`, what was set there by hand holds where it is less. Raises
+        `BudgetExceeded` if nothing is left to grant.
         """
         if self.max_depth == 0:
             raise BudgetExceeded("max_depth", spent=0, limit=0)
@@ -105,7 +110,17 @@ class Budget(Value):
                 raise self.met(usage) or BudgetExceeded(ceiling, spent=0, limit=0)
         if self.max_subcalls is not None:
             granted["max_subcalls"] = max(0, int((self.max_subcalls - usage.subcalls) * part))
-        return self.model_copy(update=granted)
+        grant = self.model_copy(update=granted)
+        return grant if requested is None else grant.limited(requested)
+
+    def limited(self, other: Budget) -> Budget:
+        """Return the budget with each ceiling of `other` that was set there by hand, where it is the lower one."""
+        lower = {}
+        for name in other.model_fields_set - {"allow_unpriced"}:
+            theirs, ours = getattr(other, name), getattr(self, name)
+            if theirs is not None and (ours is None or theirs < ours):
+                lower[name] = theirs
+        return self.model_copy(update=lower)
 
     def _measures(self, usage: Usage) -> Iterator[tuple[Ceiling, float, float]]:
         measures: tuple[tuple[Ceiling, float, float | None], ...] = (
@@ -117,3 +132,34 @@ class Budget(Value):
         for ceiling, spent, limit in measures:
             if limit is not None:
                 yield ceiling, spent, limit
+
+
+class Caps(Value):
+    """The most that any run may be allowed. A deployment raises them; neither a model nor who asks a question can."""
+
+    max_turns: PositiveInt | None = 50
+    max_cost_usd: PositiveFloat | None = 10.0
+    max_tokens: PositiveInt | None = None
+    timeout_s: PositiveFloat | None = 600.0
+    max_subcalls: NonNegativeInt | None = None
+    max_subcalls_per_turn: NonNegativeInt | None = None
+    max_subcalls_per_session: NonNegativeInt | None = None
+    max_depth: NonNegativeInt | None = 5
+
+    def applied(self, budget: Budget) -> Budget:
+        """Return the budget with a cap wherever it has no ceiling, or a default that is higher.
+
+        Raises `SetupError` for a ceiling that was set by hand and is higher.
+        """
+        capped = {}
+        for name in type(self).model_fields:
+            cap, asked = getattr(self, name), getattr(budget, name)
+            if cap is None or (asked is not None and asked <= cap):
+                continue
+            if asked is not None and name in budget.model_fields_set:
+                raise SetupError(
+                    f"budget.{name}: {asked:,g} is over the cap of {cap:,g} that holds here; ask for less, or raise "
+                    f"caps.{name} (RLM_CAPS__{name.upper()})"
+                )
+            capped[name] = cap
+        return budget.model_copy(update=capped)

@@ -32,6 +32,7 @@ def agent() -> RLMGraph:
         sub_model=settings.sub_model,
         executor=settings.executor,
         budget=settings.budget,
+        caps=settings.caps,
         tools=tools,
         settings=settings.models,
         contexts=contexts_of(settings),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rlm_graph.budget import Budget, Usage
+from rlm_graph.budget import SHARE, Budget, Usage
 from rlm_graph.errors import BudgetExceeded
 
 
@@ -26,10 +26,15 @@ class Ledger:
     Everything that uses a ledger runs on one event loop, so between two awaits its figures hold.
     """
 
-    def __init__(self, budget: Budget, usage: Usage) -> None:
+    def __init__(
+        self, budget: Budget, usage: Usage, *, earlier_subcalls: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.budget = budget
+        self._earlier_subcalls = earlier_subcalls
+        """Of earlier questions on the same thread."""
+        self._clock = clock
         self._before = usage
-        self._started = time.monotonic()
+        self._started = clock()
         self._reserved: list[Reservation] = []
         self.spent = Usage()
         """Since this ledger was opened, without the time."""
@@ -37,7 +42,7 @@ class Ledger:
     @property
     def used(self) -> Usage:
         """Since this ledger was opened, with the time."""
-        return self.spent + Usage(wall_s=time.monotonic() - self._started)
+        return self.spent + Usage(wall_s=self._clock() - self._started)
 
     @property
     def total(self) -> Usage:
@@ -55,13 +60,18 @@ class Ledger:
         """Return the ceiling that has been reached, if any."""
         return self.budget.met(self.total)
 
-    def grant(self, *, shares: int = 1) -> Budget:
-        """Return a child's budget, out of what is neither spent nor reserved. Raises `BudgetExceeded`."""
+    def grant(self, *, shares: int = 1, requested: Budget | None = None) -> Budget:
+        """Return a child's budget, out of what is neither spent nor reserved: see `Budget.grant`."""
         reserved = Usage(
             input_tokens=sum(reservation.tokens for reservation in self._reserved),
             cost_usd=sum(reservation.cost_usd for reservation in self._reserved),
         )
-        return self.budget.grant(self.total + reserved, shares=shares)
+        grant = self.budget.grant(self.total + reserved, shares=shares, requested=requested)
+        session = self.budget.max_subcalls_per_session
+        if session is None:
+            return grant
+        left = max(0, session - self._earlier_subcalls - self.total.subcalls)
+        return grant.limited(Budget(max_subcalls=int(left * SHARE / shares)))
 
     def charge(self, usage: Usage) -> None:
         """Add what was spent elsewhere, such as by a call that is answered from the record."""
@@ -86,6 +96,7 @@ class Ledger:
         calls = total.subcalls + under_way
         for ceiling, spent, limit in (
             ("max_subcalls", calls, self.budget.max_subcalls),
+            ("max_subcalls_per_session", self._earlier_subcalls + calls, self.budget.max_subcalls_per_session),
             ("max_subcalls_per_turn", self.spent.subcalls + under_way, self.budget.max_subcalls_per_turn),
         ):
             if limit is not None and spent >= limit:

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from rlm_graph.budget import Budget
+from rlm_graph.budget import Budget, Caps
 from rlm_graph.value import Value
 
 PinnedPackage = Annotated[
@@ -299,6 +299,8 @@ class Settings(BaseSettings):
     """Where code runs. `executor = "local"` is short for a table with that `kind`."""
     budget: Budget = Budget()
     """What one run may spend."""
+    caps: Caps = Caps()
+    """The most that `budget` may be set to."""
     models: ModelSettings = ModelSettings()
     """How models are reached."""
     contexts: ContextSettings = ContextSettings()

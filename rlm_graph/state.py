@@ -256,6 +256,8 @@ class RLMState(TypedDict):
     repl: ReplHandle | None
     budget: Annotated[Budget, Latest]
     usage: Annotated[Usage, add]
+    """Of this question; `earlier_subcalls` were made for those before it."""
+    earlier_subcalls: NotRequired[int]
     ceiling: Ceiling | None
     """The ceiling that was met."""
     answer: Answer | None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rlm_graph.budget import Budget, Usage
-from rlm_graph.errors import BudgetExceeded
+from rlm_graph.budget import Budget, Caps, Usage
+from rlm_graph.errors import BudgetExceeded, SetupError
 from rlm_graph.ledger import Ledger
 
 
@@ -108,3 +108,31 @@ def test_equal_calls_that_end_in_another_order_are_told_apart() -> None:
     with ledger.reserved(70):
         pass
     assert ledger.spent == Usage(input_tokens=30, subcalls=3)
+
+
+def test_a_child_gets_what_it_asks_for_where_that_is_less_than_its_part() -> None:
+    budget = Budget(max_tokens=100, max_cost_usd=4.0)
+
+    modest = budget.grant(Usage(), requested=Budget(max_tokens=10, max_turns=2))
+    greedy = budget.grant(Usage(), requested=Budget(max_tokens=90, max_cost_usd=9.0, max_turns=40))
+
+    assert (modest.max_tokens, modest.max_cost_usd, modest.max_turns) == (10, 2.0, 2)
+    assert (greedy.max_tokens, greedy.max_cost_usd, greedy.max_turns) == (50, 2.0, 10)
+
+
+def test_a_child_shares_what_is_left_of_the_session() -> None:
+    ledger = Ledger(Budget(max_subcalls_per_session=10), Usage(subcalls=1), earlier_subcalls=5)
+
+    assert ledger.grant().max_subcalls == 2
+    assert ledger.grant(shares=2).max_subcalls == 1
+
+
+def test_caps_fill_in_where_there_is_no_ceiling_and_may_be_raised() -> None:
+    budget = Budget(max_turns=None, timeout_s=None, max_depth=4)
+
+    assert Caps().applied(budget).max_turns == 50
+    assert Caps().applied(budget).timeout_s == 600
+    assert Caps(max_turns=None).applied(budget).max_turns is None
+    with pytest.raises(SetupError, match=r"RLM_CAPS__TIMEOUT_S"):
+        Caps().applied(Budget(timeout_s=601))
+    assert Caps(timeout_s=9_000).applied(Budget(timeout_s=601)).timeout_s == 601

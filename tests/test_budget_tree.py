@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -42,44 +44,107 @@ trees = st.recursive(
 )
 
 
-class Tree:
-    """Runs a tree of calls and counts what a provider would be paid."""
+Place = tuple[int, ...]
+"""Of a call or an agent in the tree: its rounds and its places in them, from the root down."""
 
-    def __init__(self) -> None:
+
+class Killed(BaseException):
+    """The process that ran the tree is gone."""
+
+
+class Tree:
+    """Runs a tree of calls and counts what a provider would be paid.
+
+    A clock of its own goes on by a second with each call. `kills` are calls, by their number, that kill the process
+    before anything of them is recorded; what was recorded before is all that is left then.
+    """
+
+    def __init__(self, kills: Collection[int] = ()) -> None:
         self.paid = Usage()
         self.under_way = 0
         self.most_under_way = 0
+        self.lost = Usage()
+        """Paid for calls that were under way when the process was killed."""
+        self.now_s = 0.0
+        self._kills = set(kills)
+        self._calls = 0
+        self._records: dict[Place, Usage] = {}
+        """Of calls and agents that were answered."""
+        self._rounds: dict[Place, list[Usage]] = {}
+        """Of agents: the usage after each round that was checkpointed."""
+        self._grants: dict[Place, Budget] = {}
+        """What an agent was granted when it began; its state holds it."""
 
-    async def agent(self, agent: Agent, budget: Budget) -> Usage:
-        usage = Usage()
-        for round_ in agent.rounds:
-            ledger = Ledger(budget, usage)
-            await asyncio.gather(*(self.make(item, ledger, len(round_)) for item in round_))
-            usage += ledger.spent
-        return usage
+    async def run(self, agent: Agent, budget: Budget) -> Usage:
+        """Run the tree to its end, in as many processes as it takes."""
+        while True:
+            try:
+                async with asyncio.TaskGroup() as process:
+                    root = process.create_task(self.agent(agent, budget, ()))
+                return root.result()
+            except* Killed:
+                pass
 
-    async def make(self, item: Call | Agent, ledger: Ledger, shares: int) -> None:
+    async def agent(self, agent: Agent, budget: Budget, place: Place) -> Usage:
+        budget = self._grants.setdefault(place, budget)
+        checkpoints = self._rounds.setdefault(place, [Usage()])
+        for number in range(len(checkpoints) - 1, len(agent.rounds)):
+            together = agent.rounds[number]
+            ledger = Ledger(budget, checkpoints[-1], clock=lambda: self.now_s)
+            async with asyncio.TaskGroup() as tasks:
+                for at, item in enumerate(together):
+                    tasks.create_task(self.make(item, ledger, len(together), (*place, number, at)))
+            checkpoints.append(checkpoints[-1] + ledger.used)
+        return checkpoints[-1]
+
+    async def make(self, item: Call | Agent, ledger: Ledger, shares: int, place: Place) -> None:
+        recorded = self._records.get(place)
+        if recorded is not None:
+            ledger.charge(recorded)
+            return
         try:
             if isinstance(item, Call):
-                await self.call(item, ledger)
+                usage = await self.call(item, ledger)
             else:
                 grant = ledger.grant(shares=shares)
                 with ledger.reserved(grant.max_tokens or 0, cost_usd=grant.max_cost_usd or 0.0) as reservation:
-                    reservation.usage = await self.agent(item, grant)
+                    with self.counted():  # its grant was given while its siblings were under way
+                        usage = await self.agent(item, grant, place)
+                    usage = reservation.usage = usage.model_copy(update={"wall_s": 0.0})
         except BudgetExceeded:
-            pass
+            return
+        self._records[place] = usage + Usage(subcalls=1)
 
-    async def call(self, call: Call, ledger: Ledger) -> None:
-        with ledger.reserved(call.tokens // 5) as reservation:
-            self.under_way += 1
-            self.most_under_way = max(self.most_under_way, self.under_way)
-            await asyncio.sleep(0)
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            yield
+        finally:
             self.under_way -= 1
+
+    async def call(self, call: Call, ledger: Ledger) -> Usage:
+        with ledger.reserved(call.tokens // 5) as reservation:
             spent = Usage(
                 output_tokens=0 if call.fails else call.tokens, cost_usd=0.0 if call.fails else call.tokens / 100
             )
             self.paid += spent + Usage(subcalls=1)
+            self.lost += spent + Usage(subcalls=1)
+            self.now_s += 1.0
+            self._calls += 1
+            killed = self._calls in self._kills
+            with self.counted():
+                await asyncio.sleep(0)
+            if killed:
+                raise Killed
+            self.lost = Usage(
+                output_tokens=self.lost.output_tokens - spent.output_tokens,
+                cost_usd=max(0.0, self.lost.cost_usd - spent.cost_usd),
+                subcalls=self.lost.subcalls - 1,
+            )
             reservation.usage = spent
+            return spent
 
 
 @settings(max_examples=300)
@@ -88,13 +153,38 @@ def test_a_tree_of_calls_spends_no_more_than_its_root_may(tree: Agent, tokens: i
     budget = Budget(max_tokens=tokens, max_cost_usd=cost, max_subcalls=subcalls, timeout_s=None)
     run = Tree()
 
-    charged = asyncio.run(run.agent(tree, budget))
+    charged = asyncio.run(run.run(tree, budget))
 
     assert run.paid.tokens < tokens + MOST * max(1, run.most_under_way)
     assert run.paid.cost_usd < cost + MOST / 100 * max(1, run.most_under_way)
     assert run.paid.subcalls <= subcalls
     assert charged.tokens == run.paid.tokens
     assert abs(charged.cost_usd - run.paid.cost_usd) < 1e-9
+
+
+@settings(max_examples=300)
+@given(
+    tree=trees,
+    tokens=st.integers(1, 400),
+    subcalls=st.integers(0, 30),
+    seconds=st.integers(1, 40),
+    kills=st.sets(st.integers(1, 40), max_size=5),
+)
+def test_a_tree_that_is_killed_and_resumed_spends_no_more_but_what_was_under_way(
+    tree: Agent, tokens: int, subcalls: int, seconds: int, kills: set[int]
+) -> None:
+    budget = Budget(max_tokens=tokens, max_cost_usd=None, max_subcalls=subcalls, timeout_s=seconds)
+    run = Tree(kills)
+
+    charged = asyncio.run(run.run(tree, budget))
+
+    under_way = max(1, run.most_under_way)
+    assert run.paid.tokens < tokens + MOST * under_way + run.lost.tokens
+    assert run.paid.subcalls <= subcalls + run.lost.subcalls
+    assert charged.tokens == run.paid.tokens - run.lost.tokens
+    assert charged.wall_s <= seconds + under_way
+    if not run.lost.subcalls:  # a process that is killed takes the time since its last checkpoint with it
+        assert run.now_s <= seconds + under_way
 
 
 @settings(max_examples=200)

@@ -29,6 +29,7 @@ def ask(
     max_tokens: given.MaxTokens = None,
     timeout: given.Timeout = None,
     max_subcalls: given.MaxSubcalls = None,
+    sub_calls: given.SubCalls = None,
     allow_unpriced: given.AllowUnpriced = False,
     db: given.Database = None,
     encrypt: given.Encrypt = False,
@@ -53,7 +54,7 @@ def ask(
     out.check()
     budget = given.budget_flags(
         max_turns=max_turns, max_cost=max_cost, max_tokens=max_tokens,
-        timeout=timeout, max_subcalls=max_subcalls, allow_unpriced=allow_unpriced,
+        timeout=timeout, max_subcalls=max_subcalls, sub_calls=sub_calls, allow_unpriced=allow_unpriced,
     )  # fmt: skip
     flags = given.settings_flags(
         model=model, sub_model=sub_model, base_url=base_url, db=db, encrypt=encrypt, budget=budget

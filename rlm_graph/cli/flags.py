@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from rlm_graph.cli.job import Policy
 
 
-def _ceiling(flag: str, metavar: str, help: str) -> Any:
+def _ceiling(*flags: str, metavar: str, help: str) -> Any:
     # Text, not a number: the settings read `none` (no ceiling) and numbers alike, whatever place they come from.
-    return typer.Option(flag, metavar=metavar, help=f"Ceiling, or none: {help}")
+    return typer.Option(*flags, metavar=metavar, help=f"Ceiling, or none: {help}")
 
 
 Context = Annotated[
@@ -42,11 +42,19 @@ Tools = Annotated[
         help="Tool that code may call, of those that `rlm-graph tools` lists. Give several for several.",
     ),
 ]
-MaxTurns = Annotated[str | None, _ceiling("--max-turns", "N", "Replies of the root model.")]
-MaxCost = Annotated[str | None, _ceiling("--max-cost", "USD", "US dollars, sub-calls included.")]
-MaxTokens = Annotated[str | None, _ceiling("--max-tokens", "N", "Input and output tokens, sub-calls included.")]
-Timeout = Annotated[str | None, _ceiling("--timeout", "SECONDS", "Seconds of work, over all resumes.")]
-MaxSubcalls = Annotated[str | None, _ceiling("--max-subcalls", "N", "Calls that the code makes to a model.")]
+MaxTurns = Annotated[str | None, _ceiling("--max-turns", metavar="N", help="Replies of the root model.")]
+MaxCost = Annotated[str | None, _ceiling("--max-cost", metavar="USD", help="US dollars, sub-calls included.")]
+MaxTokens = Annotated[
+    str | None, _ceiling("--max-tokens", metavar="N", help="Input and output tokens, sub-calls included.")
+]
+Timeout = Annotated[str | None, _ceiling("--timeout", metavar="SECONDS", help="Seconds of work, over all resumes.")]
+MaxSubcalls = Annotated[
+    str | None, _ceiling("--max-subcalls", "--max-sub-calls", metavar="N", help="Calls that the code makes to a model.")
+]
+SubCalls = Annotated[
+    bool | None,
+    typer.Option("--sub-calls/--no-sub-calls", help="Let code ask models, or not.", show_default=False),
+]
 AllowUnpriced = Annotated[
     bool, typer.Option("--allow-unpriced", help="Call models of unknown price even under --max-cost.")
 ]
@@ -85,9 +93,16 @@ def budget_flags(
     max_tokens: str | None,
     timeout: str | None,
     max_subcalls: str | None,
+    sub_calls: bool | None,
     allow_unpriced: bool,
 ) -> dict[str, Any]:
-    """Return the part of `budget` that was given as flags."""
+    """Return the part of `budget` that was given as flags. Raises `InputError` if two of them exclude each other."""
+    from rlm_graph.errors import InputError
+
+    if sub_calls is not None and max_subcalls is not None:
+        raise InputError("--max-subcalls and --sub-calls/--no-sub-calls exclude each other: give one of them")
+    if sub_calls is not None:
+        max_subcalls = "none" if sub_calls else "0"
     given: dict[str, Any] = {
         "max_turns": max_turns,
         "max_cost_usd": max_cost,

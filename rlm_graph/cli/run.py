@@ -32,6 +32,7 @@ def run(
     max_tokens: given.MaxTokens = None,
     timeout: given.Timeout = None,
     max_subcalls: given.MaxSubcalls = None,
+    sub_calls: given.SubCalls = None,
     allow_unpriced: given.AllowUnpriced = False,
     schema: Annotated[
         Path | None, typer.Option("--schema", metavar="FILE", help="JSON schema that the answer must fit.")
@@ -68,7 +69,7 @@ def run(
     place = {"kind": executor or ("local" if unsafe_local else None), "unsafe": unsafe_local or None}
     budget = given.budget_flags(
         max_turns=max_turns, max_cost=max_cost, max_tokens=max_tokens,
-        timeout=timeout, max_subcalls=max_subcalls, allow_unpriced=allow_unpriced,
+        timeout=timeout, max_subcalls=max_subcalls, sub_calls=sub_calls, allow_unpriced=allow_unpriced,
     )  # fmt: skip
     settings = Settings.load(
         given.settings_flags(

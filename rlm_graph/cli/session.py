@@ -242,6 +242,7 @@ def _graph(job: Job, runs: Runs) -> Iterator[Any]:
             sub_model=settings.sub_model,
             executor=settings.executor,
             budget=settings.budget,
+            caps=settings.caps,
             tools=tools,
             response_format=job.schema,
             approve=job.approve,

@@ -17,7 +17,9 @@ def remaining(budget: Budget, usage: Usage) -> str:
         parts.append(f"${left:.2f} of ${budget.max_cost_usd:.2f}")
     if budget.timeout_s is not None:
         parts.append(_of(int(budget.timeout_s - usage.wall_s), int(budget.timeout_s), "seconds"))
-    if budget.max_subcalls is not None:
+    if budget.max_subcalls == 0:
+        parts.append("no sub-calls: llm_query and its kin are off")
+    elif budget.max_subcalls is not None:
         parts.append(_of(budget.max_subcalls - usage.subcalls, budget.max_subcalls, "sub-calls"))
     if budget.max_subcalls_per_turn is not None:
         parts.append(f"{budget.max_subcalls_per_turn:,} sub-calls in one turn")

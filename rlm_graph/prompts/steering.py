@@ -10,6 +10,7 @@ _CEILINGS: dict[Ceiling, str] = {
     "max_tokens": "the tokens are used",
     "timeout_s": "the time is over",
     "max_subcalls": "all sub-calls are used",
+    "max_subcalls_per_session": "all sub-calls of this conversation are used",
     "max_subcalls_per_turn": "the sub-calls of the turn are used",
     "max_depth": "no deeper call is allowed",
 }

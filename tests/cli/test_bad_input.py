@@ -44,6 +44,8 @@ def refused(shell: Shell, *args: object, status: int, **variables: str) -> str:
         (["run", "q", "--thread", "a b"], 2, "no name for a run"),
         (["run", "q", "--max-turns", "many"], 2, "budget.max_turns: Input should be a valid integer"),
         (["run", "q", "--max-cost", "-1"], 2, "budget.max_cost_usd: Input should be greater than 0"),
+        (["run", "q", "--max-turns", "51"], 3, "budget.max_turns: 51 is over the cap of 50"),
+        (["run", "q", "--no-sub-calls", "--max-subcalls", "3"], 2, "exclude each other"),
         (["run", "q", "--executor", "moon"], 2, "executor.kind"),
         (["run", "q", "--base-url", "ftp://x"], 2, "models.base_url: not an http:// or https:// address"),
         (["run", "q", "-o", "nowhere/answer.txt"], 2, "the answer cannot be written to nowhere/answer.txt"),

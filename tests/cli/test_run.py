@@ -287,3 +287,14 @@ def test_tracing_stays_off_unless_the_settings_ask_for_it(shell: Shell, serve: S
     os.environ["LANGSMITH_TRACING"] = "true"
     prepare(Settings(model=MODEL, models={"base_url": "http://127.0.0.1:9"}))  # type: ignore[arg-type]
     assert os.environ["LANGSMITH_TRACING"] == "false"
+
+
+def test_without_sub_calls_code_asks_no_model_and_is_told_so(shell: Shell, serve: Serve) -> None:
+    ask = code("try:\n    llm_query('p')\nexcept BudgetExceeded as error:\n    print('refused:', error)")
+    server = serve(ask, code("FINAL('alone')"))
+
+    done = shell.here("run", "q", "--no-sub-calls")
+
+    assert done.stdout == "alone\n"
+    assert "no sub-calls: llm_query and its kin are off" in server.requests[0].text
+    assert "refused: max_subcalls reached" in server.requests[1].text

@@ -19,15 +19,20 @@ from pydantic import BaseModel
 from rlm_graph import (
     Answer,
     Budget,
+    Caps,
     ContextStore,
+    ExecutorError,
     InputError,
+    LocalSettings,
     ModelError,
     ModelSettings,
     SetupError,
     Usage,
     create_rlm_agent,
 )
+from rlm_graph.executors.local import LocalExecutor
 from rlm_graph.intake import RLMGraph
+from rlm_graph.state import ReplHandle
 from rlm_graph.testing import ScriptedModel, ScriptedReply, ScriptedRequest, ScriptedServer
 from tests.graphs.conftest import repl
 
@@ -431,3 +436,56 @@ async def test_a_failure_that_may_pass_is_tried_again_in_one_layer(contexts: Con
 
         assert result["answer"].value == "A"
         assert server.count == 4
+
+
+class Unclosable(LocalExecutor):
+    """Its REPLs cannot be closed while `closes` is false, as when a daemon is down."""
+
+    closes = False
+
+    async def close(self, handle: ReplHandle) -> None:
+        if not self.closes:
+            raise ExecutorError("the daemon does not answer")
+        await super().close(handle)
+
+
+async def test_an_answer_is_not_lost_because_its_sandbox_cannot_be_closed(agent: Build) -> None:
+    executor = Unclosable(LocalSettings())
+    graph = agent([repl("x = 5"), 'FINAL("right")'], executor=executor, checkpointer=InMemorySaver())
+
+    result = await graph.ainvoke({"question": "Well?"}, CONFIG)
+
+    assert result["answer"].value == "right"
+    handle = (await graph.aget_state(CONFIG)).values["repl"]
+    executor.closes = True
+    await executor.close(handle)
+
+
+async def test_a_ceiling_over_the_cap_is_refused_and_a_default_is_lowered_to_it(agent: Build) -> None:
+    with pytest.raises(SetupError, match=r"budget.max_turns: 51 is over the cap of 50 .* raise caps.max_turns"):
+        agent(['FINAL("x")'], budget=Budget(max_turns=51))
+    graph = agent([repl("print(1)")] * 9, caps=Caps(max_turns=1))
+    with pytest.raises(SetupError, match="over the cap of 1"):
+        await graph.ainvoke({"question": "More?", "budget": Budget(max_turns=2)})
+
+    result = await graph.ainvoke({"question": "How long?"})
+
+    assert result["answer"].ceiling == "max_turns"
+
+
+async def test_sub_calls_of_a_session_are_counted_over_its_questions(agent: Build) -> None:
+    ask = repl("try:\n    llm_query('p')\n    print('answered')\nexcept BudgetExceeded as error:\n    print(error)")
+    root = ScriptedModel([ask, ask, 'FINAL("one")', ask, 'FINAL("two")'])
+    graph = agent(
+        root,
+        sub=lambda messages: "reply",
+        budget=Budget(max_subcalls_per_session=2),
+        checkpointer=InMemorySaver(),
+    )
+
+    await graph.ainvoke({"question": "First?"}, CONFIG)
+    await graph.ainvoke({"question": "Second?"}, CONFIG)
+
+    assert "answered" in root.calls[1][-1].text
+    assert "answered" in root.calls[2][-1].text
+    assert "max_subcalls_per_session reached: spent 2 of 2" in root.calls[4][-1].text

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from rlm_graph import Budget, ContextStore, ModelError, create_rlm_agent
+from rlm_graph import Budget, Caps, ContextStore, ModelError, create_rlm_agent
 from rlm_graph.settings import ModelSettings
 from rlm_graph.testing import ScriptedReply, ScriptedRequest, ScriptedServer
 from tests.graphs.conftest import repl
@@ -50,6 +50,7 @@ def ask(clerk: Clerk, contexts: ContextStore, **settings: Any) -> tuple[dict[str
             "openai/clerk",
             settings=ModelSettings(base_url=server.url, profile="standard", **settings),
             budget=BUDGET,
+            caps=Caps(max_turns=None, timeout_s=None),
             contexts=contexts,
             checkpointer=InMemorySaver(),
         )
