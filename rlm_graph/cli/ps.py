@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def ps(
     sandboxes: Annotated[
-        bool, typer.Option("--sandboxes", help="List sandboxes: containers, and processes of this machine.")
+        bool, typer.Option("--sandboxes", help="List sandboxes: processes of this machine, containers, and E2B's.")
     ] = False,
     as_json: given.AsJson = False,
     db: given.Database = None,
@@ -30,7 +30,8 @@ def ps(
     """List the runs that are under way, or the sandboxes that there are.
 
     Of a sandbox: its run, its age, and whether a process uses it (attached), none does (idle), the one that did has
-    ended (orphaned), or it does not work any more (dead). `rlm-graph sweep` ends those that nobody needs.
+    ended (orphaned), or it does not work any more (dead). `rlm-graph sweep` ends those that nobody needs. E2B is asked
+    where the settings name it as the executor.
     """
     import asyncio
 

@@ -23,7 +23,9 @@ def sweep(
     encrypt: given.Encrypt = False,
     config: given.Config = None,
 ) -> None:
-    """End the sandboxes whose process has ended or that nobody uses, on this machine and in Docker.
+    """End the sandboxes whose process has ended or that nobody uses, on this machine, in Docker, and in E2B.
+
+    E2B is asked where the settings name it as the executor.
 
     A run that is taken up later runs its cells again in a new one. One that is in use is left alone.
     """

@@ -1,0 +1,107 @@
+"""Before there is a sandbox: what is refused, and what is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from rlm_graph.errors import ExecutorError, SetupError
+from rlm_graph.executors import create_executor
+from rlm_graph.executors.conformance.notebook import until
+from rlm_graph.executors.e2b import E2BExecutor
+from rlm_graph.settings import E2BSettings
+from tests.executors.e2b_double.server import E2BDouble
+
+
+async def test_without_a_key_the_error_names_the_variable(
+    executor: E2BExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("E2B_API_KEY")
+
+    with pytest.raises(SetupError, match="set E2B_API_KEY"):
+        async with executor.attached(None):
+            pass
+
+
+async def test_without_the_sdk_the_error_names_the_extra(
+    executor: E2BExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "e2b", None)
+
+    with pytest.raises(SetupError, match=r"rlm-graph\[e2b\]"):
+        async with executor.attached(None):
+            pass
+
+
+async def test_a_key_that_is_refused_is_not_repeated(executor: E2BExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("E2B_API_KEY", "e2b_another_secret")
+
+    with pytest.raises(SetupError, match="E2B_API_KEY") as raised:
+        async with executor.attached(None):
+            pass
+
+    assert "another_secret" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+@pytest.mark.parametrize(("template", "words"), [("nowhere", "not found"), ("bare", "python3: not here")])
+async def test_a_template_that_does_not_serve_is_named(settings: E2BSettings, template: str, words: str) -> None:
+    executor = E2BExecutor(settings.model_copy(update={"template": template}))
+
+    with pytest.raises(SetupError, match=f"{template}.*{words}"):
+        async with executor.attached(None):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(429, "wait a little"), (503, "wait a little"), (500, "cannot make a sandbox: 500")]
+)
+async def test_a_refusal_says_what_could_not_be_done(
+    executor: E2BExecutor, double: E2BDouble, status: int, words: str
+) -> None:
+    double.fail("POST /v2/sandboxes", status)
+
+    with pytest.raises(ExecutorError, match=words):
+        async with executor.attached(None):
+            pass
+
+
+async def test_a_cloud_that_cannot_be_reached_is_an_error_that_says_so(
+    executor: E2BExecutor, double: E2BDouble
+) -> None:
+    double.vanish()
+
+    with pytest.raises(ExecutorError, match=r"cannot be reached.*look at the network"):
+        async with executor.attached(None):
+            pass
+
+
+async def test_a_start_that_is_given_up_leaves_no_sandbox(executor: E2BExecutor, double: E2BDouble) -> None:
+    async def attach() -> None:
+        async with executor.attached(None):
+            pass
+
+    starting = asyncio.create_task(attach())
+    await until(lambda: "POST /v2/sandboxes" in double.requests)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+
+    assert not double.sandboxes
+
+
+async def test_a_start_that_fails_half_way_leaves_no_sandbox(executor: E2BExecutor, double: E2BDouble) -> None:
+    double.fail("POST /files", 507, "disk full")
+
+    with pytest.raises(ExecutorError, match="disk full"):
+        async with executor.attached(None):
+            pass
+
+    assert not double.sandboxes
+
+
+def test_the_executor_is_chosen_by_its_name() -> None:
+    assert isinstance(create_executor("e2b"), E2BExecutor)
+    assert create_executor(E2BSettings()).declared == {}
