@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,6 +21,7 @@ from rlm_graph.context import ContextStore
 from rlm_graph.errors import InputError, StorageError
 from rlm_graph.locks import aplace_of, held, place_of
 from rlm_graph.state import RLMInput
+from rlm_graph.storage import advice
 from rlm_graph.subcalls import HELD
 
 
@@ -61,7 +63,7 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         """Stream the run; see LangGraph.
 
         Raises `InputError` if the context cannot be taken in, `RunHeldError` if another process is at work on the run,
-        `StorageError` if PostgreSQL fails. What an SQLite database raises is left as it is.
+        `StorageError` if the database fails: what was recorded is kept, and `invoke(None, config)` goes on from there.
         """
         saver, run = self._record(config)
         with _storage_errors(), nullcontext() if saver is None or run is None else held(place_of(saver), run):
@@ -70,7 +72,8 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Stream the run; see `stream`."""
         saver, run = self._record(config)
-        lock = nullcontext() if saver is None or run is None else held(await aplace_of(saver), run)
+        with _storage_errors():
+            lock = nullcontext() if saver is None or run is None else held(await aplace_of(saver), run)
         await in_thread(lock.__enter__)
         try:
             taken = await in_thread(self._taken_in, input, config)
@@ -119,6 +122,8 @@ def _durable(saver: BaseCheckpointSaver[Any] | None, options: dict[str, Any]) ->
 def _storage_errors() -> Iterator[None]:
     try:
         yield
+    except sqlite3.Error as error:
+        raise StorageError(f"the database failed: {advice(error)}") from error
     except Exception as error:
         psycopg = sys.modules.get("psycopg")  # whoever keeps a run in PostgreSQL has loaded it
         if psycopg is None or not isinstance(error, psycopg.Error):

@@ -8,6 +8,7 @@ advisory lock on a connection of its own in PostgreSQL. In memory nobody else ca
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import socket
@@ -32,6 +33,9 @@ LOCK_SPACE = 0x524C4D47
 
 POLL_S = 0.5
 """Between two looks whether a run that is waited for is free."""
+
+LOOK_S = 0.05
+"""How long a look at a lock may keep others from taking it."""
 
 _here: set[tuple[str, str]] = set()
 _guard = threading.Lock()
@@ -131,6 +135,18 @@ async def aheld(
         lock.__exit__(None, None, None)
 
 
+def unheld(place: Place, runs: Iterable[str]) -> set[str]:
+    """Return those of the runs that no process holds. Blocks on files and sockets: use it in a thread."""
+    with _guard:
+        free = {run for run in runs if (place.name, run) not in _here}
+    if place.path is not None:
+        path = place.path
+        return {run for run in free if not _is_locked(lock_file(path, run))}
+    if place.conninfo is not None and free:
+        return free - _locked_in_postgres(place.conninfo, free)
+    return free
+
+
 def lock_file(database: Path, run: str) -> Path:
     """Return the file whose lock is the run's, in a folder beside the database."""
     return database.with_name(f"{database.name}.locks") / f"{hashlib.sha256(run.encode()).hexdigest()[:24]}.lock"
@@ -161,7 +177,8 @@ def _held_by_file(path: Path, run: str) -> Iterator[None]:
 
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        lock = FileLock(path, timeout=0, mode=0o600, thread_local=False)
+        # Not zero: somebody may be looking for a moment whether it is held.
+        lock = FileLock(path, timeout=LOOK_S, poll_interval=LOOK_S / 5, mode=0o600, thread_local=False)
         lock.acquire()
     except Timeout:
         raise RunHeldError(run, _read(path)) from None
@@ -172,6 +189,20 @@ def _held_by_file(path: Path, run: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
 
 
 def _holder() -> str:
@@ -190,7 +221,7 @@ def _read(path: Path) -> str:
 def _held_by_postgres(conninfo: str, run: str) -> Iterator[None]:
     import psycopg
 
-    key = int.from_bytes(hashlib.sha256(run.encode()).digest()[:4], "big", signed=True)
+    key = _key(run)
     try:
         connection = psycopg.connect(conninfo, autocommit=True, application_name=_holder()[:63])
     except psycopg.Error as error:
@@ -205,6 +236,25 @@ def _held_by_postgres(conninfo: str, run: str) -> Iterator[None]:
             connection.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_SPACE, key))
     finally:
         connection.close()
+
+
+def _key(run: str) -> int:
+    return int.from_bytes(hashlib.sha256(run.encode()).digest()[:4], "big", signed=True)
+
+
+def _locked_in_postgres(conninfo: str, runs: Iterable[str]) -> set[str]:
+    import psycopg
+
+    query = (
+        "SELECT objid FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
+        " WHERE locktype = 'advisory' AND classid = %s AND granted AND datname = current_database()"
+    )
+    try:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            held = {int(key) for (key,) in connection.execute(query, (LOCK_SPACE,))}
+    except psycopg.Error as error:
+        raise StorageError(f"the database does not answer: {error}; start it, then try again") from error
+    return {run for run in runs if _key(run) & 0xFFFFFFFF in held}
 
 
 def _postgres_holder(connection: psycopg.Connection[Any], key: int) -> str:

@@ -11,7 +11,7 @@ import re
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from difflib import get_close_matches
 from errno import EISDIR
@@ -25,6 +25,7 @@ from rlm_graph.budget import Usage
 from rlm_graph.encryption import KEY, Vault
 from rlm_graph.errors import InputError, RunNotFoundError, StorageError
 from rlm_graph.postgres import PostgresTables
+from rlm_graph.storage import DAMAGED, advice, is_busy, is_elsewhere_better
 from rlm_graph.value import Value
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 Status = Literal["running", "done", "partial", "failed", "interrupted", "waiting"]
 """`partial`: a ceiling ended it. `waiting`: for approval.
-A run whose process died stays `running` until it is resumed."""
+A run whose process died stays `running` in the database until it is resumed; `Runs.seen` tells it from one at work."""
 
 APPLICATION_ID = 0x524C4D47
 """Marks an SQLite file as ours (`RLMG`)."""
@@ -66,9 +67,6 @@ _PROOF = "rlm-graph"
 NODES = ("observe", "think", "approve", "act", "finalize")
 """The nodes of an agent, by whose names their writes are found again; the first is where it starts."""
 
-_DAMAGED = (
-    "the database is damaged; left as it is; copy it away and try `sqlite3 FILE .recover`, or name another with --db"
-)
 _SEALED = ("question", "source", "settings")
 """The columns that say what a run is about."""
 _COLUMNS = ("id", "question", "source", "model", "settings", "status", "usage", "created", "updated")
@@ -164,9 +162,19 @@ class Runs:
             ):  # fmt: skip
                 return await self.get(name)
             if id is not None:
-                raise InputError(
-                    f"there is a run {id} already; take it up with `rlm-graph resume {id}`, or choose another name"
-                )
+                raise _taken(id)
+
+    async def check_new(self, id: str) -> None:
+        """Raise `InputError` if there is a run of that id."""
+        if any(run.id == id for run in await self.all()):
+            raise _taken(id)
+
+    async def new_id(self) -> str:
+        """Return an id that no run has."""
+        taken = {run.id for run in await self.all()}
+        while (id := new_id()) in taken:
+            pass
+        return id
 
     async def get(self, name: str) -> Run:
         """Return the run whose id is `name` or starts so; the date before the dash may be left out.
@@ -202,6 +210,21 @@ class Runs:
         counts even if the run was killed before the checkpoint after it.
         """
         return dict((await self.snapshot(id)).values)
+
+    async def seen(self, found: Sequence[Run]) -> list[Run]:
+        """Return the runs as they are now: one that is `running` while no process holds it was interrupted."""
+        from rlm_graph.locks import aplace_of, unheld
+
+        running = [run.id for run in found if run.status == "running"]
+        free = await asyncio.to_thread(unheld, await aplace_of(self.saver), running) if running else set()
+        # Read again: one that has just ended let go of its lock after it had said so.
+        now = {run.id: run for run in await self.all()} if free else {}
+        return [
+            run if run.id not in free
+            else again if (again := now.get(run.id, run)).status != "running"
+            else again.model_copy(update={"status": "interrupted"})
+            for run in found
+        ]  # fmt: skip
 
     async def snapshot(self, id: str, namespace: str = "") -> StateSnapshot:
         """Return where the run stands, or one of the agents below it, by its namespace."""
@@ -240,7 +263,7 @@ class Runs:
         async with self._connection.execute("PRAGMA quick_check(1)") as cursor:
             row = await cursor.fetchone()
         if row is None or row[0] != "ok":
-            raise StorageError(f"{self.path}: {_DAMAGED}")
+            raise StorageError(f"{self.path}: {DAMAGED}, or name another with --db")
 
     async def _select(self, clause: str, *values: str) -> list[Run]:
         query = f"SELECT {', '.join(_COLUMNS)} FROM runs {clause}"  # noqa: S608 - the clauses are literals of this class
@@ -309,7 +332,7 @@ class Runs:
                 return await self._make_tables()
             except sqlite3.OperationalError as error:
                 # SQLite waits for a writer by itself, but not when it is to turn a new file's journal into a WAL.
-                if not _is_busy(error) or time.monotonic() > until:
+                if not is_busy(error) or time.monotonic() > until:
                     raise
             await asyncio.sleep(0.02)
 
@@ -361,6 +384,10 @@ def check_name(id: str) -> None:
         raise InputError(f"{id!r} is no name for a run: letters, digits, '.', '_' and '-', 64 at the most")
 
 
+def _taken(id: str) -> InputError:
+    return InputError(f"there is a run {id} already; take it up with `rlm-graph resume {id}`, or choose another name")
+
+
 def new_id() -> str:
     """Return a short name for a run: the day and four random characters."""
     return time.strftime("%Y%m%d-") + "".join(secrets.choice(_ALPHABET) for _ in range(4))
@@ -391,23 +418,5 @@ def _storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StorageError(f"{path}: {_advice(error)}") from error
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
-
-
-def _advice(error: sqlite3.Error) -> str:
-    name = getattr(error, "sqlite_errorname", "")
-    if name.startswith("SQLITE_NOTADB"):
-        return "not a database; left as it is; name another with --db"
-    if name.startswith("SQLITE_CORRUPT"):
-        return _DAMAGED
-    if _is_busy(error):
-        return "another process holds the database; try again when it is done, or name another with --db"
-    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return "the database cannot be written; check who owns it and its folder, or name another with --db"
-    if name.startswith("SQLITE_FULL"):
-        return "no space is left for the database; free some, then `rlm-graph resume` goes on from the last step"
-    return f"{error}; what was recorded is kept"
+        elsewhere = ", or name another with --db" if is_elsewhere_better(error) else ""
+        raise StorageError(f"{path}: {advice(error)}{elsewhere}") from error

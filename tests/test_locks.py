@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from rlm_graph.errors import RunHeldError
-from rlm_graph.locks import Place, aplace_of, held, place_of
+from rlm_graph.locks import Place, aplace_of, held, place_of, unheld
 
 HOLDER = """
 import sys
@@ -92,6 +93,32 @@ def test_two_tasks_of_one_process_are_two_as_well(place: Place) -> None:
         pass
     with held(place, "a run"):
         pass
+
+
+def test_it_can_be_seen_whether_a_run_is_held_without_taking_it(place: Place) -> None:
+    with held(place, "once"):
+        pass
+    with another_process(place.name, "theirs"), held(place, "ours"):
+        assert unheld(place, ["theirs", "ours", "once", "never"]) == {"once", "never"}
+        assert unheld(place, []) == set()
+
+
+def test_a_look_does_not_keep_anybody_from_a_run(place: Place) -> None:
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            unheld(place, ["a run"])
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(200):
+            with held(place, "a run"):
+                pass
+    finally:
+        stop.set()
+        looking.join()
 
 
 async def test_a_saver_tells_where_its_records_are(tmp_path: Path) -> None:

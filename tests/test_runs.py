@@ -184,7 +184,9 @@ async def open_fails(path: Path, words: str, **options: Any) -> None:
 async def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("my notes, " * 1000)
 
-    await open_fails(tmp_path / "notes.txt", "not a database; left as it is; name another with --db")
+    await open_fails(
+        tmp_path / "notes.txt", "not a database; left as it is; give the right file, or name another with --db"
+    )
 
 
 async def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:

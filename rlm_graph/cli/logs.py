@@ -53,9 +53,9 @@ def logs(
     async def read() -> None:
         async with opened(settings) as runs:
             if run is None:
-                _list(await runs.all(), as_json=as_json, place=str(runs.path))
+                _list(await runs.seen(await runs.all()), as_json=as_json, place=str(runs.path))
             else:
-                found = await runs.get(run)
+                [found] = await runs.seen([await runs.get(run)])
                 _show(found, await runs.state(found.id), as_json=as_json)
 
     asyncio.run(read())

@@ -88,7 +88,7 @@ def _under_way(settings: Settings) -> list[dict[str, Any]]:
 
     async def look() -> list[Run]:
         async with opened(settings) as runs:
-            return [run for run in await runs.all() if run.status == "running"]
+            return [run for run in await runs.seen(await runs.all()) if run.status == "running"]
 
     return [
         {"run": run.id, "age_s": round(time.time() - run.created), "model": run.model, "question": run.question}

@@ -44,6 +44,7 @@ def run(
     thread: Annotated[
         str | None, typer.Option("--thread", metavar="ID", help="Name of the new run, instead of a made-up one.")
     ] = None,
+    wait: given.Wait = False,
     db: given.Database = None,
     encrypt: given.Encrypt = False,
     config: given.Config = None,
@@ -93,7 +94,7 @@ def run(
     reference = take(sources, settings, out)
     prepare(settings)
     job = Job(question, settings, context=reference, schema=form, approve=policy)
-    raise typer.Exit(session.start(job, source=", ".join(sources), id=thread, output=out))
+    raise typer.Exit(session.start(job, source=", ".join(sources), id=thread, output=out, wait=wait))
 
 
 def read_schema(path: Path) -> dict[str, Any]:

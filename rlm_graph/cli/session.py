@@ -48,16 +48,24 @@ class Outcome:
         return output.report(self.run, self.answer, self.usage)
 
 
-def start(job: Job, *, source: str, id: str | None, output: Output) -> Exit:
-    """Run `job` under a new id."""
+def start(job: Job, *, source: str, id: str | None, output: Output, wait: bool = False) -> Exit:
+    """Run `job` under a new id. With `wait`, that of a run which another process is deleting just now is new too."""
 
     async def started() -> Outcome:
+        from rlm_graph.locks import aheld
+
         async with opened(job.settings) as runs, AsyncExitStack() as stack:
             graph = stack.enter_context(_graph(job, runs))  # what cannot be built leaves no run behind
+            name = await runs.new_id() if id is None else id
+            if not wait:
+                await runs.check_new(name)
+            # Held before it is entered: a run that nobody holds is taken for one whose process has died.
+            await stack.enter_async_context(aheld(runs.saver, name, waiting=waiting if wait else None))
             run = await runs.create(
-                question=job.question, source=source, model=model_of(job.settings), settings=job.record(), id=id
+                question=job.question, source=source, model=model_of(job.settings), settings=job.record(), id=name
             )
-            return await _carry_out(graph, runs, run, job, output, _beginning)
+            with Interrupts() as interrupts:
+                return await _booked(graph, runs, run, job, output, interrupts, _beginning)
 
     return asyncio.run(started()).report(output)
 

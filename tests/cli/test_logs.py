@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 
+import pytest
+
+from rlm_graph.runs import Runs
 from rlm_graph.testing import ScriptedServer
 from tests.cli.conftest import MODEL, Shell, code
+from tests.test_locks import another_process
 
 Serve = Callable[..., ScriptedServer]
 
@@ -23,6 +28,30 @@ def test_without_a_run_all_are_listed_the_newest_first(shell: Shell, serve: Serv
     assert MODEL in lines[1]
     assert lines[1].endswith("the second question")
     assert [run["id"] for run in json.loads(shell.here("logs", "--json").stdout)] == ["second", "first"]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def test_a_run_whose_process_has_died_is_not_shown_as_running(
+    shell: Shell, request: pytest.FixtureRequest, kind: str
+) -> None:
+    place = shell.db if kind == "sqlite" else request.getfixturevalue("postgres")
+    shell.variables["RLM_DB"] = str(place)
+
+    async def enter() -> None:
+        async with Runs.open(place) as runs:
+            for name in ("held", "left"):
+                await runs.create(question="q", source="", model="m", settings={}, id=name)
+
+    asyncio.run(enter())
+
+    with another_process(str(place), "held"):
+        listed = json.loads(shell.here("logs", "--json").stdout)
+        under_way = json.loads(shell.here("ps", "--json").stdout)
+        shown = [shell.here("logs", name).stdout.splitlines()[0] for name in ("held", "left")]
+
+    assert {run["id"]: run["status"] for run in listed} == {"held": "running", "left": "interrupted"}
+    assert [run["run"] for run in under_way] == ["held"]
+    assert [line.split(" · ")[1] for line in shown] == ["running", "interrupted"]
 
 
 def test_no_runs_is_said(shell: Shell) -> None:

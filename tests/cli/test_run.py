@@ -12,6 +12,7 @@ import pytest
 
 from rlm_graph.testing import ScriptedReply, ScriptedServer
 from tests.cli.conftest import MODEL, Shell, code, turns
+from tests.test_locks import another_process
 
 Serve = Callable[..., ScriptedServer]
 
@@ -298,3 +299,25 @@ def test_without_sub_calls_code_asks_no_model_and_is_told_so(shell: Shell, serve
     assert done.stdout == "alone\n"
     assert "no sub-calls: llm_query and its kin are off" in server.requests[0].text
     assert "refused: max_subcalls reached" in server.requests[1].text
+
+
+def test_a_name_that_another_process_works_on_is_waited_for(shell: Shell, serve: Serve) -> None:
+    serve(code("FINAL('x')"))
+    shell.here("logs")  # makes the database
+
+    with another_process(str(shell.db), "mine") as process:
+        refused = shell.here("run", "q", "--thread", "mine")
+        listed = json.loads(shell.here("logs", "--json").stdout)
+        waiting = subprocess.Popen(
+            shell.command("run", "q", "--thread", "mine", "--wait"), cwd=shell.folder, env=shell.environment(),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert waiting.stderr is not None
+        told = waiting.stderr.readline()
+        process.kill()
+        stdout, stderr = waiting.communicate(timeout=100)
+
+    assert (refused.exit_code, listed) == (1, [])
+    assert f"held by process {process.pid}" in refused.stderr
+    assert f"process {process.pid}" in told
+    assert (waiting.returncode, stdout) == (0, "x\n"), stderr
