@@ -8,12 +8,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
+    Discriminator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     PrivateAttr,
+    SerializeAsAny,
+    Tag,
     field_serializer,
     field_validator,
     model_validator,
@@ -21,6 +24,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rlm_graph.budget import Budget, Caps
+from rlm_graph.kinds import BUILT_IN, PackagedSettings
 from rlm_graph.value import Value
 
 PinnedPackage = Annotated[
@@ -134,8 +138,19 @@ class E2BSettings(Value):
     """Bytes of one cell's output that are kept, half from its head and half from its tail."""
 
 
-ExecutorSettings = LocalSettings | DockerSettings | PyodideSettings | E2BSettings
+ExecutorSettings = LocalSettings | DockerSettings | PyodideSettings | E2BSettings | PackagedSettings
 """The union of all executors' settings, told apart by `kind`."""
+
+PACKAGED = "packaged"
+"""The member of the union that stands for the kinds that packages bring."""
+
+_Executor = (
+    Annotated[LocalSettings, Tag("local")]
+    | Annotated[DockerSettings, Tag("docker")]
+    | Annotated[PyodideSettings, Tag("pyodide")]
+    | Annotated[E2BSettings, Tag("e2b")]
+    | Annotated[SerializeAsAny[PackagedSettings], Tag(PACKAGED)]
+)
 
 
 class ModelPrice(Value):
@@ -277,6 +292,11 @@ def _by_kind(executor: Any) -> Any:
     return {"kind": "local", **executor} if isinstance(executor, Mapping) else executor
 
 
+def _member(executor: Any) -> str:
+    kind = executor.get("kind") if isinstance(executor, Mapping) else getattr(executor, "kind", None)
+    return kind if kind in BUILT_IN else PACKAGED
+
+
 class Settings(BaseSettings):
     """The settings of one command. `Settings.load` reads them; built by hand, they hold what they are given."""
 
@@ -293,9 +313,7 @@ class Settings(BaseSettings):
     """The root model, by its litellm name, such as `openai/gpt-5` or `ollama/qwen3:8b`."""
     sub_model: str | None = None
     """The model that code asks; by default the root model."""
-    executor: Annotated[ExecutorSettings, Field(discriminator="kind"), BeforeValidator(_by_kind), NoDecode] = (
-        LocalSettings()
-    )
+    executor: Annotated[_Executor, Discriminator(_member), BeforeValidator(_by_kind), NoDecode] = LocalSettings()
     """Where code runs. `executor = "local"` is short for a table with that `kind`."""
     budget: Budget = Budget()
     """What one run may spend."""

@@ -45,7 +45,8 @@ def doctor(
 ) -> None:
     """Check whether this machine can run rlm-graph.
 
-    Looks at Python, the sandbox, Docker, Deno, keys, the data folder and the database, and with -m at a model.
+    Looks at Python, the sandbox, Docker, Deno, E2B, executors of other packages, keys, the data folder and the
+    database, and with -m at a model.
 
     Ends with 3 if something that is needed does not work. No key's value is ever shown.
     """
@@ -68,6 +69,8 @@ def _checks(settings: Settings, model: str | None) -> Iterator[Check]:
     yield _sandbox()
     yield _program("docker", ["docker", "version", "--format", "{{.Server.Version}}"], "for the docker executor")
     yield _program("deno", ["deno", "--version"], "for the pyodide executor")
+    yield _e2b()
+    yield from _packaged()
     yield _keys()
     yield _data_dir(settings)
     yield _database(settings)
@@ -106,6 +109,31 @@ def _program(name: str, command: list[str], purpose: str) -> Check:
         words = " ".join((done.stderr or done.stdout).split())
         return Check(name, "absent", f"does not answer: {words}; needed only {purpose}")
     return Check(name, "ok", (done.stdout.splitlines() or [""])[0])
+
+
+def _e2b() -> Check:
+    import os
+    from importlib.util import find_spec
+
+    if find_spec("e2b") is None:
+        return Check("e2b", "absent", "its SDK is not installed: pip install 'rlm-graph[e2b]'; needed only for e2b")
+    if not os.environ.get("E2B_API_KEY"):
+        return Check("e2b", "absent", "E2B_API_KEY is not set; needed only for the e2b executor")
+    return Check("e2b", "ok", "its SDK is installed, E2B_API_KEY is set")
+
+
+def _packaged() -> Iterator[Check]:
+    """Tell of the executors that other packages bring."""
+    from rlm_graph.errors import SetupError
+    from rlm_graph.kinds import brought, package, settings_of
+
+    for point in brought():
+        try:
+            settings_of(point.name)
+        except SetupError as error:
+            yield Check(f"executor {point.name}", "absent", str(error))
+        else:
+            yield Check(f"executor {point.name}", "ok", f"of {package(point)}")
 
 
 def _keys() -> Check:

@@ -17,7 +17,12 @@ def run(
     sub_model: given.SubModel = None,
     base_url: given.BaseUrl = None,
     executor: Annotated[
-        str | None, typer.Option("--executor", metavar="KIND", help="Where the model's code runs: local.")
+        str | None,
+        typer.Option(
+            "--executor",
+            metavar="KIND",
+            help="Where the model's code runs: local, docker, pyodide, e2b, or a kind that another package brings.",
+        ),
     ] = None,
     unsafe_local: Annotated[
         bool,

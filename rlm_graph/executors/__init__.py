@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, assert_never, cast
 
 if TYPE_CHECKING:
     from rlm_graph.executors.base import Executor
@@ -14,11 +14,12 @@ def create_executor(settings: ExecutorSettings | str | Executor) -> Executor:
 
     Raises `SetupError` for a name that there is not.
     """
+    from rlm_graph.kinds import PackagedSettings
     from rlm_graph.settings import DockerSettings, E2BSettings, LocalSettings, PyodideSettings
 
     if isinstance(settings, str):
         settings = _by_name(settings)
-    if not isinstance(settings, LocalSettings | DockerSettings | PyodideSettings | E2BSettings):
+    if not isinstance(settings, LocalSettings | DockerSettings | PyodideSettings | E2BSettings | PackagedSettings):
         return settings
     match settings:
         case LocalSettings():
@@ -37,17 +38,21 @@ def create_executor(settings: ExecutorSettings | str | Executor) -> Executor:
             from rlm_graph.executors.e2b import E2BExecutor
 
             return E2BExecutor(settings)
+        case PackagedSettings():
+            return cast("Executor", settings.executor())
     assert_never(settings)
 
 
 def _by_name(name: str) -> ExecutorSettings:
     from rlm_graph.errors import SetupError
+    from rlm_graph.kinds import settings_of
     from rlm_graph.settings import DockerSettings, E2BSettings, LocalSettings, PyodideSettings
 
-    kinds: dict[str, type[ExecutorSettings]] = {
+    built_in: dict[str, type[ExecutorSettings]] = {
         "local": LocalSettings, "docker": DockerSettings, "pyodide": PyodideSettings,
         "e2b": E2BSettings,
     }  # fmt: skip
-    if name not in kinds:
-        raise SetupError(f"there is no executor {name!r}; choose one of: {', '.join(kinds)}")
-    return kinds[name]()
+    try:
+        return built_in[name]() if name in built_in else settings_of(name)()  # type: ignore[call-arg]  # `kind` has a default
+    except ValueError as error:
+        raise SetupError(f"the executor {name!r} cannot be chosen by its name alone: {error}") from error

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from rlm_graph.errors import SetupError
 from rlm_graph.executors.sandboxes import Sandbox
+from rlm_graph.kinds import PackagedSettings
 from rlm_graph.settings import DockerSettings, E2BSettings, ExecutorSettings, LocalSettings, PyodideSettings
 from rlm_graph.state import ReplHandle
 
@@ -42,6 +43,8 @@ def keepers(settings: ExecutorSettings) -> list[Keeper]:
         from rlm_graph.executors.e2b import E2BExecutor
 
         found.append(E2BExecutor(settings))
+    if isinstance(settings, PackagedSettings) and isinstance(packaged := settings.executor(), Keeper):
+        found.append(packaged)
     return found
 
 
