@@ -31,11 +31,11 @@ from rlm_graph.nodes.observe import observe
 from rlm_graph.nodes.routing import route_after_act, route_after_approve, route_after_finalize, route_after_think
 from rlm_graph.nodes.think import think
 from rlm_graph.prompts import system_prompt
-from rlm_graph.settings import ExecutorSettings, ModelSettings, SnapshotSettings, data_dir
+from rlm_graph.settings import ExecutorSettings, ModelSettings, Protocol, SnapshotSettings, data_dir
 from rlm_graph.snapshots import SnapshotStore
 from rlm_graph.state import RLMIntake, RLMOutput, state_schema
 from rlm_graph.subcalls import Subcalls
-from rlm_graph.tools import HostFunction, host_functions
+from rlm_graph.tools import HostFunction, NativeTools, host_functions, retrieval_of
 
 
 def create_rlm_agent(
@@ -54,6 +54,8 @@ def create_rlm_agent(
     snapshots: SnapshotSettings | None = None,
     strict_replay: bool = False,
     approve: Approve | None = None,
+    protocol: Protocol = "repl",
+    retrieval: str | None = None,
     interrupt_before: Sequence[str] = (),
     interrupt_after: Sequence[str] = (),
     name: str = "rlm",
@@ -79,6 +81,9 @@ def create_rlm_agent(
         approve: what waits for a human: `"code"`, `"subcalls"`, or a function that decides each request and returns
             None for those that wait. A waiting run shows an `ApprovalRequest` as its interrupt; go on with
             `Command(resume=...)` and a `Decision`. Needs a checkpointer.
+        protocol: `"repl"` for models that write code in their replies, `"tools"` for those that call tools: `python`,
+            `final_answer`, `rlm_sub_complete`, `rlm_batch_complete`, and the run's own.
+        retrieval: the tool that answers the `context_query` of a call; by default `search`, if the run has it.
         interrupt_before: nodes before which every run pauses; go on with `invoke(None, config)`.
         interrupt_after: nodes after which every run pauses.
         name: of the graph, as a node and in traces.
@@ -91,12 +96,15 @@ def create_rlm_agent(
     settings = settings or ModelSettings()
     deeper = sub_model if isinstance(sub_model, Sequence) and not isinstance(sub_model, str) else [sub_model or model]
     kept = contexts if isinstance(contexts, ContextStore) else ContextStore(contexts or data_dir() / "contexts")
+    functions = host_functions(tools)
     shared = Shared(
         models=[chat_model(named, settings) for named in (model, *deeper)],
         executor=create_executor(executor),
         budget=(caps or Caps()).applied(budget or Budget()),
         caps=caps or Caps(),
-        tools=host_functions(tools),
+        tools=functions,
+        retrieval=retrieval_of(functions, retrieval),
+        protocol=protocol,
         approval=Approval(approve),
         settings=settings,
         contexts=kept,
@@ -124,6 +132,8 @@ class Shared:
     budget: Budget
     caps: Caps
     tools: Mapping[str, HostFunction]
+    retrieval: HostFunction | None
+    protocol: Protocol
     approval: Approval
     settings: ModelSettings
     contexts: ContextStore
@@ -141,6 +151,7 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
     model, sub_model = shared.model(depth), shared.model(depth + 1)
     retry = retry_policy(shared.settings)
     window_tokens = window(model, shared.settings)
+    native = NativeTools(shared.tools, answer_format.schema, shared.retrieval) if shared.protocol == "tools" else None
     small = profile(model, shared.settings) == "small"
     prompt = system_prompt(
         profile="small" if small else "standard",
@@ -148,6 +159,8 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
         depth=depth,
         max_depth=shared.budget.max_depth,
         answer_schema=answer_format.schema,
+        native=native is not None,
+        retrieval=None if shared.retrieval is None else shared.retrieval.name,
     )
     below = cache(lambda: assemble(shared, depth=depth + 1, answer_format=AnswerFormat()))
     subcalls = Subcalls(
@@ -159,13 +172,21 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
             agent=below,
         ),
         tools=shared.tools,
+        retrieval=shared.retrieval,
         max_concurrency=shared.settings.max_concurrency,
     )
     work = {
         "observe": bridge.node(
-            observe, models=(model, sub_model), budget=shared.budget, caps=shared.caps, window_tokens=window_tokens
+            observe,
+            models=(model, sub_model),
+            budget=shared.budget,
+            caps=shared.caps,
+            window_tokens=window_tokens,
+            native=native is not None,
         ),
-        "think": bridge.node(think, model=model, system_prompt=prompt, window_tokens=window_tokens, wants_code=small),
+        "think": bridge.node(
+            think, model=model, system_prompt=prompt, window_tokens=window_tokens, wants_code=small, native=native
+        ),
         "act": bridge.node(
             act,
             executor=shared.executor,
@@ -182,6 +203,7 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
             executor=shared.executor,
             snapshots=shared.snapshots,
             answer_format=answer_format,
+            native=native,
         ),
     }
 

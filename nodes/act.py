@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from langchain_core.runnables import RunnableConfig
@@ -15,9 +15,10 @@ from rlm_graph.budget import Usage
 from rlm_graph.context import ContextStore
 from rlm_graph.executors.base import Executor, Repl, repl_name
 from rlm_graph.ledger import Ledger
+from rlm_graph.native import call_each, each, in_order
 from rlm_graph.replay import Replay
 from rlm_graph.snapshots import SnapshotStore
-from rlm_graph.state import Execution, RLMState, RLMUpdate, Turn
+from rlm_graph.state import Execution, NativeAnswer, RLMState, RLMUpdate, Turn, Variable
 from rlm_graph.subcalls import CallScope, Subcalls
 
 INTERRUPT_GRACE_S = 5.0
@@ -35,8 +36,9 @@ async def act(
 ) -> RLMUpdate:
     """Run the pending cells, one after another until one fails or gives the answer, and record the turn.
 
-    A mistake in the code becomes part of the turn, for the model to read. A failure of the sandbox leaves as
-    `ExecutorError`: the last checkpoint then holds the run.
+    Calls that the model makes itself, instead of writing code that makes them, are made meanwhile. A mistake in the
+    code becomes part of the turn, for the model to read. A failure of the sandbox leaves as `ExecutorError`: the last
+    checkpoint then holds the run.
     """
     config = get_config()
     ledger = Ledger(state["budget"], state["usage"], earlier_subcalls=state.get("earlier_subcalls", 0))
@@ -50,35 +52,67 @@ async def act(
         timeout_s=executor.cell_timeout_s,
         strict=strict_replay,
     )
-    async with _attached(executor, state, scope, _repl_name(config)) as repl:
-        if any(cell.branch == scope.namespace for cell in repl.past):
-            await scope.charge_recorded()
-        notes = await replay.rebuild(repl, state["turns"], state["contexts"])
-        executions = await _run_cells(repl, state, scope, ledger, executor.cell_timeout_s)
-        turn = Turn(
-            number=len(state["turns"]) + 1,
-            namespace=scope.namespace,
-            contexts=len(state["contexts"]),
-            executions=tuple(executions),
-            calls=scope.calls(),
-            variables=tuple(await repl.variables()),
-            notes=(*state["notes"], *notes),
-        )
-        handle = repl.handle
-        if executions[-1].final is None:
-            await snapshots.take(repl, [*state["turns"], turn], state["contexts"])
-    for execution in executions:
+    handle = state.get("repl")
+    if state["cells"]:
+        async with _attached(executor, state, scope, _repl_name(config)) as repl:
+            if any(cell.branch == scope.namespace for cell in repl.past):
+                await scope.charge_recorded()
+            (notes, executions), answers = await each(
+                _run_code(repl, replay, state, scope, ledger, executor.cell_timeout_s),
+                _make_calls(state, scope),
+                scope=scope,
+            )
+            turn = _turn(state, scope, executions, answers, notes, await repl.variables())
+            handle = repl.handle
+            if turn.executions[-1].final is None:
+                await snapshots.take(repl, [*state["turns"], turn], state["contexts"])
+    else:
+        variables = state["turns"][-1].variables if state["turns"] else ()
+        turn = _turn(state, scope, (), await _make_calls(state, scope), (), variables)
+    for execution in turn.executions:
         ledger.charge(Usage(cpu_s=execution.cpu_s, peak_memory_bytes=execution.peak_memory_bytes))
-    final = executions[-1].final
+    final = turn.executions[-1].final if turn.executions else None
     met = None if final is not None else ledger.met()
     return {
         "turns": [turn],
         "cells": [],
+        "native": [],
         "final": final,
         "repl": handle,
         "usage": ledger.used,
         "ceiling": None if met is None else met.ceiling,
     }
+
+
+def _turn(
+    state: RLMState,
+    scope: CallScope,
+    executions: Sequence[Execution],
+    answers: Mapping[str, NativeAnswer],
+    notes: Sequence[str],
+    variables: Sequence[Variable],
+) -> Turn:
+    return Turn(
+        number=len(state["turns"]) + 1,
+        namespace=scope.namespace,
+        contexts=len(state["contexts"]),
+        executions=tuple(executions),
+        calls=scope.calls(),
+        answers=in_order(state.get("native", ()), answers, executions),
+        variables=tuple(variables),
+        notes=(*state["notes"], *notes),
+    )
+
+
+async def _make_calls(state: RLMState, scope: CallScope) -> Mapping[str, NativeAnswer]:
+    return await call_each(state.get("native", ()), scope, max_chars=state["budget"].max_output_chars)
+
+
+async def _run_code(
+    repl: Repl, replay: Replay, state: RLMState, scope: CallScope, ledger: Ledger, cell_timeout_s: float
+) -> tuple[Sequence[str], Sequence[Execution]]:
+    notes = await replay.rebuild(repl, state["turns"], state["contexts"])
+    return notes, await _run_cells(repl, state, scope, ledger, cell_timeout_s)
 
 
 @asynccontextmanager

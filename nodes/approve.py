@@ -11,10 +11,16 @@ async def approve(state: RLMState, *, approval: Approval) -> RLMUpdate:
 
     The run pauses here for as long as it takes; the process may end in between.
     """
+    if not state["cells"]:
+        return {}
     decision = approval.decide(ApprovalRequest(kind="code", cells=tuple(cell.code for cell in state["cells"])))
     if not decision.approve:
         reason = f": {decision.reason}" if decision.reason else ""
-        return {"cells": [], "problem": f"Your code was not run, because the user rejected it{reason}. Go another way."}
+        return {
+            "cells": [],
+            "native": [],
+            "problem": f"Your code was not run, because the user rejected it{reason}. Go another way.",
+        }
     if decision.edit is not None:
         return {
             "cells": [Cell(code=code) for code in decision.edit],

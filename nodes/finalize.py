@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage
@@ -16,11 +18,13 @@ from rlm_graph.dialogue import converse
 from rlm_graph.errors import ExecutorError, ModelError
 from rlm_graph.executors.base import Executor
 from rlm_graph.ledger import Ledger
+from rlm_graph.nodes.observe import settled
 from rlm_graph.nodes.routing import MAX_CORRECTIONS
 from rlm_graph.parsing import parse
 from rlm_graph.prompts import best_effort_prompt
 from rlm_graph.snapshots import SnapshotStore
 from rlm_graph.state import Answer, FinalAnswer, ReplHandle, RLMState, RLMUpdate
+from rlm_graph.tools import NativeTools
 
 LAST_CALL_S = 60.0
 """Seconds for the one request that is made after the time ceiling, so that what was found is not lost."""
@@ -35,6 +39,7 @@ async def finalize(
     executor: Executor,
     snapshots: SnapshotStore,
     answer_format: AnswerFormat,
+    native: NativeTools | None = None,
 ) -> RLMUpdate:
     """Turn the claimed answer into the run's answer; without one, ask once for the best that the evidence allows.
 
@@ -43,7 +48,8 @@ async def finalize(
     ledger = Ledger(state["budget"], state["usage"])
     final = state["final"]
     if final is None:
-        final = await _best_effort(state, model, system_prompt, state.get("window") or window_tokens, ledger)
+        tools = None if native is None else native.options(model)
+        final = await _best_effort(state, model, system_prompt, state.get("window") or window_tokens, ledger, tools)
         answer = Answer(
             value=final.value, text=as_text(final), complete=False, ceiling=state["ceiling"], via="best effort"
         )
@@ -77,10 +83,20 @@ async def _closed(executor: Executor, repl: ReplHandle | None) -> ReplHandle | N
 
 
 async def _best_effort(
-    state: RLMState, model: BaseChatModel, system_prompt: str, window_tokens: int, ledger: Ledger
+    state: RLMState,
+    model: BaseChatModel,
+    system_prompt: str,
+    window_tokens: int,
+    ledger: Ledger,
+    tools: Mapping[str, Any] | None,
 ) -> FinalAnswer:
     """Ask for the best answer there is; if even that fails, take the last thing that the code printed."""
-    dialogue = [*state["dialogue"], HumanMessage(best_effort_prompt(state["ceiling"]))]
+    # The outcome of the last turn has not been told yet, and providers want every tool call answered.
+    told = settled(state)
+    request = best_effort_prompt(state["ceiling"])
+    if told and isinstance(told[-1], HumanMessage):
+        request = f"{told.pop().text}\n\n{request}"  # some models refuse two messages of a user in a row
+    dialogue = [*state["dialogue"], *told, HumanMessage(request)]
     try:
         async with asyncio.timeout(max(ledger.seconds_left or 0.0, LAST_CALL_S)):
             message, usage, _ = await converse(
@@ -89,6 +105,7 @@ async def _best_effort(
                 dialogue,
                 questions=state["messages"],
                 window_tokens=window_tokens,
+                tools=tools,
                 config=get_config(),
             )
     except (ModelError, TimeoutError):

@@ -11,12 +11,18 @@ from langgraph.types import Overwrite
 from rlm_graph.budget import Budget, Caps, Usage
 from rlm_graph.errors import InputError, SetupError
 from rlm_graph.models import has_price, model_name
-from rlm_graph.prompts import correction, observation, question_prompt
+from rlm_graph.prompts import correction, native_correction, observation, question_prompt, tool_messages
 from rlm_graph.state import RLMState, RLMUpdate
 
 
 async def observe(
-    state: RLMState, *, models: Sequence[BaseChatModel], budget: Budget, caps: Caps, window_tokens: int
+    state: RLMState,
+    *,
+    models: Sequence[BaseChatModel],
+    budget: Budget,
+    caps: Caps,
+    window_tokens: int,
+    native: bool = False,
 ) -> RLMUpdate:
     """Put the next observation into the dialogue: a new question, a turn's outcome, or a correction.
 
@@ -27,17 +33,25 @@ async def observe(
         return _begin(state, models, budget, caps)
     problem = state.get("problem")
     if problem is not None:
-        return {"dialogue": _reply_to(state["dialogue"], correction(problem)), "problem": None}
+        words = native_correction(problem) if native else correction(problem)
+        return {"dialogue": _reply_to(state["dialogue"], words), "problem": None}
     if not state.get("turns"):
         raise InputError("there is no question: give `question`, or a human message")
-    text = observation(
-        state["turns"][-1],
-        budget=state["budget"],
-        usage=state["usage"],
-        # In a window of so many tokens that leaves three quarters for all else.
-        max_chars=min(state["budget"].max_output_chars, state.get("window") or window_tokens),
-    )
-    return {"dialogue": _reply_to(state["dialogue"], text)}
+    # In a window of so many tokens that leaves three quarters for all else.
+    max_chars = min(state["budget"].max_output_chars, state.get("window") or window_tokens)
+    return {"dialogue": _observed(state, max_chars)}
+
+
+def _observed(state: RLMState, max_chars: int) -> list[AnyMessage]:
+    """Tell what the last turn came to: to each tool call what it returned, or all of it in one message."""
+    turn, budget, usage = state["turns"][-1], state["budget"], state["usage"]
+    if not turn.answers:
+        text = observation(turn, budget=budget, usage=usage, max_chars=max_chars)
+        return _reply_to(state["dialogue"], text)
+    return [
+        ToolMessage(text, tool_call_id=id, status="error" if failed else "success")
+        for id, text, failed in tool_messages(turn, budget=budget, usage=usage, max_chars=max_chars)
+    ]
 
 
 def _begin(state: RLMState, models: Sequence[BaseChatModel], budget: Budget, caps: Caps) -> RLMUpdate:
@@ -48,9 +62,10 @@ def _begin(state: RLMState, models: Sequence[BaseChatModel], budget: Budget, cap
     prompt = question_prompt(question.text, state.get("contexts", []), budget=asked)
     content = prompt if isinstance(question.content, str) else [{"type": "text", "text": prompt}, *_media(question)]
     return {
-        "dialogue": [*_settled(state), *earlier, HumanMessage(content, id=question.id)],
+        "dialogue": [*settled(state), *earlier, HumanMessage(content, id=question.id)],
         "seen": len(state["messages"]),
         "cells": [],
+        "native": [],
         "notes": [],
         "final": None,
         "problem": None,
@@ -64,7 +79,7 @@ def _begin(state: RLMState, models: Sequence[BaseChatModel], budget: Budget, cap
     }
 
 
-def _settled(state: RLMState) -> list[AnyMessage]:
+def settled(state: RLMState) -> list[AnyMessage]:
     """Answer a reply that nobody has answered yet: a run that is forked in its midst has one, and so has every answer
     that was given by calling a tool, which providers refuse to leave open.
     """
@@ -72,11 +87,11 @@ def _settled(state: RLMState) -> list[AnyMessage]:
     last = dialogue[-1] if dialogue else None
     if not isinstance(last, AIMessage) or (state.get("answer") is not None and not last.tool_calls):
         return []
-    if state.get("cells") or not turns:
+    if state.get("answer") is not None:
+        return _reply_to(dialogue, "The answer was given.")
+    if state.get("cells") or state.get("native") or not turns:
         return _reply_to(dialogue, "This was not run: there is another question.")
-    budget = state["budget"]
-    text = observation(turns[-1], budget=budget, usage=state["usage"], max_chars=budget.max_output_chars)
-    return _reply_to(dialogue, text)
+    return _observed(state, state["budget"].max_output_chars)
 
 
 def _split(new: Sequence[AnyMessage]) -> tuple[list[AnyMessage], HumanMessage]:

@@ -11,8 +11,10 @@ MAX_CORRECTIONS = 3
 
 
 def route_after_think(state: RLMState) -> Literal["act", "observe", "finalize"]:
-    """Run the code; without code take the answer; without either, tell the model, a bounded number of times."""
-    if state["cells"]:
+    """Run the code, make the calls; without any take the answer; without that, tell the model, a bounded number of
+    times.
+    """
+    if _has_work(state):
         return "act"
     if state["final"] is not None or state["ceiling"] is not None or state["corrections"] >= MAX_CORRECTIONS:
         return "finalize"
@@ -21,7 +23,7 @@ def route_after_think(state: RLMState) -> Literal["act", "observe", "finalize"]:
 
 def route_after_approve(state: RLMState) -> Literal["act", "observe"]:
     """Run what was approved; tell the model what was not."""
-    return "act" if state["cells"] else "observe"
+    return "act" if _has_work(state) else "observe"
 
 
 def route_after_act(state: RLMState) -> Literal["observe", "finalize"]:
@@ -34,3 +36,7 @@ def route_after_act(state: RLMState) -> Literal["observe", "finalize"]:
 def route_after_finalize(state: RLMState) -> Literal["observe", "__end__"]:
     """End, or go back once more when the answer was not of the form that was asked for."""
     return "__end__" if state["answer"] is not None else "observe"
+
+
+def _has_work(state: RLMState) -> bool:
+    return bool(state["cells"] or state.get("native"))

@@ -10,16 +10,24 @@ from langgraph.config import get_config
 from rlm_graph.budget import Usage
 from rlm_graph.dialogue import converse
 from rlm_graph.ledger import Ledger
-from rlm_graph.parsing import Reply, parse
+from rlm_graph.parsing import Reply, answerable, parse, parse_native
 from rlm_graph.state import RLMState, RLMUpdate
+from rlm_graph.tools import NativeTools
 
 
 async def think(
-    state: RLMState, *, model: BaseChatModel, system_prompt: str, window_tokens: int, wants_code: bool
+    state: RLMState,
+    *,
+    model: BaseChatModel,
+    system_prompt: str,
+    window_tokens: int,
+    wants_code: bool,
+    native: NativeTools | None = None,
 ) -> RLMUpdate:
-    """Ask the model for its next step and take code or an answer from the reply.
+    """Ask the model for its next step and take code, calls or an answer from the reply.
 
-    `wants_code` holds an answer back until at least one cell has run. Raises `ModelError` if the provider fails.
+    `wants_code` holds an answer back until at least one cell has run. `native` has the tools of a model that calls
+    tools instead of writing code. Raises `ModelError` if the provider fails.
     """
     ledger = Ledger(state["budget"], state["usage"])
     window = state.get("window") or window_tokens
@@ -31,22 +39,30 @@ async def think(
                 state["dialogue"],
                 questions=state["messages"],
                 window_tokens=window,
+                tools=None if native is None else native.options(model),
                 config=get_config(),
             )
     except TimeoutError:
-        return {"usage": ledger.used, "ceiling": "timeout_s", "cells": []}
+        return {"usage": ledger.used, "ceiling": "timeout_s", "cells": [], "native": []}
     ledger.charge(usage + Usage(turns=1))
     turns = state.get("turns")
-    reply = parse(message, variables=[variable.name for variable in turns[-1].variables] if turns else ())
+    variables = [variable.name for variable in turns[-1].variables] if turns else ()
+    if native is None:
+        reply = parse(message, variables=variables)
+    else:
+        invalid = len(message.invalid_tool_calls)
+        message = answerable(message)
+        reply = parse_native(message, hosts=native.hosts, invalid=invalid, variables=variables)
     if wants_code and reply.final is not None and not turns:
-        reply = Reply(problem="Look at the evidence first: run at least one ```repl block before the final answer.")
+        reply = Reply(problem="Look at the evidence first: run at least one cell before the final answer.")
     # Code that was paid for still runs, and an answer is an answer: only a reply without either ends the run here.
-    met = None if reply.cells or reply.final is not None else ledger.met()
+    met = None if reply.cells or reply.calls or reply.final is not None else ledger.met()
     return {
         "dialogue": [message],
         **({} if held == window else {"window": held}),
         "usage": ledger.used,
         "cells": list(reply.cells),
+        "native": list(reply.calls),
         "notes": list(reply.notes),
         "final": reply.final,
         "problem": reply.problem,

@@ -34,6 +34,8 @@ def agent() -> RLMGraph:
         budget=settings.budget,
         caps=settings.caps,
         tools=tools,
+        protocol=settings.protocol,
+        retrieval=settings.tools.retrieval,
         settings=settings.models,
         contexts=contexts_of(settings),
         snapshots=settings.snapshots,

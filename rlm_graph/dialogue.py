@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, SystemMessage
@@ -24,10 +25,12 @@ async def converse(
     *,
     questions: Sequence[AnyMessage],
     window_tokens: int,
+    tools: Mapping[str, Any] | None = None,
     config: RunnableConfig | None = None,
 ) -> tuple[AIMessage, Usage, int]:
     """Ask for the next message of `dialogue`; return it with its usage and the window that was found to hold.
 
+    `tools` are the options of the request that name the tools, see `tool_options`.
     `questions` are the messages of the user among those of the dialogue.
 
     A provider that finds the request too long gets a shorter one, for nobody may know the window of a model before:
@@ -37,7 +40,7 @@ async def converse(
     while True:
         messages = [system, *compacted(dialogue, questions=asked, window_tokens=window_tokens, besides=[system])]
         try:
-            message, usage = await ask(model, messages, config=config)
+            message, usage = await ask(model, messages, config=config, **(tools or {}))
         except ModelError as error:
             window_tokens = min(window_tokens, tokens(messages)) // 2
             if not error.too_long or window_tokens < LEAST_WINDOW:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -12,6 +13,9 @@ from rlm_graph.value import Value
 
 MODEL_CALLS = ("llm_query", "llm_query_batched", "rlm_query", "rlm_query_batched")
 """Host functions that ask a model. Every other host function is a tool."""
+
+MAX_FOUND_CHARS = 200_000
+"""Characters of what a retrieval tool has found that go before a prompt."""
 
 
 class ModelRequest(Value):
@@ -24,6 +28,10 @@ class ModelRequest(Value):
     max_tokens: PositiveInt | None = None
     images: tuple[str, ...] = ()
     """As data URLs."""
+
+    def about(self, context: str) -> ModelRequest:
+        """Return the request with a text before its prompt: models attend to a question best at the end."""
+        return self.model_copy(update={"prompt": f"{context}\n\n{self.prompt}"})
 
 
 class ToolRequest(Value):
@@ -52,16 +60,19 @@ class _Options(Value):
     model: str | None = None
     system: str | None = None
     max_tokens: PositiveInt | None = None
+    context_query: str | None = None
+    """What a tool is asked before; see `CallScope`."""
     images: tuple[Image, ...] = ()
 
     def request(self, prompt: str, context: Context | None, *, agent: bool) -> Request:
         if not agent:
-            # The question goes last: models attend to it best there when the context is long.
-            prompt = prompt if context is None else f"{_text(context)}\n\n{prompt}"
-            options = {name: getattr(self, name) for name in _Options.model_fields}
-            return ModelRequest(prompt=prompt, **options)
+            options = {name: getattr(self, name) for name in _Options.model_fields if name != "context_query"}
+            request = ModelRequest(prompt=prompt, **options)
+            return request if context is None else request.about(_text(context))
         if self.model is not None:
             raise TypeError("an agent thinks with the model of its depth; only llm_query takes a model")
+        if self.context_query is not None:
+            raise TypeError("an agent looks for what it needs itself; only llm_query takes a context_query")
         return AgentRequest(question=prompt, context=context)
 
 
@@ -106,6 +117,22 @@ def _text(context: Context) -> str:
     if isinstance(context, list):
         return "\n\n".join(context)
     return "\n\n".join(f"{name}:\n{text}" for name, text in context.items())
+
+
+def as_context(found: JsonValue) -> str:
+    """Write what a retrieval tool has found as the text that goes before a prompt."""
+    if isinstance(found, str):
+        text = found
+    elif isinstance(found, list) and found and all(isinstance(each, dict) and "text" in each for each in found):
+        text = "\n\n".join(_passage(each) for each in found if isinstance(each, dict))
+    else:
+        text = json.dumps(found, ensure_ascii=False)
+    return text[:MAX_FOUND_CHARS]
+
+
+def _passage(found: dict[str, JsonValue]) -> str:
+    place = ":".join(str(found[key]) for key in ("path", "line") if key in found)
+    return f"{place}\n{found['text']}" if place else str(found["text"])
 
 
 def words_of(error: ValidationError | TypeError) -> str:

@@ -253,11 +253,17 @@ class MCPSettings(Value):
         return self
 
 
+Protocol = Literal["repl", "tools"]
+"""How a root model works: it writes code in its replies, or it calls tools."""
+
+
 class ToolSettings(Value):
     """The tools that code may call. `rlm-graph tools` lists what there is."""
 
     use: tuple[str, ...] = ()
     """Names of the tools that a run has; the name of an MCP server stands for all its tools."""
+    retrieval: str | None = None
+    """The tool that answers the `context_query` of a call to a sub-model; by default `search`, if the run has it."""
     roots: tuple[Path, ...] = ()
     """Folders of this machine that the tools `file_read` and `search` may read, with all that lies beneath them."""
     max_read_bytes: PositiveInt = 1 << 20
@@ -323,6 +329,8 @@ class Settings(BaseSettings):
     """How models are reached."""
     contexts: ContextSettings = ContextSettings()
     """What may be taken in as a context."""
+    protocol: Protocol = "repl"
+    """How the root model works: `repl` writes code in its replies, `tools` calls tools, of which `python` is one."""
     tools: ToolSettings = ToolSettings()
     """The tools that code may call."""
     data_dir: Path = Field(default_factory=data_dir)

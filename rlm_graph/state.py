@@ -11,7 +11,7 @@ from langchain_core.messages import AnyMessage
 from langgraph.channels.delta import DeltaChannel
 from langgraph.channels.last_value import LastValue
 from langgraph.graph.message import add_messages
-from pydantic import JsonValue, NonNegativeInt
+from pydantic import Field, JsonValue, NonNegativeInt
 from typing_extensions import TypedDict
 
 from rlm_graph.budget import Budget, Ceiling, Usage
@@ -128,13 +128,39 @@ class CallSummary(Value):
     """One call that code made, without what was said."""
 
     cell: int | None = None
-    """The cell that made it; None if it was answered before a crash of the host that the cell outlived."""
+    """The cell that made it, 0 if the model made it itself; None if it was answered before a crash of the host that the
+    cell outlived."""
     function: str
     requests: NonNegativeInt = 1
     """Prompts of a batch; else 1."""
     failed: NonNegativeInt = 0
     """How many of them were answered with an error."""
     usage: Usage = Usage()
+
+
+class NativeCall(Value):
+    """A tool call of the model's own, which has not been answered yet."""
+
+    id: str
+    name: str
+    function: str = ""
+    """The host's function that answers it; empty for a call that asks for a cell."""
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    cell: int | None = None
+    """Index in the pending cells of the one that it asks for."""
+    problem: str | None = None
+    """Why it is not made."""
+
+
+class NativeAnswer(Value):
+    """What a tool call of the model's own was answered."""
+
+    id: str
+    text: str = ""
+    """What it returned, cut to what the model reads of it; empty where a cell's output is the answer."""
+    cell: int | None = None
+    """The number of that cell."""
+    failed: bool = False
 
 
 class Turn(Value):
@@ -148,6 +174,8 @@ class Turn(Value):
     executions: tuple[Execution, ...] = ()
     calls: tuple[CallSummary, ...] = ()
     """In the order in which they were answered."""
+    answers: tuple[NativeAnswer, ...] = ()
+    """To the tool calls of a model that calls tools, in the order of the calls."""
     variables: tuple[Variable, ...] = ()
     notes: tuple[str, ...] = ()
     """What the model must know besides: a rebuilt REPL, a replay that diverged."""
@@ -181,8 +209,8 @@ class Answer(Value):
 
 
 STORED_TYPES = (
-    Answer, Budget, CallSummary, Cell, CellError, ContextRef, Execution, FinalAnswer, ReplHandle, SubcallReply, Turn,
-    Usage, Variable,
+    Answer, Budget, CallSummary, Cell, CellError, ContextRef, Execution, FinalAnswer, NativeAnswer, NativeCall,
+    ReplHandle, SubcallReply, Turn, Usage, Variable,
 )  # fmt: skip
 """Every type of ours that a checkpoint can hold. Serializers that want a list of allowed types get this one."""
 
@@ -243,6 +271,8 @@ class RLMState(TypedDict):
     turns: Annotated[list[Turn], DeltaChannel(extend)]
     cells: list[Cell]
     """Code of the last reply that has not run yet."""
+    native: NotRequired[list[NativeCall]]
+    """Tool calls of the last reply that have not been answered yet."""
     notes: list[str]
     """What of the last reply was not taken, and why; told to the model with the output of its code."""
     final: FinalAnswer | None

@@ -24,7 +24,16 @@ from rlm_graph import bridge
 from rlm_graph.budget import Usage
 from rlm_graph.executors.base import CallResult, HostCall
 from rlm_graph.ledger import Ledger
-from rlm_graph.requests import AgentRequest, Request, read_requests, words_of
+from rlm_graph.requests import (
+    MODEL_CALLS,
+    AgentRequest,
+    ModelRequest,
+    Request,
+    ToolRequest,
+    as_context,
+    read_requests,
+    words_of,
+)
 from rlm_graph.state import STORED_TYPES, CallSummary, SubcallReply
 from rlm_graph.tools import HostFunction
 
@@ -70,9 +79,12 @@ class Subcalls:
         graph: CompiledStateGraph[SubcallState, Ticket, Any, Any],
         *,
         tools: Mapping[str, HostFunction] | None = None,
+        retrieval: HostFunction | None = None,
         max_concurrency: int,
     ) -> None:
+        """`retrieval` answers the `context_query` of calls."""
         self._graph = graph
+        self._retrieval = retrieval
         self._max_concurrency = max_concurrency
         self.tools = tuple(function.signature for function in (tools or {}).values())
 
@@ -82,7 +94,9 @@ class Subcalls:
         `namespace` is the act's, under which its calls are recorded; by default the one that runs now, and for a
         replay the one that made the calls.
         """
-        return CallScope(self._graph, self._max_concurrency, ledger, config, namespace, self.tools)
+        return CallScope(
+            self._graph, self._max_concurrency, ledger, config, namespace, self.tools, retrieval=self._retrieval
+        )
 
 
 class CallScope:
@@ -96,8 +110,11 @@ class CallScope:
         config: RunnableConfig,
         namespace: str | None,
         tools: Sequence[str],
+        *,
+        retrieval: HostFunction | None = None,
     ) -> None:
         self.tools = tools
+        self._retrieval = retrieval
         self._graph = graph
         self._ledger = ledger
         self._config = config
@@ -119,8 +136,33 @@ class CallScope:
             return CallResult(error=f"{call.function}: {words_of(error)}", error_type="TypeError")
         if not requests:
             return CallResult(value=[])
+        query = call.arguments.get("context_query")
+        if call.function in MODEL_CALLS and query is not None:
+            found = await self._retrieved(cell, call, query)
+            if found.error is not None:
+                return CallResult(error=f"context_query: {found.error}", error_type=found.error_type)
+            text = as_context(found.value)
+            requests = [request.about(text) for request in requests if isinstance(request, ModelRequest)]
+        replies = await self._answered(cell, f"{call.function}:{_key(cell, call)}", requests)
+        ordered = [replies[index] for index in range(len(requests))]
+        if call.function.endswith("_batched"):
+            return CallResult(value=[_batch_item(reply) for reply in ordered])
+        reply = ordered[0]
+        return CallResult(value=reply.value, error=reply.error, error_type=reply.error_type)
+
+    async def _retrieved(self, cell: int, call: HostCall, query: JsonValue) -> SubcallReply:
+        """Ask the retrieval tool, in a step of its own: a resumed run puts what was found then before the prompt."""
+        if self._retrieval is None:
+            problem = "this run has no tool that looks for a context; give the text in the prompt"
+            return SubcallReply(error=problem, error_type="ValueError")
+        [parameter, *_] = self._retrieval.parameters
+        request = ToolRequest(tool=self._retrieval.name, arguments={parameter: query})
+        before = call.model_copy(update={"function": f"{call.function} context_query"})
+        return (await self._answered(cell, f"{self._retrieval.name}:{_key(cell, before)}", [request]))[0]
+
+    async def _answered(self, cell: int, name: str, requests: Sequence[Request]) -> Mapping[int, SubcallReply]:
+        """Make the requests, or take their answers from the record, which are charged once."""
         ticket = Ticket(requests, self._ledger)
-        name = f"{call.function}:{_key(cell, call)}"
         replies = await self._run(name, ticket)
         self.asked += len(ticket.asked)
         self._note(cell, name, replies)
@@ -128,11 +170,7 @@ class CallScope:
             for index, reply in replies.items():
                 if index not in ticket.asked:
                     self._ledger.charge(reply.usage)
-        ordered = [replies[index] for index in range(len(requests))]
-        if call.function.endswith("_batched"):
-            return CallResult(value=[_batch_item(reply) for reply in ordered])
-        reply = ordered[0]
-        return CallResult(value=reply.value, error=reply.error, error_type=reply.error_type)
+        return replies
 
     def calls(self) -> tuple[CallSummary, ...]:
         """Return the calls of this act, those that were answered before it was interrupted first."""

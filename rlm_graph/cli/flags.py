@@ -124,6 +124,7 @@ def settings_flags(
     executor: dict[str, Any] | None = None,
     budget: dict[str, Any] | None = None,
     tools: list[str] | None = None,
+    protocol: str | None = None,
 ) -> dict[str, Any]:
     """Return the settings that were given as flags, nested as the settings are."""
     given: dict[str, Any] = {
@@ -135,5 +136,6 @@ def settings_flags(
         "executor": executor or None,
         "budget": budget or None,
         "tools": {"use": tools} if tools else None,
+        "protocol": protocol,
     }
     return {key: value for key, value in given.items() if value is not None}

@@ -21,7 +21,7 @@ from rlm_graph.state import ContextRef
 Policy = Literal["code", "subcalls"]
 """What of a run can wait for approval."""
 
-KEPT = {"model", "sub_model", "executor", "models"}
+KEPT = {"model", "sub_model", "executor", "models", "protocol"}
 """The settings that a run is recorded with, and that hold when it is taken up again."""
 
 

@@ -31,6 +31,10 @@ def run(
             help="Run the model's code on this machine with your own rights, if the kernel cannot confine it.",
         ),
     ] = False,
+    protocol: Annotated[
+        str | None,
+        typer.Option("--protocol", metavar="KIND", help="How the root model works: repl (writes code), or tools."),
+    ] = None,
     tool: given.Tools = None,
     max_turns: given.MaxTurns = None,
     max_cost: given.MaxCost = None,
@@ -87,6 +91,7 @@ def run(
             executor={key: value for key, value in place.items() if value is not None},
             budget=budget,
             tools=tool,
+            protocol=protocol,
         ),
         config=config,
     )

@@ -254,6 +254,8 @@ def _graph(job: Job, runs: Runs) -> Iterator[Any]:
             tools=tools,
             response_format=job.schema,
             approve=job.approve,
+            protocol=settings.protocol,
+            retrieval=settings.tools.retrieval,
             checkpointer=runs.saver,
             settings=settings.models,
             contexts=contexts_of(settings),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from rlm_graph.models.asking import ask as ask
 from rlm_graph.models.asking import retry_policy as retry_policy
+from rlm_graph.models.asking import tool_options as tool_options
 from rlm_graph.models.chat import chat_model as chat_model
 from rlm_graph.models.chat import check_model as check_model
 from rlm_graph.models.chat import model_name as model_name

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.utils import count_tokens_approximately
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableBinding, RunnableConfig
 from langgraph.types import RetryPolicy
 
 from rlm_graph.budget import Usage
-from rlm_graph.errors import ModelError
+from rlm_graph.errors import ModelError, SetupError
 from rlm_graph.models import pacing
 from rlm_graph.models.chat import DEFAULTS, base_url, model_name
 from rlm_graph.models.errors import as_model_error
@@ -62,6 +62,16 @@ async def ask(
         unpriced_calls=int(cost is None),
     )
     return message, usage
+
+
+def tool_options(model: BaseChatModel, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what makes `ask` offer these tools, in OpenAI's form. Raises `SetupError` if the model cannot call any."""
+    try:
+        bound = model.bind_tools([dict(tool) for tool in tools])
+    except NotImplementedError as error:
+        raise SetupError(f"{model_name(model)} cannot call tools; use protocol = repl") from error
+    assert isinstance(bound, RunnableBinding)
+    return dict(bound.kwargs)
 
 
 def retry_policy(settings: ModelSettings = DEFAULTS) -> RetryPolicy:

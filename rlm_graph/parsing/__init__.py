@@ -18,7 +18,8 @@
 
 from __future__ import annotations
 
+from rlm_graph.parsing.native import answerable, parse_native
 from rlm_graph.parsing.reading import parse
 from rlm_graph.parsing.reply import Reply, ToolRequest
 
-__all__ = ["Reply", "ToolRequest", "parse"]
+__all__ = ["Reply", "ToolRequest", "answerable", "parse", "parse_native"]

@@ -98,7 +98,7 @@ class _Reading:
             case Helpers(text):
                 self.helpers += _helper_cells(text)
             case Final(value):
-                self.final, self.expression = _final_answer(value), None
+                self.final, self.expression = final_answer(value), None
             case FinalExpression(code):
                 self.final, self.expression = None, Cell(code=code)
             case Output():
@@ -162,7 +162,7 @@ def _native_calls(message: AIMessage, reading: _Reading) -> Iterator[ToolRequest
             if not isinstance(call, dict):
                 continue
             name, identity = (whole(text) if isinstance(text := call.get(key), str) else "" for key in ("name", "id"))
-            block = asked(Call(name, _as_json(call.get("args"))))
+            block = asked(Call(name, as_json(call.get("args"))))
             if not (isinstance(block, Code) and block.cell in reading.code):
                 reading.take(block)
             cell = None
@@ -171,7 +171,8 @@ def _native_calls(message: AIMessage, reading: _Reading) -> Iterator[ToolRequest
             yield ToolRequest(id=identity, name=name, cell=cell, valid=valid)
 
 
-def _as_json(arguments: object) -> JsonValue:
+def as_json(arguments: object) -> JsonValue:
+    """Return a call's arguments as JSON holds them; None if it does not."""
     try:
         value: JsonValue = json.loads(json.dumps(arguments, default=str, skipkeys=True))
     except (ValueError, RecursionError):
@@ -185,7 +186,8 @@ def _helper_cells(text: str) -> list[Cell]:
     return [cell for cell in cells if cell.code.strip()]
 
 
-def _final_answer(value: JsonValue) -> FinalAnswer:
+def final_answer(value: JsonValue) -> FinalAnswer:
+    """Return the answer in a form that a checkpoint can hold."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except RecursionError:

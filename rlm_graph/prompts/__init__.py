@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rlm_graph.prompts.compacting import compacted, tokens
+from rlm_graph.prompts.native import native_correction, tool_messages
 from rlm_graph.prompts.observing import observation
 from rlm_graph.prompts.question import question_prompt
 from rlm_graph.prompts.quoting import cut_middle
@@ -16,8 +17,10 @@ __all__ = [
     "compaction_note",
     "correction",
     "cut_middle",
+    "native_correction",
     "observation",
     "question_prompt",
     "system_prompt",
     "tokens",
+    "tool_messages",
 ]

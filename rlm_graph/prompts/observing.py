@@ -27,15 +27,25 @@ def observation(turn: Turn, *, budget: Budget, usage: Usage, max_chars: int) -> 
 
     What code printed stands in fences that are longer than any in it, so it cannot pass for our words.
     """
-    share = max(200, max_chars * FULL_CELLS // max(FULL_CELLS, len(turn.executions)))
-    parts = [_cell(execution, min(max_chars, share)) for execution in turn.executions]
-    parts += [f"Note: {cut_middle(visible(note), MAX_NOTE_CHARS)}" for note in turn.notes]
-    parts.append(_listed(turn.variables))
-    parts.append(remaining(budget, usage))
-    return "\n\n".join(parts)
+    share = cell_share(turn, max_chars)
+    parts = [cell_report(execution, share) for execution in turn.executions]
+    return "\n\n".join([*parts, *turn_report(turn, budget=budget, usage=usage)])
 
 
-def _cell(execution: Execution, max_chars: int) -> str:
+def cell_share(turn: Turn, max_chars: int) -> int:
+    """Return how many characters of `max_chars` one cell of the turn, or one call, may use."""
+    count = max(len(turn.executions), len(turn.answers))
+    return min(max_chars, max(200, max_chars * FULL_CELLS // max(FULL_CELLS, count)))
+
+
+def turn_report(turn: Turn, *, budget: Budget, usage: Usage) -> list[str]:
+    """Return what belongs to no single cell: notes, variables, and what is left of the budget."""
+    notes = [f"Note: {cut_middle(visible(note), MAX_NOTE_CHARS)}" for note in turn.notes]
+    return [*notes, _listed(turn.variables), remaining(budget, usage)]
+
+
+def cell_report(execution: Execution, max_chars: int) -> str:
+    """Return what the model reads of one cell."""
     quarter = max_chars // 4
     calls = f", {execution.calls:,} {'call' if execution.calls == 1 else 'calls'}" if execution.calls else ""
     parts = []

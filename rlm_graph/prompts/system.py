@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from rlm_graph.prompts.native import HOW_TO_REPLY
 from rlm_graph.prompts.quoting import fenced, visible
 
 Profile = Literal["standard", "small"]
@@ -23,24 +24,35 @@ def system_prompt(
     bash: bool = False,
     memory: bool = False,
     answer_schema: Mapping[str, Any] | None = None,
+    native: bool = False,
+    retrieval: str | None = None,
 ) -> str:
     """Return the system prompt.
 
     `tools` are (signature, description) of the host's functions that code may call. `depth` counts the levels above
     this run; `rlm_query` is offered below `max_depth` alone. `bash` and `memory` tell whether the place has them.
+    `native` is for models that call tools instead of writing code in their replies. `retrieval` names the tool that
+    answers `context_query`.
     """
     recursion = depth < max_depth
     names = [*_NAMES, *(_RECURSION if recursion else ()), *(_MEMORY if memory else ()), *_ENDING]
-    parts = [_SMALL if profile == "small" else _STANDARD]
+    parts = [HOW_TO_REPLY if native else _SMALL if profile == "small" else _STANDARD]
     if bash:
         parts.append("A fence marked `bash` runs a shell command in the same sandbox.")
     parts.append("## What the REPL holds\n\n" + "\n".join(f"- `{name}`: {words}" for name, words in names))
     if tools:
-        parts.append("## Tools\n\nCall them from your code like any function.\n\n" + "\n".join(map(_tool, tools)))
-    parts.append(_ADVICE_SMALL if profile == "small" else _ADVICE)
+        how = "Call them from your code like any function" + (", or as tools of your own." if native else ".")
+        if retrieval is not None:
+            how += (
+                f" `llm_query(prompt, context_query=...)` asks `{retrieval}` first and puts what it finds before the "
+                "prompt."
+            )
+        parts.append(f"## Tools\n\n{how}\n\n" + "\n".join(map(_tool, tools)))
+    parts.append(_ADVICE_SMALL if profile == "small" and not native else _ADVICE)
     if answer_schema is not None:
         schema = fenced(json.dumps(answer_schema, ensure_ascii=False, indent=2), "json")
-        parts.append(f"## The form of the answer\n\nGive `FINAL` a value that fits this JSON schema:\n\n{schema}")
+        end = "`final_answer`" if native else "`FINAL`"
+        parts.append(f"## The form of the answer\n\nGive {end} a value that fits this JSON schema:\n\n{schema}")
     if depth:
         parts.append(_CHILD)
     parts.append(_DATA)

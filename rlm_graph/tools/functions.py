@@ -110,6 +110,21 @@ def host_functions(given: Iterable[BaseTool | Callable[..., Any]]) -> dict[str, 
     return functions
 
 
+def retrieval_of(functions: Mapping[str, HostFunction], name: str | None) -> HostFunction | None:
+    """Return the tool that answers `context_query`: the one of that name, by default `search` if it is there.
+
+    Its first argument takes the query. Raises `SetupError` if there is no such tool, or it takes none.
+    """
+    function = functions.get(name or "search")
+    if name is not None and function is None:
+        raise SetupError(f"retrieval: the run has no tool {name!r}; it has: {', '.join(functions) or 'none'}")
+    if function is not None and (not function.parameters or len(function.required) > 1):
+        if name is None:
+            return None
+        raise SetupError(f"retrieval: {function.signature} cannot be called with a query alone")
+    return function
+
+
 def name_problem(name: str) -> str | None:
     """Say why no tool can have that name; None if one can."""
     if not name.isidentifier() or keyword.iskeyword(name):

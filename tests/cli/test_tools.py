@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm_graph.testing import ScriptedReply, ScriptedServer
+from rlm_graph.testing import ScriptedCall, ScriptedReply, ScriptedServer
 from tests.cli.conftest import Shell, code
 
 Serve = Callable[..., ScriptedServer]
@@ -94,3 +94,26 @@ def test_a_tool_that_is_not_there_leaves_no_run_behind(shell: Shell, docs: Path,
     assert "there is no tool 'serch'" in result.stderr
     assert json.loads(shell.here("logs", "--json").stdout) == []
     assert server.count == 0
+
+
+def test_a_run_of_a_model_that_calls_tools_is_resumed_as_one(shell: Shell, serve: Serve) -> None:
+    begin = ScriptedReply(tool_calls=[ScriptedCall("python", {"code": "x = 40"})])
+    end = ScriptedReply(tool_calls=[ScriptedCall("final_answer", {"variable": "x"})])
+    server = serve(begin, ScriptedReply(status=400, error="no"))
+    stopped = shell.here("run", "How many?", "--protocol", "tools", "--thread", "mine")
+    server.script = lambda request: end
+
+    result = shell.here("resume", "mine")
+
+    assert stopped.exit_code == 6
+    assert json.loads(result.stdout) == 40, result.stderr
+    assert [tool["function"]["name"] for tool in server.requests[-1].tools][:2] == ["python", "final_answer"]
+
+
+def test_a_protocol_that_there_is_not_is_refused(shell: Shell, serve: Serve) -> None:
+    serve("FINAL(1)")
+
+    result = shell.here("run", "?", "--protocol", "smoke")
+
+    assert result.exit_code == 2
+    assert "'repl' or 'tools'" in result.stderr

@@ -190,10 +190,17 @@ def _queries(calls: HostCalls) -> dict[str, Callable[..., Any]]:
         model: str | None = None,
         system: str | None = None,
         max_tokens: int | None = None,
+        context_query: str | None = None,
         images: Sequence[str | bytes] | None = None,
     ) -> Any:
-        """Ask a model and return its reply."""
-        options = _given(model=model, system=system, max_tokens=max_tokens, images=image_arguments(images))
+        """Ask a model and return its reply.
+
+        With `context_query` the run's retrieval tool is asked that first, and what it finds put before the prompt.
+        """
+        options = _given(
+            model=model, system=system, max_tokens=max_tokens, context_query=context_query,
+            images=image_arguments(images),
+        )  # fmt: skip
         return calls.ask("llm_query", {"prompt": prompt, **options})
 
     def llm_query_batched(
@@ -202,6 +209,7 @@ def _queries(calls: HostCalls) -> dict[str, Callable[..., Any]]:
         model: str | None = None,
         system: str | None = None,
         max_tokens: int | None = None,
+        context_query: str | None = None,
         images: Sequence[str | bytes] | None = None,
         return_exceptions: bool = False,
     ) -> list[Any]:
@@ -210,7 +218,10 @@ def _queries(calls: HostCalls) -> dict[str, Callable[..., Any]]:
         If some fail, raises `SubcallError`, whose `results` has the others; with `return_exceptions`, the failures
         stand in the list.
         """
-        options = _given(model=model, system=system, max_tokens=max_tokens, images=image_arguments(images))
+        options = _given(
+            model=model, system=system, max_tokens=max_tokens, context_query=context_query,
+            images=image_arguments(images),
+        )  # fmt: skip
         arguments = {"prompts": _listed("llm_query_batched", prompts), **options}
         return calls.ask_each("llm_query_batched", arguments, return_exceptions=return_exceptions)
 
