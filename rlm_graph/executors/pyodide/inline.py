@@ -187,8 +187,9 @@ class _Selector:
     """Has no descriptors to watch: only time passes."""
 
     def select(self, timeout: float | None) -> list[Any]:
-        if timeout is None or timeout > 0:
-            run_threads()
+        if _threads:
+            run_threads()  # and see what they have made ready
+        elif timeout is None or timeout > 0:
             _pause(1e9 if timeout is None else timeout)
         return []
 
