@@ -16,6 +16,8 @@ from rlm_graph.executors.base import CallResult, Executor, HostCall, Repl, Serve
 from rlm_graph.state import Cell, ContextRef, Execution
 
 TIMEOUT_S = 30.0
+DECLARED_TIMEOUT_S = 2.0
+"""Where a behaviour is declared not to be there, which may show in nothing but endless waiting."""
 
 Reply = JsonValue | CallResult
 
@@ -50,7 +52,7 @@ class Notebook:
         code: str,
         *,
         serve: Serve = nobody,
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float | None = None,
         number: int | None = None,
         started_at: float | None = None,
         language: str = "python",
@@ -58,7 +60,9 @@ class Notebook:
         """Run a cell, by default under the next number."""
         self.number = self.number + 1 if number is None else number
         cell = Cell.model_validate({"code": code, "language": language})
-        return await self.repl.run(cell, number=self.number, serve=serve, timeout_s=timeout_s, started_at=started_at)
+        return await self.repl.run(
+            cell, number=self.number, serve=serve, timeout_s=timeout_s or TIMEOUT_S, started_at=started_at
+        )
 
     async def printed(self, code: str, *, serve: Serve = nobody) -> str:
         """Run a cell that must end well, and return what it printed."""
@@ -76,11 +80,12 @@ class Notebooks:
         raise NotImplementedError("a subclass of ExecutorConformance gives the fixture `executor`")
 
     @pytest.fixture(autouse=True)
-    def _declared(self, request: pytest.FixtureRequest, executor: Executor) -> None:
+    def _declared(self, request: pytest.FixtureRequest, executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
         declared = executor.declared
         reason = declared.get(request.node.name) or declared.get(request.function.__name__)
         if reason is not None:
             request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+            monkeypatch.setattr(f"{__name__}.TIMEOUT_S", DECLARED_TIMEOUT_S)
 
     @pytest_asyncio.fixture
     async def notebook(self, executor: Executor) -> AsyncIterator[Notebook]:

@@ -1,0 +1,55 @@
+"""What code may have of memory, files and context."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rlm_graph.errors import ExecutorError
+from rlm_graph.executors.conformance import Notebook, stored
+from rlm_graph.executors.pyodide import PyodideExecutor
+from rlm_graph.settings import PyodideSettings
+from tests.executors.pyodide.conftest import SMALL
+
+pytestmark = pytest.mark.pyodide
+
+
+async def test_beyond_its_memory_code_reads_an_error_and_goes_on(own: Notebook) -> None:
+    execution = await own.run("held = []\nwhile True: held.append(bytearray(1 << 24))")
+    after = await own.run("len(held) > 1")
+
+    assert execution.error is not None
+    assert execution.error.type == "MemoryError"
+    assert after.value == "True"
+
+
+async def test_files_are_bounded_and_what_is_removed_makes_room(own: Notebook) -> None:
+    fill = "import os\nfor n in range(2):\n    open('big', 'wb').write(bytes(6 << 20)); os.remove('big')"
+    filled = await own.run(fill)
+    full = await own.run("for n in range(3): open(f'part{n}', 'wb').write(bytes(3 << 20))")
+    stretched = await own.run("open('far', 'wb').truncate(1 << 40)")
+
+    assert filled.error is None
+    assert [execution.error and execution.error.type for execution in (full, stretched)] == ["OSError", "OSError"]
+
+
+async def test_a_context_that_does_not_fit_is_refused_with_advice(own: Notebook, tmp_path: Path) -> None:
+    long = stored(tmp_path / "long", "x" * (SMALL // 2 + 1))
+
+    with pytest.raises(ExecutorError, match="local and docker"):
+        await own.repl.give(1, long, folder=tmp_path / "long")
+    short = stored(tmp_path / "short", "fits")
+    await own.repl.give(1, short, folder=tmp_path / "short")
+    assert (await own.run("context")).value == "'fits'"
+
+
+async def test_two_hundred_megabytes_arrive_whole(tmp_path: Path, pyodide_store: Path) -> None:
+    executor = PyodideExecutor(PyodideSettings(store=pyodide_store), folder=tmp_path / "r")
+    context = stored(tmp_path / "context", "0123456789abcde\n" * 12_500_000)
+    async with executor.attached(None) as repl:
+        await repl.give(1, context, folder=tmp_path / "context")
+        execution = await Notebook(repl).run("len(context), context[-6:], context.count('\\n')")
+    await executor.close(repl.handle)
+
+    assert execution.value == "(200000000, 'bcde\\n'[-6:], 12500000)".replace("'bcde\\n'[-6:]", "'abcde\\n'")
