@@ -160,6 +160,18 @@ class ModelPrice(Value):
     output_usd: NonNegativeFloat
 
 
+Policy = Literal["first", "balanced", "cheapest"]
+
+
+class PoolSettings(Value):
+    """Models that stand for one another, under one name."""
+
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Their names. When one fails, the next is asked."""
+    policy: Policy = "first"
+    """Which is asked first: the first of the list, each in its turn, or the cheapest that can read the request."""
+
+
 class ModelSettings(Value):
     """How models are reached. Keys come from the environment alone and are never stored."""
 
@@ -177,6 +189,21 @@ class ModelSettings(Value):
     """The root model's context window, where litellm does not know it."""
     prices: dict[str, ModelPrice] = Field(default_factory=dict)
     """Prices by the name that the model is asked for with: for models that litellm has no price of, or a wrong one."""
+
+    pools: dict[str, PoolSettings] = Field(default_factory=dict)
+    """Models that stand for one another, by a name that can be given wherever a model is named."""
+    cache_prompts: bool = True
+    """Mark what stays the same between requests, for models of Anthropic, which then read it for a tenth of the price;
+    other providers need no marks."""
+    cache_ttl_s: PositiveInt | None = None
+    """Seconds for which the reply to an equal request is taken from a cache. By default there is no cache."""
+
+    @model_validator(mode="after")
+    def _pools_hold_models(self) -> Self:
+        for name, pool in self.pools.items():
+            if nested := [member for member in pool.models if member in self.pools]:
+                raise ValueError(f"the pool {name} holds the pool {nested[0]}; name its models instead")
+        return self
 
     @field_validator("base_url")
     @classmethod

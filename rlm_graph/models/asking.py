@@ -17,16 +17,26 @@ from rlm_graph.errors import ModelError, SetupError
 from rlm_graph.models import pacing
 from rlm_graph.models.chat import DEFAULTS, base_url, model_name
 from rlm_graph.models.errors import as_model_error
+from rlm_graph.models.pool import Pool, destination
 from rlm_graph.models.prices import cost_usd
+from rlm_graph.models.replies import ReplyCache
 from rlm_graph.settings import ModelSettings
 
 M = TypeVar("M", bound=BaseMessage)
 
 
 async def ask(
-    model: BaseChatModel, messages: Sequence[BaseMessage], *, config: RunnableConfig | None = None, **kwargs: Any
+    model: BaseChatModel,
+    messages: Sequence[BaseMessage],
+    *,
+    config: RunnableConfig | None = None,
+    replies: ReplyCache | None = None,
+    **kwargs: Any,
 ) -> tuple[AIMessage, Usage]:
     """Make one request and return the whole reply with its tokens and cost.
+
+    Of a pool, the members are asked one after another until one answers; the error is the last one's, and may pass if
+    any of theirs may. With `replies`, an equal request that was answered before costs nothing.
 
     The reply is streamed, so that LangGraph's `messages` stream shows it as it comes; a model that cannot stream is
     called plainly. Tokens are the provider's count; where a reply states none, litellm or LangChain estimates them.
@@ -35,9 +45,32 @@ async def ask(
 
     Raises `ModelError` if the provider fails. Nothing is tried again here.
     """
+    kept = None if replies is None else await replies.find(model, messages, kwargs)
+    if kept is not None:
+        return kept, Usage()
+    members = model.candidates(messages) if isinstance(model, Pool) else [model]
+    failures: list[ModelError] = []
+    for member in members:
+        try:
+            message, usage = await _ask_one(member, messages, config, kwargs)
+        except ModelError as error:
+            failures.append(error)
+        else:
+            if replies is not None:
+                await replies.keep(model, messages, kwargs, message)
+            return message, usage
+    last = failures[-1]
+    if len(failures) > 1:
+        last.retryable = any(failure.retryable for failure in failures)
+        last.too_long = all(failure.too_long for failure in failures)
+    raise last
+
+
+async def _ask_one(
+    model: BaseChatModel, messages: Sequence[BaseMessage], config: RunnableConfig | None, kwargs: dict[str, Any]
+) -> tuple[AIMessage, Usage]:
     name, address = model_name(model), base_url(model)
-    destination = f"{name} at {address}"
-    await pacing.turn(destination)
+    await pacing.turn(destination(model))
     try:
         chunks = [chunk async for chunk in model.astream([*map(storable, messages)], config, **kwargs)]
     except Exception as error:
@@ -45,7 +78,7 @@ async def ask(
         if failure is None:
             raise
         if failure.retry_after_s is not None:
-            pacing.hold_back(destination, failure.retry_after_s)
+            pacing.hold_back(destination(model), failure.retry_after_s)
         raise failure from error
     message = storable(_whole(chunks))
     if not message.content and not message.tool_calls and not message.invalid_tool_calls and not message.usage_metadata:

@@ -13,7 +13,7 @@ from langchain_core.language_models import BaseChatModel
 
 from rlm_graph.errors import SetupError
 from rlm_graph.models.library import load_litellm
-from rlm_graph.settings import ModelSettings
+from rlm_graph.settings import ModelSettings, PoolSettings
 
 DEFAULTS = ModelSettings()
 NO_KEY = "no-key"
@@ -75,6 +75,11 @@ def chat_model(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) -
     """
     if isinstance(model, BaseChatModel):
         return model
+    if model in settings.pools:
+        from rlm_graph.models.pool import Pool
+
+        pool = settings.pools[model]
+        return Pool(model=model, members=[chat_model(name, settings) for name in pool.models], policy=pool.policy)
     load_litellm()
     from langchain_litellm import ChatLiteLLM
 
@@ -87,14 +92,29 @@ def chat_model(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) -
         temperature=settings.temperature,
         request_timeout=settings.request_timeout_s,
         max_retries=1,  # attempts, in langchain-litellm's count
-        model_kwargs={"max_retries": 0},  # of the provider's SDK
+        model_kwargs={"max_retries": 0, **_marks(there.name, settings)},  # retries of the provider's SDK
         metadata=None if price is None else {"price": price.model_dump()},
     )
+
+
+def _marks(name: str, settings: ModelSettings) -> dict[str, Any]:
+    """Return where litellm is to mark what a provider may keep: the rules, and all that was said so far.
+
+    Source: litellm's `cache_control_injection_points`. Only Anthropic's models, at whatever provider, want marks.
+    """
+    if not settings.cache_prompts or "claude" not in name:
+        return {}
+    points = [{"location": "message", "role": "system"}, {"location": "message", "index": -1}]
+    return {"cache_control_injection_points": points}
 
 
 def check_model(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) -> None:
     """Raise `SetupError`, before any request, if the name means no provider or its key is missing."""
     if isinstance(model, BaseChatModel):
+        return
+    if model in settings.pools:
+        for member in settings.pools[model].models:
+            check_model(member, settings)
         return
     there = route(model, settings)
     if there.base_url is not None:
@@ -155,6 +175,10 @@ def profile(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) -> L
     """Return how strictly the model is to be prompted: `small` for models on this machine or its network."""
     if settings.profile is not None:
         return settings.profile
+    members = getattr(model, "members", None) or (isinstance(model, str) and settings.pools.get(model))
+    if members:
+        named = members.models if isinstance(members, PoolSettings) else members
+        return "small" if any(profile(member, settings) == "small" for member in named) else "standard"
     if isinstance(model, BaseChatModel):
         name, address = model_name(model), base_url(model)
         local = model._llm_type == "chat-ollama"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -26,13 +27,21 @@ _PROVIDERS = {
 
 def has_price(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) -> bool:
     """Tell whether the cost of a reply can be known. A price of zero is a price."""
+    if members := _members(model, settings):
+        return all(has_price(member, settings) for member in members)
     if isinstance(model, str) and model in settings.prices:
         return True
     return own_price(model) is not None or _prices(model) is not None
 
 
 def window(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) -> int:
-    """Return how many tokens fit into one request, from the model's own profile, litellm's list or the settings."""
+    """Return how many tokens fit into one request, from the model's own profile, litellm's list or the settings.
+
+    Of a pool, as many as fit with each of its members; where the one that fits is chosen, with the largest.
+    """
+    if members := _members(model, settings):
+        windows = [window(member, settings) for member in members]
+        return max(windows) if _policy(model, settings) == "cheapest" else min(windows)
     described: dict[str, Any] = {} if isinstance(model, str) else dict(model.profile or {})
     listed = _listed(model)
     known = described.get("max_input_tokens") or (listed[1].get("max_input_tokens") if listed else None)
@@ -40,7 +49,9 @@ def window(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) -> in
 
 
 def supports_vision(model: str | BaseChatModel) -> bool:
-    """Tell whether the model is known to read images."""
+    """Tell whether the model is known to read images; of a pool, whether one of its members is."""
+    if members := _members(model, DEFAULTS):
+        return any(map(supports_vision, members))
     described = {} if isinstance(model, str) else dict(model.profile or {})
     listed = _listed(model)
     return bool(described.get("image_inputs") or (listed is not None and listed[1].get("supports_vision")))
@@ -66,6 +77,26 @@ async def cost_usd(model: BaseChatModel, message: AIMessage, tokens: UsageMetada
         return 0.0
     # In a thread: it may be what imports litellm.
     return await asyncio.to_thread(_listed_cost, key, tokens)
+
+
+def rates(model: BaseChatModel) -> tuple[float, float] | None:
+    """Return the price of a token that is read and of one that is written, in US dollars; None if nobody knows."""
+    price = own_price(model)
+    if price is not None:
+        return price.input_usd / 1_000_000, price.output_usd / 1_000_000
+    listed = _prices(model)
+    return None if listed is None else listed[1:]
+
+
+def _members(model: str | BaseChatModel, settings: ModelSettings) -> Sequence[str | BaseChatModel]:
+    if isinstance(model, str):
+        return settings.pools[model].models if model in settings.pools else ()
+    members: Sequence[BaseChatModel] = getattr(model, "members", ())
+    return members
+
+
+def _policy(model: str | BaseChatModel, settings: ModelSettings) -> str:
+    return settings.pools[model].policy if isinstance(model, str) else str(getattr(model, "policy", ""))
 
 
 def own_price(model: str | BaseChatModel) -> ModelPrice | None:

@@ -1,0 +1,48 @@
+"""Replies that are kept on request, so that an equal request need not be paid for again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langgraph.cache.base import BaseCache
+
+from rlm_graph.models.chat import base_url, model_name
+
+NAMESPACE = ("rlm_graph", "replies")
+
+
+@dataclass(frozen=True)
+class ReplyCache:
+    """A LangGraph cache for the replies of models. Equal requests to one model get one reply."""
+
+    cache: BaseCache[Any]
+    ttl_s: int | None = None
+    """Seconds for which a reply is kept; None keeps it for good."""
+
+    async def find(
+        self, model: BaseChatModel, messages: Sequence[BaseMessage], options: Mapping[str, Any]
+    ) -> AIMessage | None:
+        """Return the reply that an equal request got."""
+        key = (NAMESPACE, _key(model, messages, options))
+        kept = (await self.cache.aget([key])).get(key)
+        return None if kept is None else AIMessage.model_validate(kept)
+
+    async def keep(
+        self, model: BaseChatModel, messages: Sequence[BaseMessage], options: Mapping[str, Any], reply: AIMessage
+    ) -> None:
+        """Keep the reply."""
+        kept = reply.model_dump(mode="json", exclude={"id"})
+        await self.cache.aset({(NAMESPACE, _key(model, messages, options)): (kept, self.ttl_s)})
+
+
+def _key(model: BaseChatModel, messages: Sequence[BaseMessage], options: Mapping[str, Any]) -> str:
+    """Name a request by all that its reply depends on."""
+    said = [message.model_dump(mode="json", exclude={"id"}) for message in messages]
+    content = [model_name(model), base_url(model), getattr(model, "temperature", None), said, dict(options)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
