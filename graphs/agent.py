@@ -10,6 +10,7 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
+from langgraph.cache.base import BaseCache
 from langgraph.graph import START, StateGraph
 from langgraph.store.base import BaseStore
 from langgraph.types import Checkpointer
@@ -23,7 +24,7 @@ from rlm_graph.executors import create_executor
 from rlm_graph.executors.base import Executor
 from rlm_graph.graphs.subcall import create_subcall
 from rlm_graph.intake import RLMGraph
-from rlm_graph.models import chat_model, model_name, profile, retry_policy, window
+from rlm_graph.models import ReplyCache, chat_model, model_name, profile, retry_policy, window
 from rlm_graph.nodes.act import act
 from rlm_graph.nodes.approve import approve as approve_node
 from rlm_graph.nodes.finalize import finalize
@@ -49,6 +50,7 @@ def create_rlm_agent(
     response_format: type | Mapping[str, Any] | None = None,
     checkpointer: Checkpointer = None,
     store: BaseStore | None = None,
+    cache: BaseCache[Any] | None = None,
     settings: ModelSettings | None = None,
     contexts: ContextStore | Path | None = None,
     snapshots: SnapshotSettings | None = None,
@@ -74,6 +76,7 @@ def create_rlm_agent(
             returns it as `structured_response`.
         checkpointer: with one, a run can be resumed: `invoke(None, config)`.
         store: LangGraph's store for what outlives a run.
+        cache: LangGraph's cache, for replies of models: an equal request is then answered from it and costs nothing.
         settings: how models are reached.
         contexts: where long inputs are kept; by default in the user's data folder.
         snapshots: when a REPL is copied, beside the contexts, so that a resumed run comes back faster.
@@ -107,6 +110,7 @@ def create_rlm_agent(
         protocol=protocol,
         approval=Approval(approve),
         settings=settings,
+        replies=None if cache is None else ReplyCache(cache, settings.cache_ttl_s),
         contexts=kept,
         snapshots=SnapshotStore(kept.root.parent / "snapshots", snapshots, vault=kept.vault),
         strict_replay=strict_replay,
@@ -136,6 +140,7 @@ class Shared:
     protocol: Protocol
     approval: Approval
     settings: ModelSettings
+    replies: ReplyCache | None
     contexts: ContextStore
     snapshots: SnapshotStore
     strict_replay: bool
@@ -170,6 +175,7 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
             retry=retry,
             approval=shared.approval,
             agent=below,
+            replies=shared.replies,
         ),
         tools=shared.tools,
         retrieval=shared.retrieval,
@@ -185,7 +191,13 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
             native=native is not None,
         ),
         "think": bridge.node(
-            think, model=model, system_prompt=prompt, window_tokens=window_tokens, wants_code=small, native=native
+            think,
+            model=model,
+            system_prompt=prompt,
+            window_tokens=window_tokens,
+            wants_code=small,
+            native=native,
+            replies=shared.replies,
         ),
         "act": bridge.node(
             act,

@@ -13,6 +13,7 @@ from langgraph.types import RetryPolicy, Send
 
 from rlm_graph import bridge
 from rlm_graph.approval import Approval
+from rlm_graph.models import ReplyCache
 from rlm_graph.nodes.call import call
 from rlm_graph.nodes.recurse import recurse
 from rlm_graph.subcalls import SubcallState, Ticket
@@ -31,6 +32,7 @@ def create_subcall(
     retry: RetryPolicy,
     approval: Approval | None = None,
     agent: Callable[[], Runnable[Any, Any]] | None = None,
+    replies: ReplyCache | None = None,
 ) -> CompiledStateGraph[SubcallState, Ticket, Any, Any]:
     """Return the graph that a host call runs: `call` or `recurse` for each request, side by side.
 
@@ -46,6 +48,7 @@ def create_subcall(
             tools=tools or {},
             approval=approval,
             max_attempts=retry.max_attempts,
+            replies=replies,
         ),
         retry_policy=retry,
     )

@@ -16,7 +16,7 @@ from rlm_graph.approval import PREVIEW_CHARS, Approval, ApprovalRequest
 from rlm_graph.budget import Usage
 from rlm_graph.errors import BudgetExceeded, ModelError
 from rlm_graph.ledger import Ledger
-from rlm_graph.models import ask, model_name, supports_vision
+from rlm_graph.models import ReplyCache, ask, model_name, supports_vision
 from rlm_graph.requests import AgentRequest, ModelRequest, Request, ToolRequest
 from rlm_graph.state import SubcallReply
 from rlm_graph.subcalls import Ticket
@@ -39,6 +39,7 @@ async def call(
     tools: Mapping[str, HostFunction],
     approval: Approval,
     max_attempts: int,
+    replies: ReplyCache | None = None,
 ) -> dict[str, Any]:
     """Make the request and record what it was answered.
 
@@ -57,7 +58,7 @@ async def call(
             reply = await _use_tool(request, tools, ticket.ledger)
         else:
             assert isinstance(request, ModelRequest)
-            reply = await _ask_model(request, models, ticket.ledger)
+            reply = await _ask_model(request, models, ticket.ledger, replies)
     except BudgetExceeded as error:
         reply = SubcallReply(error=str(error), error_type="BudgetExceeded")
     except ModelError as error:
@@ -82,7 +83,9 @@ def shown(request: Request) -> ApprovalRequest:
     return ApprovalRequest(kind="subcall", function=function, preview=preview[:PREVIEW_CHARS])
 
 
-async def _ask_model(request: ModelRequest, models: Mapping[str | None, BaseChatModel], ledger: Ledger) -> SubcallReply:
+async def _ask_model(
+    request: ModelRequest, models: Mapping[str | None, BaseChatModel], ledger: Ledger, replies: ReplyCache | None
+) -> SubcallReply:
     model = models.get(request.model)
     if model is None:
         names = ", ".join(name for name in models if name)
@@ -92,11 +95,11 @@ async def _ask_model(request: ModelRequest, models: Mapping[str | None, BaseChat
     messages: list[AnyMessage] = [HumanMessage(_content(request))]
     if request.system is not None:
         messages.insert(0, SystemMessage(request.system))
-    options = {} if request.max_tokens is None else {"max_tokens": request.max_tokens}
+    options: dict[str, Any] = {} if request.max_tokens is None else {"max_tokens": request.max_tokens}
     with ledger.reserved(len(request.prompt) // CHARS_PER_TOKEN) as reservation:
         try:
             async with asyncio.timeout(ledger.seconds_left):
-                answer, usage = await ask(model, messages, config=get_config(), **options)
+                answer, usage = await ask(model, messages, config=get_config(), replies=replies, **options)
         except TimeoutError:
             limit = ledger.budget.timeout_s or 0.0
             raise BudgetExceeded("timeout_s", spent=ledger.total.wall_s, limit=limit) from None

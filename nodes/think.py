@@ -10,6 +10,7 @@ from langgraph.config import get_config
 from rlm_graph.budget import Usage
 from rlm_graph.dialogue import converse
 from rlm_graph.ledger import Ledger
+from rlm_graph.models import ReplyCache
 from rlm_graph.parsing import Reply, answerable, parse, parse_native
 from rlm_graph.state import RLMState, RLMUpdate
 from rlm_graph.tools import NativeTools
@@ -23,6 +24,7 @@ async def think(
     window_tokens: int,
     wants_code: bool,
     native: NativeTools | None = None,
+    replies: ReplyCache | None = None,
 ) -> RLMUpdate:
     """Ask the model for its next step and take code, calls or an answer from the reply.
 
@@ -41,6 +43,7 @@ async def think(
                 window_tokens=window,
                 tools=None if native is None else native.options(model),
                 config=get_config(),
+                replies=replies,
             )
     except TimeoutError:
         return {"usage": ledger.used, "ceiling": "timeout_s", "cells": [], "native": []}

@@ -20,6 +20,7 @@ def agent() -> RLMGraph:
     """
     from rlm_graph.context.sealed import contexts_of
     from rlm_graph.graphs.agent import create_rlm_agent
+    from rlm_graph.models import cache_of
     from rlm_graph.tools.registry import chosen
 
     settings = Settings.load()
@@ -36,6 +37,7 @@ def agent() -> RLMGraph:
         tools=tools,
         protocol=settings.protocol,
         retrieval=settings.tools.retrieval,
+        cache=cache_of(settings),
         settings=settings.models,
         contexts=contexts_of(settings),
         snapshots=settings.snapshots,

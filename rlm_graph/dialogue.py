@@ -11,7 +11,7 @@ from langchain_core.runnables import RunnableConfig
 
 from rlm_graph.budget import Usage
 from rlm_graph.errors import ModelError
-from rlm_graph.models import ask
+from rlm_graph.models import ReplyCache, ask
 from rlm_graph.prompts import compacted, tokens
 
 LEAST_WINDOW = 512
@@ -27,6 +27,7 @@ async def converse(
     window_tokens: int,
     tools: Mapping[str, Any] | None = None,
     config: RunnableConfig | None = None,
+    replies: ReplyCache | None = None,
 ) -> tuple[AIMessage, Usage, int]:
     """Ask for the next message of `dialogue`; return it with its usage and the window that was found to hold.
 
@@ -40,7 +41,7 @@ async def converse(
     while True:
         messages = [system, *compacted(dialogue, questions=asked, window_tokens=window_tokens, besides=[system])]
         try:
-            message, usage = await ask(model, messages, config=config, **(tools or {}))
+            message, usage = await ask(model, messages, config=config, replies=replies, **(tools or {}))
         except ModelError as error:
             window_tokens = min(window_tokens, tokens(messages)) // 2
             if not error.too_long or window_tokens < LEAST_WINDOW:

@@ -241,6 +241,7 @@ def _graph(job: Job, runs: Runs) -> Iterator[Any]:
     """Build the run's graph; the servers of its tools live as long as it is at work."""
     from rlm_graph.context.sealed import contexts_of
     from rlm_graph.graphs.agent import create_rlm_agent
+    from rlm_graph.models import cache_of
     from rlm_graph.tools.registry import chosen
 
     settings = job.settings
@@ -257,6 +258,7 @@ def _graph(job: Job, runs: Runs) -> Iterator[Any]:
             protocol=settings.protocol,
             retrieval=settings.tools.retrieval,
             checkpointer=runs.saver,
+            cache=cache_of(settings),
             settings=settings.models,
             contexts=contexts_of(settings),
             snapshots=settings.snapshots,

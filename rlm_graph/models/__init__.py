@@ -19,3 +19,4 @@ from rlm_graph.models.prices import has_price as has_price
 from rlm_graph.models.prices import supports_vision as supports_vision
 from rlm_graph.models.prices import window as window
 from rlm_graph.models.replies import ReplyCache as ReplyCache
+from rlm_graph.models.replies import cache_of as cache_of

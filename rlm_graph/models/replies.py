@@ -11,8 +11,11 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langgraph.cache.base import BaseCache
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from rlm_graph.encryption import Vault
 from rlm_graph.models.chat import base_url, model_name
+from rlm_graph.settings import Settings
 
 NAMESPACE = ("rlm_graph", "replies")
 
@@ -46,3 +49,17 @@ def _key(model: BaseChatModel, messages: Sequence[BaseMessage], options: Mapping
     said = [message.model_dump(mode="json", exclude={"id"}) for message in messages]
     content = [model_name(model), base_url(model), getattr(model, "temperature", None), said, dict(options)]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def cache_of(settings: Settings) -> BaseCache[Any] | None:
+    """Return the cache that the settings ask for: a file in the data folder, sealed where runs are. None without."""
+    if settings.models.cache_ttl_s is None:
+        return None
+    from langgraph.cache.sqlite import SqliteCache
+
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    serde = JsonPlusSerializer()
+    if not settings.encrypt:
+        return SqliteCache(path=str(settings.data_dir / "replies.sqlite"), serde=serde)
+    sealed = Vault.from_environment().serializer(serde)
+    return SqliteCache(path=str(settings.data_dir / "sealed-replies.sqlite"), serde=sealed)
