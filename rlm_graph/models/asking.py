@@ -52,7 +52,7 @@ async def ask(
     failures: list[ModelError] = []
     for member in members:
         try:
-            message, usage = await _ask_one(member, messages, config, kwargs)
+            message, usage = await _ask_one(member, messages, config, _own(member, model, kwargs))
         except ModelError as error:
             failures.append(error)
         else:
@@ -64,6 +64,13 @@ async def ask(
         last.retryable = any(failure.retryable for failure in failures)
         last.too_long = all(failure.too_long for failure in failures)
     raise last
+
+
+def _own(member: BaseChatModel, model: BaseChatModel, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a request to a pool in the form that the member wants."""
+    if member is model or "tools" not in options:
+        return options
+    return {**options, **tool_options(member, options["tools"])}
 
 
 async def _ask_one(

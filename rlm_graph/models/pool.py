@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import BaseMessage
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatResult
+from langchain_core.runnables import Runnable
 from pydantic import PrivateAttr, SkipValidation
 
 from rlm_graph.models import pacing
@@ -50,6 +51,10 @@ class Pool(BaseChatModel):
             given = count_tokens_approximately(messages)
             members.sort(key=lambda member: _cost(member, given))
         return sorted(members, key=lambda member: (not _can_read(member, messages), _pause_s(member) > 0))
+
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        """Offer the tools, in OpenAI's form; each member is given them in its own when it is asked."""
+        return self.bind(tools=list(tools), **kwargs)
 
     def _generate(
         self,

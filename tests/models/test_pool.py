@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.runnables import Runnable
 from langgraph.cache.memory import InMemoryCache
 
 from rlm_graph import ContextStore, ModelError, SetupError, create_rlm_agent
-from rlm_graph.models import ReplyCache, ask, cache_of, chat_model, check_model, has_price, pacing, profile, window
+from rlm_graph.models import (
+    ReplyCache,
+    ask,
+    cache_of,
+    chat_model,
+    check_model,
+    has_price,
+    pacing,
+    profile,
+    tool_options,
+    window,
+)
 from rlm_graph.models.pool import Pool, destination
 from rlm_graph.settings import ModelPrice, ModelSettings, PoolSettings, Settings
 from rlm_graph.testing import ScriptedModel, ScriptedReply, ScriptedRequest, ScriptedServer
@@ -79,6 +92,25 @@ async def test_a_member_whose_provider_asked_for_a_pause_is_asked_last() -> None
 
     assert [member.model for member in pool.candidates(ASKED)] == ["idle", "busy"]
     assert (await ask(pool, ASKED))[0].text == "idle"
+
+
+async def test_tools_reach_each_member_in_its_own_form() -> None:
+    class Other(ScriptedModel):
+        def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+            return self.bind(tools=[f"mine: {tool['function']['name']}" for tool in tools])
+
+        async def _astream(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Any:
+            seen.append(kwargs.get("tools"))
+            async for chunk in super()._astream(messages, *args, **kwargs):
+                yield chunk
+
+    seen: list[Any] = []
+    pool = Pool(model="pool", members=[fails(DOWN), Other(["done"], model="other")])
+    offered = tool_options(pool, [{"type": "function", "function": {"name": "f", "parameters": {}}}])
+
+    await ask(pool, ASKED, **offered)
+
+    assert seen == [["mine: f"]]
 
 
 def test_a_pool_is_as_large_as_its_smallest_and_priced_if_all_are() -> None:
