@@ -7,7 +7,7 @@ import pytest
 from rlm_graph.executors.worker.confine import probe
 from tests.escapes.attack import Attack, Control
 from tests.escapes.attacks import ATTACKS
-from tests.escapes.lane import Shot, runs_here, shoot
+from tests.escapes.lane import CONTROL, Shot, runs_here, shoot
 
 HERE = [attack for attack in ATTACKS if runs_here(attack)]
 BITING = [attack for attack in HERE if attack.control is Control.BITES]
@@ -20,25 +20,25 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def shots(request: pytest.FixtureRequest) -> dict[str, Shot]:
+def shots(request: pytest.FixtureRequest) -> dict[str, dict[str, Shot]]:
     """What became of the attacks whose tests were selected."""
     parameters = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
     wanted = {spec.params["attack"].name: spec.params["attack"] for spec in parameters if spec}
-    return {shot.name: shot for shot in shoot(list(wanted.values()))}
+    return dict(zip(wanted, shoot(list(wanted.values())), strict=True))
 
 
 @pytest.mark.parametrize("attack", HERE, ids=lambda attack: attack.name)
-def test_an_attack_is_stopped(attack: Attack, shots: dict[str, Shot]) -> None:
-    shot = shots[attack.name]
+def test_an_attack_is_stopped(attack: Attack, shots: dict[str, dict[str, Shot]]) -> None:
+    shot = shots[attack.name]["local"]
 
     assert shot.stopped, f"{shot.outcome}\n{shot.why}"
 
 
 @pytest.mark.parametrize("attack", BITING, ids=lambda attack: attack.name)
-def test_the_same_attack_bites_where_nothing_confines_it(attack: Attack, shots: dict[str, Shot]) -> None:
-    shot = shots[attack.name]
+def test_the_same_attack_bites_where_nothing_confines_it(attack: Attack, shots: dict[str, dict[str, Shot]]) -> None:
+    shot = shots[attack.name][CONTROL]
 
-    assert shot.proven, f"{shot.control}\n{shot.control_why}"
+    assert shot.proven, f"{shot.outcome}\n{shot.why}"
 
 
 def test_the_suite_is_broad_and_says_why_where_it_has_no_proof() -> None:

@@ -7,33 +7,18 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 from rlm_graph.errors import ExecutorError
-from rlm_graph.executors.base import CallResult, Executor, HostCall, Repl
-from rlm_graph.executors.worker.removal import remove_tree
+from rlm_graph.executors.base import CallResult, HostCall, Repl
 from rlm_graph.state import Cell, Execution, ReplHandle
 from tests.escapes.attack import ALLOWED_FUNCTIONS, Attack, Outcome, breached, declared, denied, prelude
 from tests.escapes.orphans import descendants, reap
+from tests.escapes.sites import Site
 from tests.escapes.targets import Targets
 
 GRACE_S = 15.0
 """What an executor may take beyond a cell's limit to end it and start afresh."""
-
-
-class Sandbox(Protocol):
-    """How the attacks learn where they are."""
-
-    def __call__(self, handle: ReplHandle) -> Mapping[str, object]:
-        """The names `ADDRESS`, the supervisor's socket, and `SCRATCH`, the REPL's own folder."""
-
-
-def local_places(handle: ReplHandle) -> Mapping[str, object]:
-    """Where the local executor keeps a REPL."""
-    return {"ADDRESS": f"{handle.address}/control.sock", "SCRATCH": f"{handle.address}/scratch"}
 
 
 @dataclass(frozen=True)
@@ -55,12 +40,12 @@ class Verdict:
 
 
 class Range:
-    """A range to shoot on: one executor, the targets, and a second REPL that must not notice."""
+    """A range to shoot on: one site, the targets, and a second REPL that must not notice."""
 
-    def __init__(self, executor: Executor, targets: Targets, places: Sandbox = local_places) -> None:
-        self._executor = executor
+    def __init__(self, site: Site, targets: Targets) -> None:
+        self._site = site
+        self._executor = site.executor
         self._targets = targets
-        self._places = places
         self._bystander: ReplHandle | None = None
         self._asked = 0
         self._note = f"{targets.token};"
@@ -83,6 +68,7 @@ class Range:
             evidence.append(f"the host was told {type(error).__name__}: {str(error)[:200]}")
         evidence += self._reached(executions, asked)
         if handle is not None:
+            evidence += self._site.changes(handle)
             evidence += await self._left_behind(handle, before)
         evidence += [] if await self._bystander_is_well() else ["another REPL was disturbed"]
         self._targets.reset(breached=bool(evidence))
@@ -105,8 +91,8 @@ class Range:
             return CallResult(value=str(call.arguments.get("prompt"))[:100])
 
         assert self._bystander is not None
-        other = {f"OTHER_{name}": value for name, value in self._places(self._bystander).items()}
-        names = prelude({**self._targets.places(), **self._places(repl.handle), **other})
+        other = {f"OTHER_{name}": value for name, value in self._site.places(self._bystander).items()}
+        names = prelude({**self._targets.places(), **self._site.places(repl.handle), **other})
         prepared = await repl.run(Cell(code=names), number=1, serve=serve, timeout_s=30)
         assert prepared.status == "ok", prepared
         for number, code in enumerate((attack.code, *attack.cells), 2):
@@ -136,8 +122,8 @@ class Range:
             problem = f"it could not be closed: {type(error).__name__}: {str(error)[:200]}"
         else:
             problem = ""
-        left = [problem] if problem else ["its folder was left"] if Path(handle.address).exists() else []
-        remove_tree(handle.address)
+        left = self._site.left(handle)
+        left = [problem] if problem else left
         more = descendants() - before
         for _ in range(500):
             if not more:
