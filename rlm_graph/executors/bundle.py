@@ -49,9 +49,9 @@ def bundle() -> bytes:
     return packed.getvalue()
 
 
-def file_name() -> str:
-    """Return the bundle's name, which changes with its sources."""
-    return f"worker-{version()}.pyz"
+def file_name(of: str | None = None) -> str:
+    """Return the name of the bundle of a version, by default this one; it changes with the sources."""
+    return f"worker-{of or version()}.pyz"
 
 
 @functools.cache

@@ -28,9 +28,14 @@ class Site(Protocol):
     """An executor, and what only it knows of its REPLs."""
 
     executor: Executor
+    lets: bool
+    """Whether code may start programs and read the system, so that only what the targets saw is a breach."""
 
     def places(self, handle: ReplHandle) -> Mapping[str, object]:
         """The names `ADDRESS`, the supervisor's socket, `SCRATCH`, the REPL's folder, and what else is elsewhere."""
+
+    def others(self, handle: ReplHandle) -> Mapping[str, object]:
+        """The names `OTHER_ADDRESS` and `OTHER_SCRATCH`, by which this machine knows those of another REPL."""
 
     def changes(self, handle: ReplHandle) -> list[str]:
         """What has been changed that no code may change, in the REPL's own place, while it is still there."""
@@ -42,11 +47,16 @@ class Site(Protocol):
 class LocalSite:
     """Processes and folders of this machine."""
 
+    lets = False
+
     def __init__(self, folder: Path, *, unsafe: bool = False) -> None:
         self.executor = LocalExecutor(LOCAL.model_copy(update={"unsafe": unsafe}), folder=folder)
 
     def places(self, handle: ReplHandle) -> Mapping[str, object]:
         return {"ADDRESS": f"{handle.address}/control.sock", "SCRATCH": f"{handle.address}/scratch"}
+
+    def others(self, handle: ReplHandle) -> Mapping[str, object]:
+        return {f"OTHER_{name}": value for name, value in self.places(handle).items()}
 
     def changes(self, handle: ReplHandle) -> list[str]:
         return []  # the context lies among the targets
@@ -60,15 +70,16 @@ class LocalSite:
 class DockerSite:
     """Containers, on the daemon that the environment names."""
 
-    def __init__(self, targets: Targets) -> None:
+    def __init__(self, targets: Targets, *, bash: bool = False) -> None:
         import docker
 
         from tests.docker_image import prepared_image
 
         settings = DockerSettings(
             image=prepared_image(), pull=False, memory_bytes=512 << 20, scratch_bytes=32 << 20, pids=64,
-            idle_timeout_s=120,
+            idle_timeout_s=120, bash=bash,
         )  # fmt: skip
+        self.lets = bash
         self.executor = DockerExecutor(settings)
         self._client = docker.APIClient(version="auto")
         self._volumes: dict[str, str] = {}
@@ -79,6 +90,10 @@ class DockerSite:
         (mount,) = self._client.inspect_container(handle.address)["Mounts"]
         self._volumes[handle.address] = mount["Name"]
         return {"ADDRESS": SOCKET, "SCRATCH": SCRATCH, "CONTEXT": f"{self._context}/text"}
+
+    def others(self, handle: ReplHandle) -> Mapping[str, object]:
+        root = f"/proc/{self._client.inspect_container(handle.address)['State']['Pid']}/root"
+        return {"OTHER_ADDRESS": f"{root}{SOCKET}", "OTHER_SCRATCH": f"{root}{SCRATCH}"}
 
     def changes(self, handle: ReplHandle) -> list[str]:
         import docker.errors
@@ -108,6 +123,7 @@ class DockerSite:
 SITES: dict[str, Callable[[Path, Targets], Site]] = {
     "local": lambda folder, targets: LocalSite(folder / "local"),
     "docker": lambda folder, targets: DockerSite(targets),
+    "docker, bash": lambda folder, targets: DockerSite(targets, bash=True),
     "unconfined": lambda folder, targets: LocalSite(folder / "unconfined", unsafe=True),
 }
 
@@ -115,4 +131,4 @@ SITES: dict[str, Callable[[Path, Targets], Site]] = {
 def sites_here() -> list[str]:
     """Return the executors that can be attacked on this machine."""
     daemon = subprocess.run(["docker", "version"], capture_output=True) if shutil.which("docker") else None
-    return ["local", "docker"] if daemon is not None and daemon.returncode == 0 else ["local"]
+    return ["local", "docker", "docker, bash"] if daemon is not None and daemon.returncode == 0 else ["local"]

@@ -91,8 +91,8 @@ class Range:
             return CallResult(value=str(call.arguments.get("prompt"))[:100])
 
         assert self._bystander is not None
-        other = {f"OTHER_{name}": value for name, value in self._site.places(self._bystander).items()}
-        names = prelude({**self._targets.places(), **self._site.places(repl.handle), **other})
+        ours, others = self._site.places(repl.handle), self._site.others(self._bystander)
+        names = prelude({**self._targets.places(), **ours, **others})
         prepared = await repl.run(Cell(code=names), number=1, serve=serve, timeout_s=30)
         assert prepared.status == "ok", prepared
         for number, code in enumerate((attack.code, *attack.cells), 2):
@@ -108,7 +108,7 @@ class Range:
 
     def _reached(self, executions: list[Execution], asked: list[tuple[str, str]]) -> list[str]:
         texts = [json.dumps(execution.model_dump(exclude={"code"}), default=str) for execution in executions]
-        found = [line for execution in executions for line in breached(execution.stdout)]
+        found = [line for e in executions for line in breached(e.stdout) if not self._site.lets]
         found += ["the token came out"] * any(self._targets.token in text for text in (*texts, *map(str, asked)))
         found += [f"the host was asked for {name[:80]}" for name, _ in asked if name not in ALLOWED_FUNCTIONS]
         return found + self._targets.changes()

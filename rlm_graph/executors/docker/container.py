@@ -39,9 +39,9 @@ def container_name(repl: str) -> str:
     return f"{MARK}-{repl}"
 
 
-def relay_command() -> list[str]:
-    """Return the command that connects its input and output with the supervisor."""
-    return ["python3", "-S", "-s", f"{HOME}/{file_name()}", "relay", SOCKET]
+def relay_command(bundle: str) -> list[str]:
+    """Return the command that connects its input and output with a supervisor of the bundle's version."""
+    return ["python3", "-S", "-s", f"{HOME}/{file_name(bundle)}", "relay", SOCKET]
 
 
 def create(client: APIClient, repl: str, image: str, settings: DockerSettings, *, keep: bool = False) -> str:

@@ -21,7 +21,7 @@ from rlm_graph.executors.sandboxes import Sandbox, State, looked_at
 from rlm_graph.settings import DockerSettings
 from rlm_graph.state import ContextRef, ReplHandle
 
-_NAME = re.compile(r"[0-9a-f]{16}")
+_NAME = re.compile(r"[0-9a-f]{16}")  # of a REPL, and of a version
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -72,10 +72,13 @@ class DockerExecutor:
 
     async def _looked_at(self, one: lifecycle.Listed) -> Sandbox:
         handle = ReplHandle(kind=self.kind, id=one.repl, address=one.container, worker_version=one.version)
-        if one.state == "running" and one.version == version():
-            return await looked_at(ContainerRepl(self._daemon, handle), created=one.created, host=one.host)
         state: State = "unknown" if one.state in ("running", "created") else "dead"
-        return Sandbox(handle=handle, state=state, created=one.created, host=one.host)
+        unasked = Sandbox(handle=handle, state=state, created=one.created, host=one.host)
+        if one.state != "running" or not _NAME.fullmatch(one.version):
+            return unasked
+        # Every version tells how it is. One of another that cannot be asked may be in use all the same.
+        sandbox = await looked_at(ContainerRepl(self._daemon, handle), created=one.created, host=one.host)
+        return sandbox if sandbox.state != "dead" or one.version == version() else unasked
 
     async def _found(self, handle: ReplHandle, tools: Sequence[str]) -> SupervisedRepl | None:
         """Attach to the REPL of a handle. None if it is gone, or was of no use any more and has been removed."""
@@ -156,4 +159,4 @@ class ContainerRepl(SupervisedRepl):
             await self._daemon.call(lambda client: archive.put(client, self.handle.address, f"{HOME}/{CONTEXTS}"))
 
     async def _dial(self) -> tuple[Output, Writer]:
-        return await self._daemon.open_exec(self.handle.address, relay_command())
+        return await self._daemon.open_exec(self.handle.address, relay_command(self.handle.worker_version))

@@ -53,11 +53,13 @@ class Output:
         self._reader = reader
         self._left = 0
         self._complaints = b""
+        self._begun = False
 
     async def read(self, n: int) -> bytes:
         """Return some of its standard output, none at its end.
 
-        Raises `ConnectionError` if the stream broke, or if it ends after the command complained on its other output.
+        Raises `ConnectionError` if the stream broke, if the daemon says in the command's place why that did not start,
+        or if it ends after the command complained on its other output.
         """
         while not self._left:
             try:
@@ -71,6 +73,10 @@ class Output:
                 return self._end()
         data = await self._reader.read(min(n, self._left))
         self._left -= len(data)
+        if data and not self._begun:
+            self._begun = True
+            if not data.startswith(b"{"):  # with what every frame begins
+                raise ConnectionError(data.decode(errors="replace").strip().partition("\n")[0])
         return data
 
     def _end(self) -> bytes:

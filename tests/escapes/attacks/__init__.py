@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.escapes.attack import Attack
 from tests.escapes.attacks.channel import CHANNEL
+from tests.escapes.attacks.containers import CONTAINERS
 from tests.escapes.attacks.exhaustion import EXHAUSTION
 from tests.escapes.attacks.files import FILES
 from tests.escapes.attacks.interpreter import INTERPRETER
@@ -18,6 +19,7 @@ THEMES: dict[str, tuple[Attack, ...]] = {
     "kernel": KERNEL,
     "interpreter": INTERPRETER,
     "channel": CHANNEL,
+    "containers": CONTAINERS,
     "exhaustion": EXHAUSTION,
 }
 ATTACKS: tuple[Attack, ...] = tuple(attack for attacks in THEMES.values() for attack in attacks)
