@@ -32,6 +32,13 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTROL = "unconfined"
 """The site where nothing confines an attack: the proof that it is one."""
 
+ITS_OWN: dict[str, tuple[Outcome, ...]] = {
+    "docker": (Outcome.DENIED, Outcome.HARMLESS),
+    "docker, bash": (Outcome.DENIED, Outcome.HARMLESS, Outcome.KILLED),
+}
+"""What may come of any attack where code has a world of its own: it reaches that, or nothing. Where it may start
+programs, it may also end itself."""
+
 
 @dataclass(frozen=True)
 class Shot:
@@ -46,9 +53,7 @@ class Shot:
     def stopped(self) -> bool:
         """Whether the executor did with it what it should."""
         attack = BY_NAME[self.name]
-        # In a place with a world of its own, an attack may reach that, or find nothing.
-        own = () if self.site == "local" else (Outcome.DENIED, Outcome.HARMLESS)
-        return self.outcome in (*attack.stopped, *own)
+        return self.outcome in (*attack.stopped, *ITS_OWN.get(self.site, ()))
 
     @property
     def proven(self) -> bool:

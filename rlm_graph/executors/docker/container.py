@@ -27,6 +27,8 @@ SCRATCH = "/scratch"
 SOCKET = f"{PLACE}/control.sock"
 PLACE_BYTES = 64 << 10
 MAX_OPEN_FILES = 1024
+RESERVED_PIDS = 4
+"""Of the container's processes, those that code cannot take: the supervisor, and a relay with what starts it."""
 
 _FIRST_USER, _USERS = 20_000, 40_000
 """Users that images hardly have, below what a daemon with user namespaces can map."""
@@ -125,6 +127,7 @@ def _given(repl: str, settings: DockerSettings) -> dict[str, object]:
     return {
         "foreground": True, "folder": PLACE, "scratch_folder": SCRATCH, "version": version(),
         "user": worker_user(repl), "memory_bytes": settings.memory_bytes, "max_file_bytes": settings.scratch_bytes,
+        "max_threads": settings.pids - RESERVED_PIDS,
         "max_output_bytes": settings.max_output_bytes, "idle_timeout_s": settings.idle_timeout_s,
         "network": settings.network is not None, "bash": settings.bash,
     }  # fmt: skip

@@ -316,6 +316,8 @@ def _restrain(settings: Settings) -> dict[str, Any]:
         # Beyond it the kernel would end the worker; below it, code that asks for too much reads a MemoryError. Mapped
         # contexts do not count here.
         resource.setrlimit(resource.RLIMIT_DATA, (settings.memory_bytes, settings.memory_bytes))
+        # The user is no other's. What it cannot take is left for those who want to reach the supervisor.
+        resource.setrlimit(resource.RLIMIT_NPROC, (settings.max_threads, settings.max_threads))
     if settings.confined:
         return confine(
             scratch=settings.scratch,

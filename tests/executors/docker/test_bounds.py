@@ -152,6 +152,24 @@ async def test_processes_and_scratch_files_have_a_ceiling(docker_image: str) -> 
     assert after.value == "1"
 
 
+async def test_code_that_takes_every_process_keeps_no_host_out(docker_image: str) -> None:
+    executor = DockerExecutor(settings(docker_image, pids=16))
+    greedy = (
+        "import threading, time\nforever = threading.Event()\n"
+        "def take():\n    while True:\n        try: threading.Thread(target=forever.wait, daemon=True).start()\n"
+        "        except RuntimeError: full.set(); time.sleep(0.0001)\n"
+        "full = threading.Event()\nthreading.Thread(target=take, daemon=True).start()\nfull.wait()"
+    )
+    async with executor.attached(None) as repl:
+        taken = await Notebook(repl).run(greedy)
+    async with executor.attached(repl.handle) as again:
+        after = await Notebook(again).run("threading.active_count()")
+    await executor.close(repl.handle)
+
+    assert (taken.value, after.value) == ("True", "12")
+    assert again.handle == repl.handle, "it was the same container"
+
+
 async def test_a_network_is_there_for_those_who_ask(docker_image: str) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"hello")

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
+from typer.testing import CliRunner
 
-from rlm_graph.executors import create_executor
 from rlm_graph.executors.bundle import version
 from rlm_graph.executors.docker import DockerExecutor
 from rlm_graph.executors.docker.container import container_name
 from rlm_graph.executors.keepers import find, sweep
 from rlm_graph.executors.sandboxes import Sandbox
-from rlm_graph.settings import DockerSettings
 from rlm_graph.state import ReplHandle
-from tests.executors.docker.conftest import settings
+from tests.executors.docker.conftest import exists, settings
+from tests.executors.docker.proxy import Proxy
 
 pytestmark = pytest.mark.docker
 
@@ -107,7 +110,36 @@ async def test_what_a_host_with_another_version_uses_is_not_swept(docker_image: 
     assert await mine.sandboxes() == []
 
 
-def test_it_is_chosen_by_name_and_by_settings() -> None:
-    assert isinstance(create_executor("docker"), DockerExecutor)
-    assert isinstance(create_executor(DockerSettings(cell_timeout_s=7)), DockerExecutor)
-    assert create_executor(DockerSettings(cell_timeout_s=7)).cell_timeout_s == 7
+ONLY_LABELS, AND_NAME = b"%22rlm-graph.repl%22%5D", b"%2C%22name%22%3A%5B%22rlm-graph-00000000000000c%22%5D"
+
+
+async def test_the_commands_list_and_sweep_containers(
+    docker_image: str, client: docker.APIClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = DockerExecutor(settings(docker_image))
+
+    async def command(*arguments: str) -> dict[str, Any]:
+        from rlm_graph.cli.app import app
+
+        done = await asyncio.to_thread(CliRunner().invoke, app, [*arguments, "--json"])
+        assert done.exit_code == 0, done.output
+        return {row["sandbox"]: row for row in json.loads(done.stdout) if row["kind"] == "docker"}
+
+    monkeypatch.setenv("RLM_DATA_DIR", str(tmp_path))
+    async with (
+        Proxy(replaced=(ONLY_LABELS, ONLY_LABELS + AND_NAME)) as proxy,  # so that nobody else's are swept
+        executor.attached(None, name="00000000000000c1") as used,
+        executor.attached(None, name="00000000000000c2") as left,
+    ):
+        await left.detach()
+        monkeypatch.setenv("DOCKER_HOST", proxy.url)
+        listed = await command("ps", "--sandboxes")
+        none = await command("sweep", "--older-than", "1h")
+        swept = await command("sweep", "--older-than", "0s")
+        lived_on = [exists(client, repl.handle.address) for repl in (used, left)]
+    await executor.close(used.handle)
+
+    assert {name: row["state"] for name, row in listed.items()} == {used.handle.id: "attached", left.handle.id: "idle"}
+    assert none == {}
+    assert list(swept) == [left.handle.id]
+    assert lived_on == [True, False]
