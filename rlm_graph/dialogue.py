@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,8 +39,9 @@ async def converse(
     then less than `window_tokens` comes back. Raises `ModelError`.
     """
     system, asked = SystemMessage(system_prompt), {message.id for message in questions}
+    besides = [system, *([SystemMessage(json.dumps(tools, default=str))] if tools else [])]
     while True:
-        messages = [system, *compacted(dialogue, questions=asked, window_tokens=window_tokens, besides=[system])]
+        messages = [system, *compacted(dialogue, questions=asked, window_tokens=window_tokens, besides=besides)]
         try:
             message, usage = await ask(model, messages, config=config, replies=replies, **(tools or {}))
         except ModelError as error:

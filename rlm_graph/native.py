@@ -32,7 +32,13 @@ async def call_each(calls: Sequence[NativeCall], scope: CallScope, *, max_chars:
         content = (call.function, json.dumps(call.arguments, sort_keys=True))
         requests.append(HostCall(id=number, function=call.function, arguments=call.arguments, nth=seen.count(content)))
         seen.append(content)
-    results = await each(*(scope.serve(NO_CELL, request) for request in requests), scope=scope)
+    room = asyncio.Semaphore(scope.max_concurrency)
+
+    async def serve(request: HostCall) -> CallResult:
+        async with room:
+            return await scope.serve(NO_CELL, request)
+
+    results = await each(*map(serve, requests), scope=scope)
     return {call.id: _answer(call, result, max_chars) for call, result in zip(made, results, strict=True)}
 
 

@@ -118,7 +118,8 @@ class CallScope:
         self._graph = graph
         self._ledger = ledger
         self._config = config
-        self._max_concurrency = max_concurrency
+        self.max_concurrency = max_concurrency
+        """Requests of one batch, and calls of one reply, that are under way at once."""
         self._replaying = namespace is not None
         self.namespace: str = namespace or config["configurable"]["checkpoint_ns"]
         self.asked = 0
@@ -215,7 +216,7 @@ class CallScope:
 
     async def _run(self, name: str, ticket: Ticket) -> Mapping[int, SubcallReply]:
         config = child_config(self._config, f"{self.namespace}|{name}")
-        config["max_concurrency"] = self._max_concurrency
+        config["max_concurrency"] = self.max_concurrency
         config["metadata"] = {**config.get("metadata", {}), ACT: self.namespace}
         kind = "recurse" if isinstance(ticket.requests[0], AgentRequest) else "call"
         given = {"kind": kind, "count": len(ticket.requests)}

@@ -128,7 +128,7 @@ def _add_turn(tree: Tree, turn: Turn) -> None:
     for execution in turn.executions:
         _add_cell(branch, execution, [call for call in turn.calls if call.cell == execution.number])
     for call in turn.calls:
-        if call.cell is None:
+        if not call.cell:  # of the model itself, or of a cell that outlived its host
             branch.add(Text(printable(_call(call))))
 
 

@@ -105,8 +105,9 @@ class Progress:
 
 def outcome(turn: Turn) -> str:
     """Return in words what a turn did."""
-    calls = sum(execution.calls for execution in turn.executions)
-    parts = [counted(len(turn.executions), "cell")]
+    own = sum(answer.cell is None for answer in turn.answers)
+    calls = sum(execution.calls for execution in turn.executions) + own
+    parts = [counted(len(turn.executions), "cell")] if turn.executions or not own else []
     if calls:
         parts.append(counted(calls, "call"))
     parts += [status(execution) for execution in turn.executions if execution.status != "ok"]

@@ -27,6 +27,11 @@ NOT_TAKEN = (
 )
 
 
+MAX_CALLS = 128
+"""Calls of one reply that are made."""
+TOO_MANY = f"Only the first {MAX_CALLS} calls of a reply are made; send this one again."
+
+
 def answerable(message: AIMessage) -> AIMessage:
     """Return the message with an id of its own for each call, and calls whose arguments are no JSON among the others.
 
@@ -62,6 +67,9 @@ def parse_native(
     valid = len(message.tool_calls) - invalid
     for position, call in enumerate(message.tool_calls):
         name, id = call["name"], call["id"] or ""
+        if position >= MAX_CALLS:
+            calls.append(NativeCall(id=id, name=name, problem=TOO_MANY))
+            continue
         given: Any = as_json(call["args"])
         if name in hosts and position < valid and isinstance(given, dict):
             calls.append(NativeCall(id=id, name=name, function=hosts[name], arguments=given))

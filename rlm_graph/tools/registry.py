@@ -16,7 +16,6 @@ from langchain_core.tools import BaseTool
 
 from rlm_graph.errors import InputError, SetupError
 from rlm_graph.settings import ToolSettings
-from rlm_graph.tools.checking import check_tool
 from rlm_graph.tools.files import file_read, search
 from rlm_graph.tools.functions import HostFunction, as_tool, python_name
 from rlm_graph.tools.mcp import MCPServers
@@ -97,6 +96,8 @@ def listed(settings: ToolSettings, *, check: bool = False) -> list[Listed]:
 
 
 def _listed(tool: BaseTool, source: str, used: bool, check: bool) -> Listed:
+    from rlm_graph.tools.checking import check_tool
+
     function = HostFunction(tool)
     return Listed(function.name, source, function.version, used, function, check_tool(tool) if check else ())
 

@@ -22,6 +22,8 @@ from langgraph.types import Command
 from pydantic import BaseModel
 
 from rlm_graph import Budget, ContextStore, SetupError, create_rlm_agent
+from rlm_graph.cli.progress import outcome
+from rlm_graph.parsing.native import MAX_CALLS
 from rlm_graph.settings import ModelSettings
 from rlm_graph.testing import ScriptedCall, ScriptedModel, ScriptedReply, ScriptedRequest, ScriptedServer
 from tests.graphs.conftest import repl
@@ -391,3 +393,50 @@ def test_a_host_that_is_killed_amid_its_calls_goes_on_and_asks_only_what_was_not
     assert prompts["p3"] == 2
     assert {prompt: times for prompt, times in prompts.items() if times > 1} == {"p3": 2}
     assert sorted((tmp_path / "asked").read_text().split("\n")) == ["", "before", "beside", "for P"]
+
+
+async def test_no_more_calls_are_under_way_than_are_allowed_and_too_many_are_not_made(agent: Build) -> None:
+    under_way, most, made = 0, 0, 0
+
+    async def work(number: int) -> int:
+        """Work for a moment."""
+        nonlocal under_way, most, made
+        under_way, made = under_way + 1, made + 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        return number
+
+    model = ScriptedModel([calls(*[("work", {"number": number}) for number in range(MAX_CALLS + 5)]), final("done")])
+    settings = ModelSettings(max_concurrency=3)
+
+    await agent(model, tools=[work], settings=settings, protocol="tools").ainvoke({"question": "?"})
+
+    assert (most <= 3, made) == (True, MAX_CALLS)
+    assert [message.status for message in told(model, 1)].count("error") == 5
+
+
+async def test_a_turn_tells_the_calls_that_the_model_made_itself(tools_agent: Build) -> None:
+    model = ScriptedModel([calls(("rlm_sub_complete", {"prompt": "a"}), python("llm_query('b')")), final("done")])
+    graph = tools_agent(model, sub=lambda messages: "yes", checkpointer=InMemorySaver())
+
+    await graph.ainvoke({"question": "?"}, CONFIG)
+    [turn] = (await graph.aget_state(CONFIG)).values["turns"]
+
+    assert sorted((call.cell, call.function) for call in turn.calls) == [(0, "llm_query"), (1, "llm_query")]
+    assert outcome(turn) == "1 cell, 2 calls"
+
+
+async def test_an_edited_cell_is_shown_in_the_place_of_the_one_that_was_called(tools_agent: Build) -> None:
+    model = ScriptedModel([calls(python("print('mine')"), python("print('too')")), final("done")])
+    graph = tools_agent(model, approve="code", checkpointer=InMemorySaver())
+    await graph.ainvoke({"question": "?"}, CONFIG)
+
+    await graph.ainvoke(Command(resume={"edit": ["print('a')", "print('b')", "print('c')"]}), CONFIG)
+    await graph.ainvoke(Command(resume=True), CONFIG)
+
+    first, second = told(model, 1)
+    assert "\na\n" in first.text
+    assert "\nb\n" in second.text
+    assert "\nc\n" in second.text
+    assert "The user edited your code" in second.text
