@@ -35,25 +35,35 @@ async def recurse(
     if rejection is not None:
         return {"replies": {index: SubcallReply(error=rejection)}}
     ticket.asked.append(index)
+    info = runtime.execution_info
+    last = info is None or info.node_attempt >= max_attempts
     try:
-        reply = await _ask_agent(request, agent(), ticket)
+        reply = await _ask_agent(request, agent(), ticket, last=last)
     except BudgetExceeded as error:
         reply = SubcallReply(error=str(error), error_type="BudgetExceeded")
-    except (ExecutorError, InputError) as error:
-        reply = SubcallReply(error=str(error), usage=Usage(subcalls=1))
-    except ModelError as error:
-        info = runtime.execution_info
-        if error.retryable and info is not None and info.node_attempt < max_attempts:
-            raise
-        reply = SubcallReply(error=str(error), usage=Usage(subcalls=1))
     return {"replies": {index: reply}}
 
 
-async def _ask_agent(request: AgentRequest, agent: Runnable[Any, Any], ticket: Ticket) -> SubcallReply:
+async def _ask_agent(request: AgentRequest, agent: Runnable[Any, Any], ticket: Ticket, *, last: bool) -> SubcallReply:
+    """Run the agent; an error that code can act on is its reply. A `ModelError` leaves unless the attempt is the last.
+
+    What the agent had spent until an error counts; where the next attempt goes on from its record, it counts then.
+    """
     grant = ticket.ledger.grant(shares=len(ticket.requests))
     given = {"question": request.question, "context": request.context, "budget": grant}
+    config = get_config()
     with ticket.ledger.reserved(grant.max_tokens or 0, cost_usd=grant.max_cost_usd or 0.0) as reservation:
-        result = await bridge.run_graph(agent, given, get_config())
-        # Its turns are its own, and its time has passed here too.
-        reservation.usage = result["usage"].model_copy(update={"turns": 0, "wall_s": 0.0})
+
+        def note(values: dict[str, Any]) -> None:
+            # Its turns are its own, and its time has passed here too.
+            reservation.usage = values.get("usage", Usage()).model_copy(update={"turns": 0, "wall_s": 0.0})
+
+        try:
+            result = await bridge.follow_graph(agent, given, config, note)
+        except (ExecutorError, InputError, ModelError) as error:
+            if isinstance(error, ModelError) and error.retryable and not last:
+                if config["configurable"].get("__pregel_checkpointer") is not None:
+                    reservation.usage = Usage()
+                raise
+            return SubcallReply(error=str(error), usage=reservation.usage + Usage(subcalls=1))
     return SubcallReply(value=result["answer"].text, usage=reservation.usage + Usage(subcalls=1))

@@ -58,6 +58,31 @@ async def run_graph(graph: Runnable[Any, Any], given: Any, config: RunnableConfi
     return await graph.ainvoke(given, config, **options)
 
 
+async def follow_graph(
+    graph: Runnable[Any, Any], given: Any, config: RunnableConfig, note: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Run a graph below the running node as `run_graph` does, and show its output to `note` after each of its steps.
+
+    If it fails, `note` has seen how far it came.
+    """
+    seen: dict[str, Any] = {}
+
+    def see(values: dict[str, Any]) -> None:
+        seen.update(values)
+        note(values)
+
+    def follow() -> None:
+        for values in graph.stream(given, config, stream_mode="values"):
+            see(values)
+
+    if under_invoke():
+        await in_thread(follow)
+    else:
+        async for values in graph.astream(given, config, stream_mode="values"):
+            see(values)
+    return seen
+
+
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a blocking call in a thread of its own, with this context.
 

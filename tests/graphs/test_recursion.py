@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from langgraph.types import Command
 
 from rlm_graph import Budget, ContextStore, ModelError, create_rlm_agent
 from rlm_graph.intake import RLMGraph
+from rlm_graph.settings import ModelSettings
 from rlm_graph.testing import ScriptedModel
 from tests.graphs.conftest import repl
 
@@ -142,6 +144,38 @@ async def test_a_child_whose_provider_fails_is_an_error_in_the_code(agent: Build
     result = await agent(ScriptedModel(model)).ainvoke({"question": "Go."})
 
     assert "down" in result["answer"].value
+
+
+@pytest.mark.parametrize("retryable", [False, True])
+@pytest.mark.parametrize("kept", [False, True], ids=["without a record", "with a record"])
+@pytest.mark.parametrize("way", ["ainvoke", "invoke"])
+async def test_a_child_whose_provider_fails_in_its_midst_is_charged_for_what_it_had_spent(
+    agent: Build, kept: bool, way: str, retryable: bool
+) -> None:
+    def model(messages: Sequence[BaseMessage]) -> str | Exception:
+        if messages[0].type != "system":
+            return "answer"
+        if asks("child", messages):
+            if replies(messages):
+                return ModelError("down", retryable=retryable)
+            return repl("llm_query_batched(['a', 'b'])")
+        code = "try:\n    rlm_query('child', context='c')\nexcept SubcallError as error:\n    FINAL(str(error))"
+        return repl(code)
+
+    graph = agent(ScriptedModel(model), checkpointer=InMemorySaver() if kept else None,
+                  settings=ModelSettings(max_retries=1 if retryable else 0))  # fmt: skip
+    if way == "ainvoke":
+        result = await graph.ainvoke({"question": "Go."}, CONFIG)
+    else:
+        result = await asyncio.to_thread(graph.invoke, {"question": "Go."}, CONFIG)
+
+    assert "down" in result["answer"].value
+    # Each time that it is begun, two calls of its own; without a record the second attempt begins anew.
+    begun = 2 if retryable and not kept else 1
+    attempts = 2 if retryable else 1
+    assert result["usage"].subcalls == 2 * begun + attempts
+    alone = await agent(ScriptedModel([repl("FINAL(1)")])).ainvoke({"question": "Go."})
+    assert result["usage"].output_tokens > alone["usage"].output_tokens + 2 * begun
 
 
 async def test_code_of_a_child_waits_for_approval_too(agent: Build, tmp_path: Path) -> None:
