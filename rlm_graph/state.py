@@ -15,10 +15,10 @@ from pydantic import Field, JsonValue, NonNegativeInt
 from typing_extensions import TypedDict
 
 from rlm_graph.budget import Budget, Ceiling, Usage
-from rlm_graph.value import Value
+from rlm_graph.value import Recorded, Value
 
 
-class ContextRef(Value):
+class ContextRef(Recorded):
     """Where a long input lies. Equal content has an equal `sha256`, whatever it was called."""
 
     sha256: str
@@ -52,14 +52,14 @@ class ReplHandle(Value):
     """Digest of the supervisor and worker that run in it."""
 
 
-class Cell(Value):
+class Cell(Recorded):
     """A piece of code to run."""
 
     code: str
     language: Literal["python", "bash"] = "python"
 
 
-class CellError(Value):
+class CellError(Recorded):
     """An exception in a cell, as the model reads it."""
 
     type: str
@@ -70,7 +70,7 @@ class CellError(Value):
     """Cut to the frames in cells."""
 
 
-class FinalAnswer(Value):
+class FinalAnswer(Recorded):
     """What the code gave as the answer."""
 
     value: JsonValue
@@ -80,7 +80,7 @@ class FinalAnswer(Value):
     via: Literal["FINAL", "FINAL_VAR", "answer"] = "FINAL"
 
 
-class Execution(Value):
+class Execution(Recorded):
     """What became of one cell."""
 
     number: int
@@ -115,7 +115,7 @@ class Execution(Value):
     write_bytes: NonNegativeInt | None = None
 
 
-class Variable(Value):
+class Variable(Recorded):
     """A name in the REPL, as `SHOW_VARS` and the observation show it."""
 
     name: str
@@ -124,7 +124,7 @@ class Variable(Value):
     preview: str = ""
 
 
-class CallSummary(Value):
+class CallSummary(Recorded):
     """One call that code made, without what was said."""
 
     cell: int | None = None
@@ -138,7 +138,7 @@ class CallSummary(Value):
     usage: Usage = Usage()
 
 
-class NativeCall(Value):
+class NativeCall(Recorded):
     """A tool call of the model's own, which has not been answered yet."""
 
     id: str
@@ -152,7 +152,7 @@ class NativeCall(Value):
     """Why it is not made."""
 
 
-class NativeAnswer(Value):
+class NativeAnswer(Recorded):
     """What a tool call of the model's own was answered."""
 
     id: str
@@ -163,7 +163,7 @@ class NativeAnswer(Value):
     failed: bool = False
 
 
-class Turn(Value):
+class Turn(Recorded):
     """One reply of the model that held code, and what its cells did."""
 
     number: int
@@ -181,7 +181,7 @@ class Turn(Value):
     """What the model must know besides: a rebuilt REPL, a replay that diverged."""
 
 
-class SubcallReply(Value):
+class SubcallReply(Recorded):
     """What became of one call that code made: recorded, so that it is never made twice."""
 
     value: JsonValue = None
@@ -192,7 +192,7 @@ class SubcallReply(Value):
     usage: Usage = Usage()
 
 
-class Answer(Value):
+class Answer(Recorded):
     """The end of a run."""
 
     value: JsonValue

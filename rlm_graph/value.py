@@ -1,11 +1,85 @@
-"""The one base of all values: frozen, and strict about what it is given."""
+"""The bases of all values: frozen, and strict about what they are given."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+ESCAPED = "__escaped__"
+"""Marks the dump of a record whose texts stand in another form."""
 
 
 class Value(BaseModel):
     """An immutable record. An unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Recorded(Value):
+    """A value that checkpoints hold, with texts that a model or its code has written.
+
+    Such a text may hold lone surrogates, for which UTF-8 has no form: LangGraph's serializer puts a question mark in
+    their place. So the dump holds such texts as bytes, and the mark that tells it from another.
+    """
+
+    @model_serializer(mode="wrap")
+    def _without_surrogates(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        dumped: dict[str, Any] = handler(self)
+        if info.mode != "python" or not _has_surrogates(dumped):
+            return dumped
+        return {**_escaped(dumped), ESCAPED: True}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_surrogates(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get(ESCAPED) is True:
+            return {key: _restored(value) for key, value in given.items() if key != ESCAPED}
+        return given
+
+
+def _has_surrogates(value: Any) -> bool:
+    if isinstance(value, str):
+        return not value.isascii() and _is_broken(value)
+    if isinstance(value, dict):
+        return any(_has_surrogates(part) for pair in value.items() for part in pair)
+    return isinstance(value, list | tuple) and any(map(_has_surrogates, value))
+
+
+def _is_broken(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _escaped(value: Any) -> Any:
+    """Write texts with surrogates as `{"text": bytes}`, and dicts with such keys as `{"items": …, "kind": b"dict"}`.
+
+    What JSON can say holds no bytes, so neither can be mistaken for a value.
+    """
+    if isinstance(value, str):
+        return {"text": value.encode("utf-8", "surrogatepass")} if _has_surrogates(value) else value
+    if isinstance(value, dict):
+        if any(map(_has_surrogates, value)):
+            return {"items": [[_escaped(key), _escaped(part)] for key, part in value.items()], "kind": b"dict"}
+        return {key: _escaped(part) for key, part in value.items()}
+    return [_escaped(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {"text"} and isinstance(value["text"], bytes):
+            return value["text"].decode("utf-8", "surrogatepass")
+        if value.keys() == {"items", "kind"} and value["kind"] == b"dict":
+            return {_restored(key): _restored(part) for key, part in value["items"]}
+        return {key: _restored(part) for key, part in value.items()}
+    return [_restored(part) for part in value] if isinstance(value, list | tuple) else value
