@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from operator import add
 from types import new_class
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired, Self
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels.delta import DeltaChannel
@@ -234,6 +234,25 @@ class Latest(LastValue[Any]):
         return super().update(values[-1:])
 
 
+class Wrapped(LastValue[Any]):
+    """Holds a value that may be a plain text, and stores it as one that is not.
+
+    LangGraph's PostgreSQL saver puts plain texts and numbers past the serializer into a JSON column: one that encrypts
+    does not see them, and PostgreSQL refuses a text with a NUL or a lone surrogate there, and with it the checkpoint.
+    """
+
+    __slots__ = ()
+
+    def checkpoint(self) -> Any:
+        """Return the value in a list of its own."""
+        value = super().checkpoint()
+        return [value] if self.is_available() else value
+
+    def from_checkpoint(self, checkpoint: Any) -> Self:
+        """Read what `checkpoint` has returned."""
+        return super().from_checkpoint(checkpoint[0] if isinstance(checkpoint, list) else checkpoint)
+
+
 class RLMInput(TypedDict, total=False):
     """What a caller gives a run: a question, in words or as the last human message, and perhaps a long context."""
 
@@ -277,7 +296,7 @@ class RLMState(TypedDict):
     """What of the last reply was not taken, and why; told to the model with the output of its code."""
     final: FinalAnswer | None
     """The answer that code or prose has claimed."""
-    problem: str | None
+    problem: Annotated[str | None, Wrapped]
     """What was wrong with the last reply, to be told to the model."""
     corrections: int
     """Replies in a row that held neither code nor an answer."""
@@ -291,7 +310,7 @@ class RLMState(TypedDict):
     ceiling: Ceiling | None
     """The ceiling that was met."""
     answer: Answer | None
-    structured_response: NotRequired[Any]
+    structured_response: NotRequired[Annotated[Any, Wrapped]]
 
 
 def state_schema(answer_type: type | None) -> type:
@@ -305,7 +324,7 @@ def state_schema(answer_type: type | None) -> type:
         "TypedRLMState",
         (RLMState,),
         exec_body=lambda body: body.update(
-            __annotations__={"structured_response": NotRequired[answer_type]}, __module__=__name__
+            __annotations__={"structured_response": NotRequired[Annotated[answer_type, Wrapped]]}, __module__=__name__
         ),
     )
     return schema

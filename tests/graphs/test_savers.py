@@ -238,3 +238,34 @@ async def test_what_is_read_back_has_its_types(
     assert (type(ended["usage"]), ended["usage"].subcalls) == (Usage, 1)
     assert (type(ended["answer"]), ended["answer"].value) == (Answer, {"x": ["a1", None, 1.5]})
     assert [record.message for record in caplog.records if "serializ" in record.message] == []
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "a\ud800b"], ids=["NUL", "lone surrogate"])
+async def test_any_text_can_be_an_answer(agent: Build, executor: LocalExecutor, kept: Kept, text: str) -> None:
+    graph = agent(
+        [repl(f"FINAL({text!r})"), repl(f"FINAL({text!r} + ' and more')")], checkpointer=kept.saver, executor=executor,
+        response_format={"type": "string", "minLength": 6, "pattern": "^a"},
+    )  # fmt: skip
+
+    result = await kept.run(graph, {"question": f"Go, {text}."})
+
+    assert result["structured_response"] == f"{text} and more"
+    assert (await kept.state(graph))["answer"].value == f"{text} and more"
+
+
+async def test_no_text_goes_past_the_serializer_into_postgresql(
+    agent: Build, executor: LocalExecutor, postgres_async: Any
+) -> None:
+    graph = agent(
+        [repl("FINAL('mistaken')"), repl("FINAL('the long answer')")], checkpointer=postgres_async, executor=executor,
+        response_format={"type": "string", "minLength": 12},
+    )  # fmt: skip
+
+    await graph.ainvoke({"question": "Go."}, CONFIG)
+
+    async with postgres_async.conn.cursor() as cursor:
+        await cursor.execute("SELECT checkpoint::text || metadata::text AS plain FROM checkpoints")
+        plain = "".join([row["plain"] for row in await cursor.fetchall()])
+    assert "mistaken" not in plain
+    assert "answer" in plain  # the name of the channel
+    assert "long answer" not in plain
