@@ -18,12 +18,13 @@ from rlm_graph.executors import create_executor
 from rlm_graph.executors.docker import DockerExecutor
 from rlm_graph.executors.repl import SupervisedRepl
 from rlm_graph.intake import RLMGraph
-from rlm_graph.settings import DockerSettings
+from rlm_graph.settings import DockerSettings, Settings
 from rlm_graph.state import ReplHandle
 from rlm_graph.testing import ScriptedModel
-from tests.executors.docker.conftest import exists, settings
+from tests.executors.docker.conftest import exists, notebook, settings
 from tests.graphs.conftest import repl
 
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 CONFIG: Any = {"configurable": {"thread_id": "a run"}}
 
 
@@ -94,6 +95,25 @@ async def test_a_run_tells_what_its_cells_used_and_leaves_no_container(
     assert None not in (busy.read_bytes, busy.write_bytes)
     assert len(set(executor.containers)) == 1
     assert not exists(client, executor.containers[0])
+
+
+@pytest.mark.docker
+async def test_the_example_settings_start_a_container_without_a_network_or_a_shell(
+    tmp_path: Path, docker_image: str, client: docker.APIClient
+) -> None:
+    example = Settings.load(config=CONFIGS / "docker.toml", folder=tmp_path).executor
+    assert isinstance(example, DockerSettings)
+    executor = DockerExecutor(example.model_copy(update={"image": docker_image, "pull": False}))
+
+    async with notebook(executor) as book:
+        limits = client.inspect_container(book.repl.handle.address)["HostConfig"]
+        ran = await book.run("6 * 7")
+        shell = await book.run("echo x", language="bash")
+
+    assert ran.value == "42"
+    assert shell.error is not None
+    assert limits["NetworkMode"] == "none"
+    assert (limits["NanoCpus"], limits["Memory"], limits["PidsLimit"]) == (10**9, 4 << 30, 128)
 
 
 def test_it_is_chosen_by_name_and_by_settings() -> None:
