@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 PYTHONS := python3.11 python3 python3.12 python3.13 python3.14 python
 PYTHON ?=
 PYTEST_ARGS ?=
-# Options of `make escapes` and `make faults`.
+# Options of `make conformance`, `make escapes` and `make faults`.
 ARGS ?=
 # Options that `make lock` passes on, for instance LOCK_ARGS=--upgrade.
 LOCK_ARGS ?=
@@ -44,8 +44,7 @@ coverage: $(READY) ## Run all tests, with the coverage that they must reach, and
 
 .PHONY: conformance
 conformance: $(READY) ## Show which behaviours of the one list each executor has
-	@$(BIN)/pytest -v tests/executors/test_conformance.py tests/executors/docker/test_conformance.py \
-		tests/executors/e2b/test_conformance.py tests/executors/pyodide/test_conformance.py $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.executors.conformance_table $(ARGS)
 
 .PHONY: escapes
 escapes: $(READY) ## Attack the sandboxes with hostile code, and show what became of each attack
