@@ -30,3 +30,15 @@ def test_every_make_target_that_it_names_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
     assert set(re.findall(r"\bmake ([a-z]+)\b", README)) <= targets
+
+
+def test_every_feature_is_shown_by_tests_that_there_are() -> None:
+    _, _, table = README.partition("## What each feature is shown by")
+    rows = [line for line in table.partition("\n## ")[0].splitlines() if line.startswith("| ")][1:]
+
+    assert rows
+    for row in rows:
+        shown = re.findall(r"`(tests/[^`]+\.py)`", row)
+        assert shown, f"no test shows: {row}"
+        for path in shown:
+            assert re.search(r"def test_|class Test", (ROOT / path).read_text()), path
