@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from rlm_graph.nodes.think import think
 from rlm_graph.prompts import system_prompt
 from rlm_graph.settings import ExecutorSettings, ModelSettings, Protocol, SnapshotSettings, data_dir
 from rlm_graph.snapshots import SnapshotStore
+from rlm_graph.specialists import AgentSpec, Specialist, specialists
 from rlm_graph.state import RLMIntake, RLMOutput, state_schema
 from rlm_graph.subcalls import Subcalls
 from rlm_graph.tools import HostFunction, NativeTools, host_functions, retrieval_of
@@ -47,6 +48,7 @@ def create_rlm_agent(
     budget: Budget | None = None,
     caps: Caps | None = None,
     tools: Sequence[BaseTool | Callable[..., Any]] = (),
+    agents: Mapping[str, AgentSpec] | None = None,
     response_format: type | Mapping[str, Any] | None = None,
     checkpointer: Checkpointer = None,
     store: BaseStore | None = None,
@@ -72,6 +74,7 @@ def create_rlm_agent(
         budget: the ceilings of a run that is given none.
         caps: the most that any run may be given; where there are none, those of `Caps`.
         tools: functions of the host that code may call by name: LangChain tools, or functions with a docstring.
+        agents: specialists by name, for code to ask with `rlm_query(..., agent="name")`.
         response_format: a pydantic model, TypedDict or JSON schema that the answer must fit; the run then also
             returns it as `structured_response`.
         checkpointer: with one, a run can be resumed: `invoke(None, config)`.
@@ -94,14 +97,16 @@ def create_rlm_agent(
     The input is `{"question": str}` or `{"messages": [...]}`, with `context`: a text, a `Path` of a file or folder, a
     URL, or a list or dict of texts. The output has `messages`, `answer` and `usage`.
 
-    Raises `SetupError` if a model, the executor, a tool or the response format cannot be used.
+    Raises `SetupError` if a model, the executor, a tool, a specialist or the response format cannot be used.
     """
     settings = settings or ModelSettings()
     deeper = sub_model if isinstance(sub_model, Sequence) and not isinstance(sub_model, str) else [sub_model or model]
     kept = contexts if isinstance(contexts, ContextStore) else ContextStore(contexts or data_dir() / "contexts")
     functions = host_functions(tools)
+    models = [chat_model(named, settings) for named in (model, *deeper)]
     shared = Shared(
-        models=[chat_model(named, settings) for named in (model, *deeper)],
+        models=models,
+        specialists=specialists(agents or {}, models=models, settings=settings),
         executor=create_executor(executor),
         budget=(caps or Caps()).applied(budget or Budget()),
         caps=caps or Caps(),
@@ -132,6 +137,7 @@ class Shared:
 
     models: Sequence[BaseChatModel]
     """By depth: the root model, that of its calls, that of theirs; the last one serves all depths below."""
+    specialists: Mapping[str, Specialist]
     executor: Executor
     budget: Budget
     caps: Caps
@@ -145,10 +151,33 @@ class Shared:
     snapshots: SnapshotStore
     strict_replay: bool
     name: str
+    specialist: Specialist | None = None
+    """Whose part this agent has, if it is one of the specialists."""
 
     def model(self, depth: int) -> BaseChatModel:
         """Return the model that thinks at that depth."""
         return self.models[min(depth, len(self.models) - 1)]
+
+    def asked(self, name: str | None, depth: int) -> Shared:
+        """Return what the agent of that depth has when it is asked as the specialist of that name, or as none."""
+        if name is None:
+            return replace(self, specialist=None)
+        one = self.specialists[name]
+        models = [self.model(level) for level in range(max(depth + 2, len(self.models)))]
+        models[depth] = one.model or models[depth]
+        depths = [self.budget.max_depth, *([] if one.budget is None else [depth + one.budget.max_depth])]
+        return replace(
+            self,
+            models=models,
+            executor=one.executor or self.executor,
+            tools=self.tools if one.tools is None else one.tools,
+            retrieval=self.retrieval if one.tools is None else self._retrieval_among(one.tools),
+            budget=self.budget.model_copy(update={"max_depth": min(depths)}),
+            specialist=one,
+        )
+
+    def _retrieval_among(self, tools: Mapping[str, HostFunction]) -> HostFunction | None:
+        return (self.retrieval and tools.get(self.retrieval.name)) or retrieval_of(tools, None)
 
 
 def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **options: Any) -> RLMGraph:
@@ -158,6 +187,7 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
     window_tokens = window(model, shared.settings)
     native = NativeTools(shared.tools, answer_format.schema, shared.retrieval) if shared.protocol == "tools" else None
     small = profile(model, shared.settings) == "small"
+    named = shared.specialist.name if shared.specialist else ""
     prompt = system_prompt(
         profile="small" if small else "standard",
         tools=[(function.signature, function.description) for function in shared.tools.values()],
@@ -166,8 +196,10 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
         answer_schema=answer_format.schema,
         native=native is not None,
         retrieval=None if shared.retrieval is None else shared.retrieval.name,
+        specialists=[(one.name, one.description) for one in shared.specialists.values()],
+        role=shared.specialist.role if shared.specialist else None,
     )
-    below = cache(lambda: assemble(shared, depth=depth + 1, answer_format=AnswerFormat()))
+    below = cache(lambda name: assemble(shared.asked(name, depth + 1), depth=depth + 1, answer_format=AnswerFormat()))
     subcalls = Subcalls(
         create_subcall(
             {None: sub_model, **{model_name(named): named for named in shared.models}},
@@ -176,15 +208,17 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
             approval=shared.approval,
             agent=below,
             replies=shared.replies,
+            specialists=shared.specialists,
         ),
         tools=shared.tools,
         retrieval=shared.retrieval,
+        agents=shared.specialists,
         max_concurrency=shared.settings.max_concurrency,
     )
     work = {
         "observe": bridge.node(
             observe,
-            models=(model, sub_model),
+            models=(model, sub_model, *(one.model for one in shared.specialists.values() if one.model)),
             budget=shared.budget,
             caps=shared.caps,
             window_tokens=window_tokens,
@@ -229,7 +263,7 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
     graph.add_edge(START, "observe")
     graph.add_edge("observe", "think")
     if shared.approval.of_code:
-        graph.add_node("approve", bridge.node(approve_node, approval=shared.approval))
+        graph.add_node("approve", bridge.node(approve_node, approval=shared.approval, agent=named))
         graph.add_conditional_edges(
             "think", route_after_think, {"act": "approve", "observe": "observe", "finalize": "finalize"}
         )
@@ -238,4 +272,4 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
         graph.add_conditional_edges("think", route_after_think)
     graph.add_conditional_edges("act", route_after_act)
     graph.add_conditional_edges("finalize", route_after_finalize)
-    return RLMGraph.of(graph.compile(name=shared.name, **options), shared.contexts)
+    return RLMGraph.of(graph.compile(name=named or shared.name, **options), shared.contexts)

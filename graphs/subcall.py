@@ -16,6 +16,7 @@ from rlm_graph.approval import Approval
 from rlm_graph.models import ReplyCache
 from rlm_graph.nodes.call import call
 from rlm_graph.nodes.recurse import recurse
+from rlm_graph.specialists import Specialist
 from rlm_graph.subcalls import SubcallState, Ticket
 from rlm_graph.tools import HostFunction
 
@@ -31,12 +32,13 @@ def create_subcall(
     tools: Mapping[str, HostFunction] | None = None,
     retry: RetryPolicy,
     approval: Approval | None = None,
-    agent: Callable[[], Runnable[Any, Any]] | None = None,
+    agent: Callable[[str | None], Runnable[Any, Any]] | None = None,
+    specialists: Mapping[str, Specialist] | None = None,
     replies: ReplyCache | None = None,
 ) -> CompiledStateGraph[SubcallState, Ticket, Any, Any]:
     """Return the graph that a host call runs: `call` or `recurse` for each request, side by side.
 
-    `agent` gives the agent that `recurse` runs; it is asked for when it is first needed.
+    `agent` gives the agent that `recurse` runs, or the specialist of a name, when it is first needed.
     """
     approval = approval or Approval(None)
     graph = StateGraph(SubcallState, context_schema=Ticket)
@@ -46,6 +48,7 @@ def create_subcall(
             call,
             models=models,
             tools=tools or {},
+            specialists=specialists or {},
             approval=approval,
             max_attempts=retry.max_attempts,
             replies=replies,
@@ -54,7 +57,13 @@ def create_subcall(
     )
     graph.add_node(
         "recurse",
-        bridge.node(recurse, agent=agent, approval=approval, max_attempts=retry.max_attempts),
+        bridge.node(
+            recurse,
+            agent=agent,
+            specialists=specialists or {},
+            approval=approval,
+            max_attempts=retry.max_attempts,
+        ),
         retry_policy=retry,
     )
     graph.add_conditional_edges(START, fan_out, ["call", "recurse"])

@@ -6,14 +6,16 @@ from rlm_graph.approval import Approval, ApprovalRequest
 from rlm_graph.state import Cell, RLMState, RLMUpdate
 
 
-async def approve(state: RLMState, *, approval: Approval) -> RLMUpdate:
+async def approve(state: RLMState, *, approval: Approval, agent: str = "") -> RLMUpdate:
     """Show the pending cells and go by the decision: run them, run others in their place, or tell the model why not.
 
-    The run pauses here for as long as it takes; the process may end in between.
+    `agent` is the specialist that wrote them, if one did. The run pauses here for as long as it takes; the process
+    may end in between.
     """
     if not state["cells"]:
         return {}
-    decision = approval.decide(ApprovalRequest(kind="code", cells=tuple(cell.code for cell in state["cells"])))
+    cells = tuple(cell.code for cell in state["cells"])
+    decision = approval.decide(ApprovalRequest(kind="code", agent=agent, cells=cells))
     if not decision.approve:
         reason = f": {decision.reason}" if decision.reason else ""
         return {

@@ -17,7 +17,8 @@ from rlm_graph.budget import Usage
 from rlm_graph.errors import BudgetExceeded, ModelError
 from rlm_graph.ledger import Ledger
 from rlm_graph.models import ReplyCache, ask, model_name, supports_vision
-from rlm_graph.requests import AgentRequest, ModelRequest, Request, ToolRequest
+from rlm_graph.requests import AgentRequest, ModelRequest, Request, ToolRequest, unknown_agent
+from rlm_graph.specialists import Specialist
 from rlm_graph.state import SubcallReply
 from rlm_graph.subcalls import Ticket
 from rlm_graph.tools import HostFunction, use
@@ -37,6 +38,7 @@ async def call(
     *,
     models: Mapping[str | None, BaseChatModel],
     tools: Mapping[str, HostFunction],
+    specialists: Mapping[str, Specialist],
     approval: Approval,
     max_attempts: int,
     replies: ReplyCache | None = None,
@@ -58,7 +60,7 @@ async def call(
             reply = await _use_tool(request, tools, ticket.ledger)
         else:
             assert isinstance(request, ModelRequest)
-            reply = await _ask_model(request, models, ticket.ledger, replies)
+            reply = await _ask_model(request, models, specialists, ticket.ledger, replies)
     except BudgetExceeded as error:
         reply = SubcallReply(error=str(error), error_type="BudgetExceeded")
     except ModelError as error:
@@ -75,26 +77,37 @@ def shown(request: Request) -> ApprovalRequest:
         case ToolRequest():
             preview, function = json.dumps(request.arguments, ensure_ascii=False), request.tool
         case ModelRequest():
-            preview, function = request.prompt, "llm_query"
+            preview, function = request.prompt, "llm_query" if request.agent is None else "rlm_query"
         case AgentRequest():
             preview, function = request.question, "rlm_query"
         case _:
             assert_never(request)
-    return ApprovalRequest(kind="subcall", function=function, preview=preview[:PREVIEW_CHARS])
+    agent = "" if isinstance(request, ToolRequest) else request.agent or ""
+    return ApprovalRequest(kind="subcall", function=function, agent=agent, preview=preview[:PREVIEW_CHARS])
 
 
 async def _ask_model(
-    request: ModelRequest, models: Mapping[str | None, BaseChatModel], ledger: Ledger, replies: ReplyCache | None
+    request: ModelRequest,
+    models: Mapping[str | None, BaseChatModel],
+    specialists: Mapping[str, Specialist],
+    ledger: Ledger,
+    replies: ReplyCache | None,
 ) -> SubcallReply:
-    model = models.get(request.model)
+    unknown = unknown_agent([request], specialists)
+    if unknown is not None:
+        return SubcallReply(error=unknown, error_type="ValueError")
+    specialist = None if request.agent is None else specialists[request.agent]
+    model = models.get(request.model) if specialist is None else specialist.model or models[None]
     if model is None:
         names = ", ".join(name for name in models if name)
         return SubcallReply(error=f"no model {request.model!r} here; there are: {names}", error_type="ValueError")
     if request.images and not supports_vision(model):
         return SubcallReply(error=f"{model_name(model)} does not read images", error_type="ValueError")
     messages: list[AnyMessage] = [HumanMessage(_content(request))]
-    if request.system is not None:
-        messages.insert(0, SystemMessage(request.system))
+    role = None if specialist is None else specialist.role
+    system = [words for words in (role, request.system) if words is not None]
+    if system:
+        messages.insert(0, SystemMessage("\n\n".join(system)))
     options: dict[str, Any] = {} if request.max_tokens is None else {"max_tokens": request.max_tokens}
     with ledger.reserved(len(request.prompt) // CHARS_PER_TOKEN) as reservation:
         try:

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     )
     from rlm_graph.graphs.agent import create_rlm_agent
     from rlm_graph.settings import LocalSettings, ModelSettings
+    from rlm_graph.specialists import AgentSpec
     from rlm_graph.state import STORED_TYPES, Answer
 
 _HOMES = {
+    "AgentSpec": "rlm_graph.specialists",
     "Answer": "rlm_graph.state",
     "Budget": "rlm_graph.budget",
     "BudgetExceeded": "rlm_graph.errors",
@@ -45,6 +47,7 @@ _HOMES = {
 
 __all__ = [
     "STORED_TYPES",
+    "AgentSpec",
     "Answer",
     "Budget",
     "BudgetExceeded",

@@ -23,6 +23,8 @@ class ApprovalRequest(Value):
     """For code: the cells, in order."""
     function: str = ""
     """For a call: the function that the code calls."""
+    agent: str = ""
+    """For code: the specialist that wrote it. For a call: the specialist that it asks. Empty where there is none."""
     preview: str = ""
     """For a call: the head of its prompt, or a tool's arguments."""
 

@@ -114,12 +114,17 @@ class Budget(Value):
         return grant if requested is None else grant.limited(requested)
 
     def limited(self, other: Budget) -> Budget:
-        """Return the budget with each ceiling of `other` that was set there by hand, where it is the lower one."""
-        lower = {}
+        """Return the budget with each ceiling of `other` that was set there by hand, where it is the lower one.
+
+        What either refuses to call, a model of unknown price, is refused.
+        """
+        lower: dict[str, Any] = {}
         for name in other.model_fields_set - {"allow_unpriced"}:
             theirs, ours = getattr(other, name), getattr(self, name)
             if theirs is not None and (ours is None or theirs < ours):
                 lower[name] = theirs
+        if "allow_unpriced" in other.model_fields_set:
+            lower["allow_unpriced"] = self.allow_unpriced and other.allow_unpriced
         return self.model_copy(update=lower)
 
     def _measures(self, usage: Usage) -> Iterator[tuple[Ceiling, float, float]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
@@ -19,13 +19,17 @@ from rlm_graph.state import ContextRef, ReplHandle, Turn
 T = TypeVar("T")
 
 
-async def delete(runs: Runs, run: Run, *, executor: Executor, contexts: ContextStore) -> tuple[str, ...]:
+async def delete(
+    runs: Runs, run: Run, *, executor: Executor, others: Sequence[Executor] = (), contexts: ContextStore
+) -> tuple[str, ...]:
     """Delete a run that the caller holds: its REPLs, the contexts that no other run refers to, its records.
 
-    Its entry goes last: a deletion that was cut off can be made again. Returns in words what could not be removed.
+    `others` are the executors of its specialists. Its entry goes last: a deletion that was cut off can be made again.
+    Returns in words what could not be removed.
     """
     kept = [value async for value in _values(runs.saver, run)]
-    left = await _close(executor, {handle.id: handle for handle in _found(kept, ReplHandle)}, await _begun(runs, run))
+    handles, begun = {handle.id: handle for handle in _found(kept, ReplHandle)}, await _begun(runs, run)
+    left = [words for each in (executor, *others) for words in await _close(each, handles, begun)]
     own = {ref.sha256: ref for ref in _found(kept, ContextRef)}
     for other in await runs.all():
         if not own:
@@ -38,7 +42,7 @@ async def delete(runs: Runs, run: Run, *, executor: Executor, contexts: ContextS
     for ref in own.values():
         contexts.forget(ref)
     await runs.delete(run.id)
-    return left
+    return tuple(left)
 
 
 async def _close(executor: Executor, handles: Mapping[str, ReplHandle], begun: Collection[str]) -> tuple[str, ...]:
@@ -47,7 +51,8 @@ async def _close(executor: Executor, handles: Mapping[str, ReplHandle], begun: C
         found = await executor.sandboxes() if begun and isinstance(executor, Keeper) else ()
         unrecorded = {sandbox.handle.id: sandbox.handle for sandbox in found if sandbox.handle.id in begun}
         for handle in {**unrecorded, **handles}.values():
-            await executor.close(handle)
+            if handle.kind == executor.kind:
+                await executor.close(handle)
     except (ExecutorError, SetupError) as error:
         return (f"its REPL could not be ended ({error}); it ends by itself when nobody uses it",)
     return ()

@@ -21,13 +21,15 @@ def agent() -> RLMGraph:
     from rlm_graph.context.sealed import contexts_of
     from rlm_graph.graphs.agent import create_rlm_agent
     from rlm_graph.models import cache_of
+    from rlm_graph.specialists import described
     from rlm_graph.tools.registry import chosen
 
     settings = Settings.load()
     if settings.model is None:
         raise SetupError("no model is set; set RLM_MODEL, as RLM_MODEL=openai/gpt-5, or `model` in rlm.toml")
     # Never left: the server builds the agent once, and its tools live as long as it does.
-    tools = ExitStack().enter_context(chosen(settings.tools))
+    stack = ExitStack()
+    tools, agents = stack.enter_context(chosen(settings.tools)), stack.enter_context(described(settings))
     return create_rlm_agent(
         settings.model,
         sub_model=settings.sub_model,
@@ -35,6 +37,7 @@ def agent() -> RLMGraph:
         budget=settings.budget,
         caps=settings.caps,
         tools=tools,
+        agents=agents,
         protocol=settings.protocol,
         retrieval=settings.tools.retrieval,
         cache=cache_of(settings),

@@ -88,7 +88,8 @@ def validated(settings: type[S], values: Mapping[str, Any], origins: Mapping[str
         first = error.errors(include_url=False)[0]
         chosen = values.get("executor", {}).get("kind")
         # pydantic names the member of a union that it chose, between the field and the key in it.
-        keys = [str(part) for at, part in enumerate(first["loc"]) if at != 1 or first["loc"][0] != "executor"]
+        place_of_kind = [at + 1 for at, part in enumerate(first["loc"]) if part == "executor" and at in (0, 2)]
+        keys = [str(part) for at, part in enumerate(first["loc"]) if at not in place_of_kind]
         prefixes = [".".join(keys[:length]) for length in range(len(keys), 0, -1)]
         key = next((prefix for prefix in prefixes if prefix in origins), prefixes[0])
         place = origins.get(key, "settings")

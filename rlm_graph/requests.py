@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated
 
 from pydantic import AliasChoices, Field, JsonValue, PositiveInt, StringConstraints, ValidationError
@@ -28,6 +28,8 @@ class ModelRequest(Value):
     max_tokens: PositiveInt | None = None
     images: tuple[str, ...] = ()
     """As data URLs."""
+    agent: str | None = None
+    """The specialist whose model and task this is, at the last level of recursion."""
 
     def about(self, context: str) -> ModelRequest:
         """Return the request with a text before its prompt: models attend to a question best at the end."""
@@ -46,6 +48,8 @@ class AgentRequest(Value):
 
     question: str
     context: str | list[str] | dict[str, str] | None = None
+    agent: str | None = None
+    """The specialist that is asked; by default an agent like the one that asks."""
 
 
 Request = ModelRequest | ToolRequest | AgentRequest
@@ -64,38 +68,43 @@ class _Options(Value):
     """What a tool is asked before; see `CallScope`."""
     images: tuple[Image, ...] = ()
 
-    def request(self, prompt: str, context: Context | None, *, agent: bool) -> Request:
+    def request(self, prompt: str, context: Context | None, specialist: str | None, *, agent: bool) -> Request:
+        if specialist is not None and self.model is not None:
+            raise TypeError("a specialist thinks with its own model; give model or agent, not both")
         if not agent:
             options = {name: getattr(self, name) for name in _Options.model_fields if name != "context_query"}
-            request = ModelRequest(prompt=prompt, **options)
+            request = ModelRequest(prompt=prompt, agent=specialist, **options)
             return request if context is None else request.about(_text(context))
         if self.model is not None:
             raise TypeError("an agent thinks with the model of its depth; only llm_query takes a model")
         if self.context_query is not None:
             raise TypeError("an agent looks for what it needs itself; only llm_query takes a context_query")
-        return AgentRequest(question=prompt, context=context)
+        return AgentRequest(question=prompt, context=context, agent=specialist)
 
 
 class _Query(_Options):
     prompt: str = Field(validation_alias=AliasChoices("prompt", "question"))
     context: Context | None = None
+    agent: str | None = None
 
     def requests(self, *, agent: bool) -> list[Request]:
-        return [self.request(self.prompt, self.context, agent=agent)]
+        return [self.request(self.prompt, self.context, self.agent, agent=agent)]
 
 
 class _Batch(_Options):
     prompts: list[str] = Field(validation_alias=AliasChoices("prompts", "questions"))
     contexts: list[Context | None] | None = None
+    agent: str | list[str | None] | None = None
     return_exceptions: bool = False
 
     def requests(self, *, agent: bool) -> list[Request]:
         contexts = self.contexts or [None] * len(self.prompts)
         if len(contexts) != len(self.prompts):
             raise TypeError(f"{len(self.prompts)} questions but {len(contexts)} contexts")
-        return [
-            self.request(prompt, context, agent=agent) for prompt, context in zip(self.prompts, contexts, strict=True)
-        ]
+        agents = self.agent if isinstance(self.agent, list) else [self.agent] * len(self.prompts)
+        if len(agents) != len(self.prompts):
+            raise TypeError(f"{len(self.prompts)} questions but {len(agents)} agents")
+        return [self.request(*each, agent=agent) for each in zip(self.prompts, contexts, agents, strict=True)]
 
 
 def read_requests(call: HostCall, *, recursive: bool) -> Sequence[Request]:
@@ -106,9 +115,20 @@ def read_requests(call: HostCall, *, recursive: bool) -> Sequence[Request]:
     given = {name: value for name, value in call.arguments.items() if value is not None}
     if call.function not in MODEL_CALLS:
         return [ToolRequest(tool=call.function, arguments=call.arguments)]
+    if "agent" in given and not call.function.startswith("rlm_"):
+        raise TypeError("only rlm_query asks an agent")
     agent = recursive and call.function.startswith("rlm_")
     form = _Batch if call.function.endswith("_batched") else _Query
     return form.model_validate(given).requests(agent=agent)
+
+
+def unknown_agent(requests: Sequence[Request], known: Collection[str]) -> str | None:
+    """Say which of the agents that are asked there is not; None if there are all."""
+    for request in requests:
+        name = None if isinstance(request, ToolRequest) else request.agent
+        if name is not None and name not in known:
+            return f"there is no agent {name!r}; {'there are: ' + ', '.join(known) if known else 'this run has none'}"
+    return None
 
 
 def _text(context: Context) -> str:

@@ -330,6 +330,21 @@ def _member(executor: Any) -> str:
     return kind if kind in BUILT_IN else PACKAGED
 
 
+class AgentSettings(Value):
+    """A specialist, which code asks by its name. What is not set is as it is with the agent that asks."""
+
+    model: str | None = None
+    description: str = ""
+    """What it is good for: read by the models that choose whom to ask."""
+    system_prompt: str | None = None
+    """What it is told about its task, besides how to work in the REPL."""
+    tools: tuple[str, ...] | None = None
+    """Names of all the tools that it has, as in `tools.use`."""
+    executor: Annotated[_Executor, Discriminator(_member), BeforeValidator(_by_kind)] | None = None
+    budget: Budget | None = None
+    """The most that it is granted for one question; less where half of what the asking agent has left is less."""
+
+
 class Settings(BaseSettings):
     """The settings of one command. `Settings.load` reads them; built by hand, they hold what they are given."""
 
@@ -360,6 +375,9 @@ class Settings(BaseSettings):
     """How the root model works: `repl` writes code in its replies, `tools` calls tools, of which `python` is one."""
     tools: ToolSettings = ToolSettings()
     """The tools that code may call."""
+    agents: dict[str, AgentSettings] = Field(default_factory=dict)
+    """Specialists by name, each a table such as `[agents.coder]` with `model`, `description`, `system_prompt`, `tools`,
+    `executor` and `budget`; code asks one with `rlm_query(..., agent="coder")`."""
     data_dir: Path = Field(default_factory=data_dir)
     """Where runs and contexts are kept."""
     db: DatabaseAddress | Path = Field(default_factory=lambda values: values["data_dir"] / "runs.sqlite")

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
@@ -32,6 +32,7 @@ from rlm_graph.requests import (
     ToolRequest,
     as_context,
     read_requests,
+    unknown_agent,
     words_of,
 )
 from rlm_graph.state import STORED_TYPES, CallSummary, SubcallReply
@@ -80,11 +81,13 @@ class Subcalls:
         *,
         tools: Mapping[str, HostFunction] | None = None,
         retrieval: HostFunction | None = None,
+        agents: Collection[str] = (),
         max_concurrency: int,
     ) -> None:
         """`retrieval` answers the `context_query` of calls."""
         self._graph = graph
         self._retrieval = retrieval
+        self._agents = agents
         self._max_concurrency = max_concurrency
         self.tools = tuple(function.signature for function in (tools or {}).values())
 
@@ -95,7 +98,14 @@ class Subcalls:
         replay the one that made the calls.
         """
         return CallScope(
-            self._graph, self._max_concurrency, ledger, config, namespace, self.tools, retrieval=self._retrieval
+            self._graph,
+            self._max_concurrency,
+            ledger,
+            config,
+            namespace,
+            self.tools,
+            retrieval=self._retrieval,
+            agents=self._agents,
         )
 
 
@@ -112,9 +122,11 @@ class CallScope:
         tools: Sequence[str],
         *,
         retrieval: HostFunction | None = None,
+        agents: Collection[str] = (),
     ) -> None:
         self.tools = tools
         self._retrieval = retrieval
+        self._agents = agents
         self._graph = graph
         self._ledger = ledger
         self._config = config
@@ -135,6 +147,10 @@ class CallScope:
             requests = read_requests(call, recursive=self._ledger.budget.max_depth > 0)
         except (ValidationError, TypeError) as error:
             return CallResult(error=f"{call.function}: {words_of(error)}", error_type="TypeError")
+        # In a replay the record may hold the answer of a specialist that the run has lost since.
+        unknown = None if self._replaying else unknown_agent(requests, self._agents)
+        if unknown is not None:
+            return CallResult(error=f"{call.function}: {unknown}", error_type="ValueError")
         if not requests:
             return CallResult(value=[])
         query = call.arguments.get("context_query")

@@ -69,7 +69,8 @@ def show(run: str, waiting: Sequence[Any], output: Output) -> None:
             {"run": run, "status": "waiting", "waiting": [request.model_dump(mode="json") for request in requests]}
         )
     for number, request in enumerate(requests, start=1):
-        say(f"--- {number} of {len(requests)}: {request.function or 'code'} ---")
+        of_whom = f" ({request.agent})" if request.agent else ""
+        say(f"--- {number} of {len(requests)}: {request.function or 'code'}{of_whom} ---")
         say("\n\n".join(request.cells) if request.kind == "code" else request.preview)
     edit = "" if any(request.kind != "code" for request in requests) else " | --edit FILE"
     one = " [--call N]" if len(requests) > 1 else ""

@@ -15,13 +15,13 @@ from rlm_graph.cli.output import Output
 from rlm_graph.encryption import Vault
 from rlm_graph.errors import InputError, SetupError
 from rlm_graph.runs import Run, Runs
-from rlm_graph.settings import Settings
+from rlm_graph.settings import AgentSettings, Settings
 from rlm_graph.state import ContextRef
 
 Policy = Literal["code", "subcalls"]
 """What of a run can wait for approval."""
 
-KEPT = {"model", "sub_model", "executor", "models", "protocol"}
+KEPT = {"model", "sub_model", "executor", "models", "protocol", "agents"}
 """The settings that a run is recorded with, and that hold when it is taken up again."""
 
 
@@ -41,7 +41,10 @@ class Job:
     def record(self) -> dict[str, Any]:
         """Return the form in which the database keeps it."""
         return {
-            "settings": self.settings.model_dump(mode="json", include=KEPT),
+            "settings": {
+                **self.settings.model_dump(mode="json", include=KEPT),
+                "agents": {name: _agent(agent) for name, agent in self.settings.agents.items()},
+            },
             # Which ceilings were set matters as much as their values: a default one refuses no unpriced model.
             "budget": self.settings.budget.model_dump(mode="json", exclude_unset=True),
             "context": self.context.model_dump(mode="json") if self.context else None,
@@ -84,6 +87,12 @@ class Job:
         """The graph's input."""
         given = {"question": self.question, "context": self.context, "budget": self.settings.budget}
         return {key: value for key, value in given.items() if value is not None}
+
+
+def _agent(agent: AgentSettings) -> dict[str, Any]:
+    # As with the run's own budget, which ceilings were set matters as much as their values.
+    budget = None if agent.budget is None else agent.budget.model_dump(mode="json", exclude_unset=True)
+    return {**agent.model_dump(mode="json"), "budget": budget}
 
 
 def check_question(question: str) -> None:
@@ -139,5 +148,6 @@ def prepare(settings: Settings) -> None:
     from rlm_graph.models import check_model
 
     check_model(model_of(settings), settings.models)
-    if settings.sub_model is not None:
-        check_model(settings.sub_model, settings.models)
+    for model in (settings.sub_model, *(agent.model for agent in settings.agents.values())):
+        if model is not None:
+            check_model(model, settings.models)

@@ -68,11 +68,13 @@ async def _remove(runs: Runs, run: Run, settings: Settings, *, wait: bool) -> No
     from rlm_graph.executors import create_executor
     from rlm_graph.locks import aheld, forget_lock
 
+    asked = Job.of(run, settings, {}).settings
     async with aheld(runs.saver, run.id, waiting=waiting if wait else None) as place:
         left = await delete(
             runs,
             run,
-            executor=create_executor(Job.of(run, settings, {}).settings.executor),
+            executor=create_executor(asked.executor),
+            others=[create_executor(agent.executor) for agent in asked.agents.values() if agent.executor],
             contexts=contexts_of(settings),
         )
         forget_lock(place, run.id)

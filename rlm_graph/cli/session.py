@@ -242,10 +242,11 @@ def _graph(job: Job, runs: Runs) -> Iterator[Any]:
     from rlm_graph.context.sealed import contexts_of
     from rlm_graph.graphs.agent import create_rlm_agent
     from rlm_graph.models import cache_of
+    from rlm_graph.specialists import described
     from rlm_graph.tools.registry import chosen
 
     settings = job.settings
-    with chosen(settings.tools) as tools:
+    with chosen(settings.tools) as tools, described(settings) as agents:
         yield create_rlm_agent(
             model_of(settings),
             sub_model=settings.sub_model,
@@ -253,6 +254,7 @@ def _graph(job: Job, runs: Runs) -> Iterator[Any]:
             budget=settings.budget,
             caps=settings.caps,
             tools=tools,
+            agents=agents,
             response_format=job.schema,
             approve=job.approve,
             protocol=settings.protocol,

@@ -67,15 +67,17 @@ rlm_query('q', context=['a'], model='m', agent='x', budget={'max_turns': 2})
         code = """
 a = llm_query_batched(['x', 'y'])
 b = rlm_query_batched(['q'], [['doc']])
+b += rlm_query_batched(['q', 'r'], agent=('coder', None))
 rlm_batch_complete(('z',)) + a + b
 """
 
         execution = await notebook.run(code, serve=host)
 
-        assert execution.value == "['z!', 'x!', 'y!', 'q!']"
+        assert execution.value == "['z!', 'x!', 'y!', 'q!', 'q!', 'r!']"
         assert [(call.function, call.arguments) for call in host.calls] == [
             ("llm_query_batched", {"prompts": ["x", "y"]}),
             ("rlm_query_batched", {"questions": ["q"], "contexts": [["doc"]]}),
+            ("rlm_query_batched", {"questions": ["q", "r"], "agent": ["coder", None]}),
             ("llm_query_batched", {"prompts": ["z"]}),
         ]
 

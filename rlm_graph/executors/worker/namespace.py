@@ -237,11 +237,16 @@ def _queries(calls: HostCalls) -> dict[str, Callable[..., Any]]:
         contexts: Sequence[Any] | None = None,
         *,
         model: str | None = None,
-        agent: str | None = None,
+        agent: str | Sequence[str | None] | None = None,
         budget: Any = None,
         return_exceptions: bool = False,
     ) -> list[Any]:
-        """Ask many questions at once, each over its own context; return the answers in their order."""
+        """Ask many questions at once, each over its own context; return the answers in their order.
+
+        `agent` names a specialist for all of them, or lists one for each.
+        """
+        if agent is not None and not isinstance(agent, str):
+            agent = list(agent)
         listed = None if contexts is None else _listed("rlm_query_batched", contexts)
         options = _given(contexts=listed, model=model, agent=agent, budget=budget)
         arguments = {"questions": _listed("rlm_query_batched", questions), **options}
