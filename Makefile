@@ -53,6 +53,7 @@ escapes: $(READY) ## Attack the sandboxes with hostile code, and show what becam
 .PHONY: faults
 faults: $(READY) ## Kill runs at every event of theirs, resume them, and count what went wrong
 	@$(BIN)/python -m tests.faults $(ARGS)
+	@TESTS_FAULTS=all $(BIN)/pytest -q tests/faults/test_postgres.py
 
 .PHONY: bench
 bench: $(READY) ## Measure the parts beside their simplest rivals, in one run

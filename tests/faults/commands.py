@@ -59,13 +59,23 @@ class Nursery:
         self._ended: dict[int, int] = {}
         self._ready = False
 
-    def start(self, *args: str, folder: Path, name: str, env: dict[str, str], fuse: bool = False) -> Host:
-        """Run the command with `args`; its streams go into files of that name in `folder`."""
+    def start(
+        self,
+        *args: str,
+        folder: Path,
+        name: str,
+        env: dict[str, str],
+        fuse: bool = False,
+        module: str = "rlm_graph.cli",
+    ) -> Host:
+        """Run `main` of the module, by default the command, with `args` for it; its streams go into files of that name
+        in `folder`.
+        """
         if not self._ready:
             self._ready = self._news()["ready"]
         stdout, stderr = folder / f"{name}.out", folder / f"{name}.err"
         order = {
-            "args": args, "env": env, "cwd": str(folder), "fuse": str(folder) if fuse else None,
+            "module": module, "args": args, "env": env, "cwd": str(folder), "fuse": str(folder) if fuse else None,
             "stdout": str(stdout), "stderr": str(stderr),
         }  # fmt: skip
         assert self._process.stdin is not None

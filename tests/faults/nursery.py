@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 NEEDED = (
-    "filelock", "langchain_litellm", "langgraph.checkpoint.sqlite.aio", "openai.resources", "openai.types.chat",
-    "platformdirs", "rich.console", "rlm_graph.cli.app", "rlm_graph.cli.session", "rlm_graph.executors.local",
-    "rlm_graph.graphs.agent", "rlm_graph.layers", "rlm_graph.runs",
+    "filelock", "langchain_litellm", "langgraph.checkpoint.postgres.aio", "langgraph.checkpoint.sqlite.aio",
+    "openai.resources", "openai.types.chat", "platformdirs", "rich.console", "rlm_graph.cli.app",
+    "rlm_graph.cli.session", "rlm_graph.executors.local", "rlm_graph.graphs.agent", "rlm_graph.layers",
+    "rlm_graph.runs", "rlm_graph.testing",
 )  # fmt: skip
 """Modules that the command imports late, seconds in all."""
 
@@ -51,7 +52,6 @@ def _import_everything() -> None:
     from rlm_graph.models.library import load_litellm
 
     # What it loads with its first request, half a second in all.
-    # What it would load with its first request.
     load_litellm().token_counter(model="gpt-4o-mini", text="warm")
     for name in NEEDED:
         importlib.import_module(name)
@@ -94,8 +94,7 @@ def _become(order: dict[str, Any]) -> None:
 
 
 def _run(order: dict[str, Any]) -> int:
-    from rlm_graph.cli import main as command
-
+    command = importlib.import_module(order["module"]).main
     if order["fuse"]:
         from tests.faults.injector import arm
 

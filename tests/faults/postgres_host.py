@@ -1,4 +1,4 @@
-"""A host that keeps its run in PostgreSQL: `python -m tests.faults.postgres_host URI FOLDER`.
+"""A host that keeps its run in PostgreSQL. Its arguments are the database's address and the folder of the run.
 
 It starts the run, or takes it up where it stands, and prints the answer and the usage. Its model is in the same process
 and writes each request to a file first, so that the count outlives it.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +50,7 @@ class Watched(AsyncPostgresSaver):
         self.fuse.happened("after writes")
 
 
-async def main(uri: str, folder: Path) -> None:
+async def work(uri: str, folder: Path) -> None:
     """Take the run to its end."""
     fuse = Fuse(folder)
 
@@ -86,9 +85,10 @@ async def main(uri: str, folder: Path) -> None:
     print(json.dumps({"answer": result["answer"].value, "usage": [usage.turns, usage.subcalls, usage.output_tokens]}))
 
 
-if __name__ == "__main__":
-    os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
+def main() -> None:
+    """Do the work that the command line says."""
     try:
-        asyncio.run(main(sys.argv[1], Path(sys.argv[2])))
+        asyncio.run(work(sys.argv[1], Path(sys.argv[2])))
     except RLMError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -7,24 +7,19 @@ import signal
 import pytest
 
 from tests.faults.harness import Lane
-from tests.faults.scenarios import BATCH, CHILDREN, GATHER, SAME, SCENARIOS, THREADS, TURNS, Scenario
+from tests.faults.scenarios import BATCH, CHILDREN, SAME, SCENARIOS, THREADS, TURNS, Scenario
 
 pytestmark = [pytest.mark.confinement, pytest.mark.timeout(600)]
 
 MOMENTS = [
     ("while the model thinks", TURNS, "request", 0, False),
-    ("in the middle of a reply", TURNS, "half a reply", 4, True),
     ("while a checkpoint is written", TURNS, "commit", 30, False),
     ("before its first checkpoint", TURNS, "commit", 1, False),
     ("inside a cell", TURNS, "frame out exec", 2, False),
-    ("while the last cell of a turn runs", TURNS, "frame in calls", 4, False),
-    ("while the REPL is closed", TURNS, "frame out close", 0, False),
     ("while the last checkpoint is written", TURNS, "commit", -2, True),
     ("between two answers of a batch", BATCH, "half a reply", 12, False),
     ("with a batch half recorded", BATCH, "commit", 18, True),
-    ("between two answers to threads", THREADS, "frame out resume", 7, False),
     ("with threads half answered", THREADS, "commit", 50, True),
-    ("with coroutines half answered", GATHER, "frame out resume", 2, True),
     ("inside a child", CHILDREN, "frame out exec", 2, False),
     ("while a child ends", CHILDREN, "rmtree", -2, True),
 ]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -16,12 +14,18 @@ from typing import Any
 
 import pytest
 
-from tests.faults.commands import ROOT
+from tests.faults.commands import Host, Nursery
 from tests.faults.fuse import Fuse
-from tests.faults.processes import PATIENCE_S, has_stopped, processes_of, wait_until
+from tests.faults.harness import Lane
+from tests.faults.processes import has_stopped, processes_of, wait_until
 from tests.faults.script import MARK, plain
 
 pytestmark = [pytest.mark.postgres, pytest.mark.confinement, pytest.mark.timeout(600)]
+
+SAMPLE = [(1, False), (3, True), (5, False)]
+ALL = [(sixth, lose_repl) for sixth in range(1, 6) for lose_repl in (False, True)]
+MOMENTS = ALL if os.environ.get("TESTS_FAULTS") == "all" else SAMPLE
+"""Sixths of the run after which it is killed, and whether its REPL is killed too. `make faults` takes all."""
 
 RECORDED = (
     "SELECT blob FROM checkpoint_blobs UNION ALL SELECT blob FROM checkpoint_writes "
@@ -32,25 +36,28 @@ RECORDED = (
 class Kept:
     """A run in a database, and the processes that work on it one after another."""
 
-    def __init__(self, uri: str, folder: Path) -> None:
+    def __init__(self, uri: str, folder: Path, nursery: Nursery) -> None:
         self.uri = uri
+        self._nursery = nursery
+        self._lives = 0
         self.folder = folder
         self.fuse = Fuse(folder)
         self.under_way: Counter[str] = Counter()
         folder.mkdir()
         (folder / "requests").touch()
 
-    def start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tests.faults.postgres_host", self.uri, str(self.folder)]
-        return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=ROOT
-        )
+    def start(self) -> Host:
+        self._lives += 1
+        return self._nursery.start(
+            self.uri, str(self.folder), folder=self.folder, name=f"life-{self._lives}", env=dict(os.environ),
+            module="tests.faults.postgres_host",
+        )  # fmt: skip
 
-    def end(self, host: subprocess.Popen[str]) -> tuple[int, str, str]:
+    def end(self, host: Host) -> tuple[int, str, str]:
         """Wait for its end; return its status and what it has said."""
-        stdout, stderr = host.communicate(timeout=PATIENCE_S)
+        status = host.wait()
         self.fuse.dead()
-        return host.returncode, stdout, stderr
+        return status, host.stdout, host.stderr
 
     def requests(self) -> list[str]:
         return [json.loads(line) for line in (self.folder / "requests").read_text().splitlines()]
@@ -98,8 +105,8 @@ def own_server(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @pytest.fixture
-def run(own_server: Any, tmp_path: Path) -> Iterator[Kept]:
-    kept = Kept(database(own_server), tmp_path / "run")
+def run(own_server: Any, tmp_path: Path, lane: Lane) -> Iterator[Kept]:
+    kept = Kept(database(own_server), tmp_path / "run", lane.nursery)
     yield kept
     kept.kill_repls()
 
@@ -115,16 +122,15 @@ def database(server: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(own_server: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    kept = Kept(database(own_server), tmp_path_factory.mktemp("undisturbed") / "run")
+def undisturbed(own_server: Any, tmp_path_factory: pytest.TempPathFactory, lane: Lane) -> dict[str, Any]:
+    kept = Kept(database(own_server), tmp_path_factory.mktemp("undisturbed") / "run", lane.nursery)
     kept.fuse.lay({})
     status, stdout, stderr = kept.end(kept.start())
     assert status == 0, stderr
     return {**json.loads(stdout), "requests": kept.requests(), "events": kept.fuse.events()}
 
 
-@pytest.mark.parametrize("lose_repl", [False, True], ids=["left alive", "killed too"])
-@pytest.mark.parametrize("sixth", [1, 3, 5])
+@pytest.mark.parametrize(("sixth", "lose_repl"), MOMENTS)
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     run: Kept, undisturbed: dict[str, Any], sixth: int, lose_repl: bool
 ) -> None:
@@ -148,7 +154,7 @@ def test_a_server_that_stops_is_said_to_be_gone_and_the_run_goes_on_when_it_is_b
     host = run.start()
     wait_until(lambda: has_stopped(host.pid))
     own_server.stop()
-    host.send_signal(signal.SIGCONT)
+    host.send(signal.SIGCONT)
 
     status, stdout, stderr = run.end(host)
     own_server.ensure_postgres_running()
