@@ -126,6 +126,8 @@ class E2BSettings(Value):
     """Let code use the network."""
     bash: bool = False
     """Run cells that are written for the shell, and let code start programs."""
+    memory_bytes: PositiveInt | None = None
+    """Memory of the code, beyond the size of the contexts; by default seven eighths of what the sandbox has."""
     domain: str | None = Field(None, pattern=r"^[A-Za-z0-9.-]+$")
     """Where the service is, if not at e2b.app; `E2B_DOMAIN` sets it too."""
     api_url: str | None = Field(None, pattern=r"^https?://[^@\s]+$")

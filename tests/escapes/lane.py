@@ -15,13 +15,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.escapes.attack import Attack, Control, Outcome
 from tests.escapes.attacks import ATTACKS
+from tests.escapes.e2b_site import OF_THE_MACHINE
 from tests.escapes.orphans import adopt_orphans
 from tests.escapes.sites import SITES
 from tests.escapes.targets import Targets
@@ -39,6 +40,9 @@ ITS_OWN: dict[str, tuple[Outcome, ...]] = {
 """What may come of any attack where code has a world of its own: it reaches that, or nothing. Where it may start
 programs, it may also end itself."""
 
+BENEATH: dict[str, Mapping[str, str]] = {"e2b, old kernel": OF_THE_MACHINE}
+"""Attacks that what lies beneath the executor must hold, with the reason: where it is not there, they get through."""
+
 
 @dataclass(frozen=True)
 class Shot:
@@ -53,7 +57,8 @@ class Shot:
     def stopped(self) -> bool:
         """Whether the executor did with it what it should."""
         attack = BY_NAME[self.name]
-        return self.outcome in (*attack.stopped, *ITS_OWN.get(self.site, ()))
+        declared = (Outcome.BREACH,) if self.name in BENEATH.get(self.site, ()) else ()
+        return self.outcome in (*attack.stopped, *ITS_OWN.get(self.site, ()), *declared)
 
     @property
     def proven(self) -> bool:

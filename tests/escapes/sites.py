@@ -18,6 +18,7 @@ from rlm_graph.executors.local import LocalExecutor
 from rlm_graph.executors.worker.removal import remove_tree
 from rlm_graph.settings import DockerSettings, LocalSettings
 from rlm_graph.state import ReplHandle
+from tests.escapes.e2b_site import E2BSite
 from tests.escapes.targets import Targets
 
 LOCAL = LocalSettings(memory_bytes=512 << 20, max_file_bytes=32 << 20, max_threads=32, idle_timeout_s=120)
@@ -124,6 +125,8 @@ SITES: dict[str, Callable[[Path, Targets], Site]] = {
     "local": lambda folder, targets: LocalSite(folder / "local"),
     "docker": lambda folder, targets: DockerSite(targets),
     "docker, bash": lambda folder, targets: DockerSite(targets, bash=True),
+    "e2b": lambda folder, targets: E2BSite(folder, targets),
+    "e2b, old kernel": lambda folder, targets: E2BSite(folder, targets, template="old"),
     "unconfined": lambda folder, targets: LocalSite(folder / "unconfined", unsafe=True),
 }
 
@@ -131,4 +134,5 @@ SITES: dict[str, Callable[[Path, Targets], Site]] = {
 def sites_here() -> list[str]:
     """Return the executors that can be attacked on this machine."""
     daemon = subprocess.run(["docker", "version"], capture_output=True) if shutil.which("docker") else None
-    return ["local", "docker", "docker, bash"] if daemon is not None and daemon.returncode == 0 else ["local"]
+    docker = ["docker", "docker, bash"] if daemon is not None and daemon.returncode == 0 else []
+    return ["local", *docker, "e2b"]

@@ -117,7 +117,7 @@ async def _prepare(sandbox: AsyncSandbox, user: int) -> Place:
 def _given(place: Place, name: str, settings: E2BSettings) -> dict[str, object]:
     given: dict[str, object] = {
         "foreground": True, "folder": f"{place.home}/repl", "scratch_folder": f"{place.home}/scratch",
-        "version": version(), "memory_bytes": place.memory_bytes // 8 * 7,
+        "version": version(), "memory_bytes": settings.memory_bytes or place.memory_bytes // 8 * 7,
         "max_output_bytes": settings.max_output_bytes, "idle_timeout_s": ALONE_S,
         "network": settings.allow_internet, "bash": settings.bash,
     }  # fmt: skip

@@ -7,7 +7,6 @@ import base64
 import contextlib
 import os
 import secrets
-import shutil
 import signal
 import stat
 import sys
@@ -17,6 +16,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from rlm_graph.executors.worker.removal import remove_tree
 
 READ_BYTES = 1 << 15
 UNREAD_EVENTS = 64
@@ -94,7 +95,7 @@ class Sandbox:
             (self.root / name).mkdir()
             (self.root / name).chmod(mode)
         python = self.root / "bin" / "python3"
-        python.write_text(f'#!/bin/sh\nexec {_python()} "$@"\n')
+        python.write_text(f"#!/bin/sh\n{_start_of_python(asked['templateID'])}\n")
         python.chmod(0o755)
         # A login shell sets a path of its own before it reads this.
         (self.root / "home" / ".bash_profile").write_text(f'PATH="{self.root / "bin"}:$PATH"\n')
@@ -162,7 +163,7 @@ class Sandbox:
         while self.living():
             self.signal_all(signal.SIGKILL)
             await asyncio.sleep(0.005)
-        await asyncio.to_thread(shutil.rmtree, self.root, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, str(self.root))
 
 
 def _sessions() -> list[tuple[int, int]]:
@@ -174,6 +175,14 @@ def _sessions() -> list[tuple[int, int]]:
                 if state != "Z":
                     found.append((int(entry), int(session)))
     return found
+
+
+def _start_of_python(template: str) -> str:
+    if template == "bare":
+        return "echo 'python3: not here' >&2; exit 127"
+    if template == "old":
+        return f'exec {_python()} {Path(__file__).with_name("without_landlock.py")} {_python()} "$@"'
+    return f'exec {_python()} "$@"'
 
 
 def _python() -> str:
