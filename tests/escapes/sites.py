@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import subprocess
 import tarfile
@@ -135,4 +136,4 @@ def sites_here() -> list[str]:
     """Return the executors that can be attacked on this machine."""
     daemon = subprocess.run(["docker", "version"], capture_output=True) if shutil.which("docker") else None
     docker = ["docker", "docker, bash"] if daemon is not None and daemon.returncode == 0 else []
-    return ["local", *docker, "e2b"]
+    return ["local", *docker, "e2b", *(["e2b, old kernel"] if os.geteuid() == 0 else [])]
