@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlm_graph.cli.output import Output
+from rlm_graph.cli.schema import Schema
 from rlm_graph.encryption import Vault
 from rlm_graph.errors import InputError, SetupError
 from rlm_graph.runs import Run, Runs
@@ -32,7 +33,7 @@ class Job:
     question: str
     settings: Settings
     context: ContextRef | None = None
-    schema: Mapping[str, Any] | None = None
+    schema: Schema | None = None
     approve: Policy | None = None
     """What waits for a human."""
     forked: Mapping[str, Any] | None = None
@@ -48,7 +49,7 @@ class Job:
             # Which ceilings were set matters as much as their values: a default one refuses no unpriced model.
             "budget": self.settings.budget.model_dump(mode="json", exclude_unset=True),
             "context": self.context.model_dump(mode="json") if self.context else None,
-            "schema": dict(self.schema) if self.schema else None,
+            "schema": dict(self.schema) if isinstance(self.schema, Mapping) else self.schema,
             "approve": self.approve,
             # Their names alone: what runs under them is the affair of the machine that the run goes on with.
             "tools": list(self.settings.tools.use),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -44,7 +43,12 @@ def run(
     sub_calls: given.SubCalls = None,
     allow_unpriced: given.AllowUnpriced = False,
     schema: Annotated[
-        Path | None, typer.Option("--schema", metavar="FILE", help="JSON schema that the answer must fit.")
+        str | None,
+        typer.Option(
+            "--schema",
+            metavar="FILE|MODULE:CLASS",
+            help="Form that the answer must have: a JSON schema, or a pydantic model or TypedDict.",
+        ),
     ] = None,
     approve: Annotated[
         str | None,
@@ -70,6 +74,7 @@ def run(
     from rlm_graph.cli import session
     from rlm_graph.cli.job import Job, check_question, model_of, prepare, take
     from rlm_graph.cli.output import Output
+    from rlm_graph.cli.schema import read_schema
     from rlm_graph.runs import check_name
     from rlm_graph.settings import Settings
 
@@ -105,24 +110,3 @@ def run(
     prepare(settings)
     job = Job(question, settings, context=reference, schema=form, approve=policy)
     raise typer.Exit(session.start(job, source=", ".join(sources), id=thread, output=out, wait=wait))
-
-
-def read_schema(path: Path) -> dict[str, Any]:
-    """Return the JSON schema in the file. Raises `InputError` if there is none."""
-    import json
-
-    from rlm_graph.answers import AnswerFormat
-    from rlm_graph.errors import InputError, SetupError
-
-    try:
-        schema = json.loads(path.read_text("utf-8"))
-        if not isinstance(schema, dict):
-            raise InputError(f'--schema {path}: a JSON schema is an object, such as {{"type": "object"}}')
-        AnswerFormat(schema)
-    except OSError as error:
-        raise InputError(f"--schema {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"--schema {path}: not JSON: {error}") from error
-    except SetupError as error:
-        raise InputError(f"--schema {path}: {error}") from error
-    return schema

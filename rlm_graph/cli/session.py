@@ -18,6 +18,7 @@ from rlm_graph.cli.job import Job, model_of, opened, prepare
 from rlm_graph.cli.output import Output
 from rlm_graph.cli.printing import say, waiting
 from rlm_graph.cli.progress import Progress
+from rlm_graph.cli.schema import form_of
 from rlm_graph.errors import InputError, RLMError, SetupError
 from rlm_graph.runs import Run, Runs
 from rlm_graph.settings import Settings
@@ -255,7 +256,7 @@ def _graph(job: Job, runs: Runs) -> Iterator[Any]:
             caps=settings.caps,
             tools=tools,
             agents=agents,
-            response_format=job.schema,
+            response_format=form_of(job.schema),
             approve=job.approve,
             protocol=settings.protocol,
             retrieval=settings.tools.retrieval,

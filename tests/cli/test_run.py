@@ -321,3 +321,34 @@ def test_a_name_that_another_process_works_on_is_waited_for(shell: Shell, serve:
     assert f"held by process {process.pid}" in refused.stderr
     assert f"process {process.pid}" in told
     assert (waiting.returncode, stdout) == (0, "x\n"), stderr
+
+
+FORMS = """
+from pydantic import BaseModel, field_validator
+
+class Port(BaseModel):
+    name: str
+    depth_m: float
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_port(cls, name):
+        if name == "Bern":
+            raise ValueError("no port there")
+        return name
+"""
+
+
+def test_a_class_is_the_form_of_the_answer_with_its_own_validators_and_holds_when_resumed(
+    shell: Shell, serve: Serve
+) -> None:
+    (shell.folder / "forms.py").write_text(FORMS)
+    server = serve(code("FINAL({'name': 'Bern', 'depth_m': 3})"), code("FINAL({'name': 'Basel', 'depth_m': '3.5'})"))
+
+    waiting = shell.here("run", "q", "--schema", "forms:Port", "--thread", "port", "--approve", "code")
+    shell.here("resume", "port", "--approve")
+    done = shell.here("resume", "port", "--approve")
+
+    assert waiting.exit_code == 7, waiting.output
+    assert json.loads(done.stdout) == {"name": "Basel", "depth_m": "3.5"}
+    assert "no port there" in server.requests[1].text

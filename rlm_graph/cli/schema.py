@@ -1,0 +1,58 @@
+"""The form that `--schema` names: a JSON schema in a file, or a class of a module."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rlm_graph.errors import InputError, SetupError
+
+_CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+"""`module:Class`, which is not the name of a file."""
+
+Schema = Mapping[str, Any] | str
+"""A JSON schema, or the name of a class as `module:Class`: what a run keeps."""
+
+
+def read_schema(given: str) -> Schema:
+    """Return what `--schema` names. Raises `InputError` if there is none, or if it cannot be the form of an answer."""
+    from rlm_graph.answers import AnswerFormat
+
+    try:
+        schema: Schema = given if _CLASS.fullmatch(given) and not Path(given).exists() else _in_file(Path(given))
+        AnswerFormat(form_of(schema))
+    except SetupError as error:
+        raise InputError(f"--schema {given}: {error}") from error
+    return schema
+
+
+def form_of(schema: Schema | None) -> type | Mapping[str, Any] | None:
+    """Return the response format that a run's schema stands for. Raises `SetupError` if its class is not there."""
+    if not isinstance(schema, str):
+        return schema
+    import importlib
+    import sys
+
+    module, _, name = schema.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as for `python -m`: the current folder's modules are the user's own
+    try:
+        form: type = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise SetupError(f"{error}; give module:Class, with the module installed or in the current folder") from error
+    return form
+
+
+def _in_file(path: Path) -> Mapping[str, Any]:
+    try:
+        schema = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SetupError(str(error.strerror)) from error
+    except ValueError as error:
+        raise SetupError(f"not JSON: {error}") from error
+    if not isinstance(schema, dict):
+        raise SetupError('a JSON schema is an object, such as {"type": "object"}')
+    return schema
