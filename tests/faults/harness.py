@@ -105,7 +105,7 @@ class Trial:
             "NO_PROXY": "127.0.0.1", "OPENAI_API_KEY": "sk-test", "OPENAI_PROJECT_ID": str(self.lives),
             "RLM_DATA_DIR": str(self.folder / "data"), "RLM_MODEL": f"openai/{self._model}",
             "RLM_DB": str(self.db), "RLM_MODELS__BASE_URL": self.url, "RLM_MODELS__PROFILE": "standard",
-            "RLM_MODELS__PRICES": json.dumps(price),
+            "RLM_MODELS__PRICES": json.dumps(price), "RLM_PROTOCOL": self.scenario.protocol,
         }  # fmt: skip
 
     def start(self, *args: str, fuse: bool = False) -> Host:

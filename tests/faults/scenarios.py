@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
+
+from rlm_graph.testing.script import ScriptedCall
+
+Turns = Sequence[Sequence[str | ScriptedCall]]
 
 
 @dataclass(frozen=True)
@@ -11,16 +16,17 @@ class Scenario:
     """One run. To add a scenario is to add one of these to `SCENARIOS`."""
 
     name: str
-    replies: Sequence[Sequence[str]]
-    """The cells of each turn of the root model. The last one gives the answer."""
+    replies: Turns
+    """The cells of each turn of the root model, or its calls. The last one gives the answer."""
     width: int
     """Requests that may be under way at once, their replies not recorded yet: the most that a kill may cost."""
     repls: int = 1
     """REPLs that are started when nothing disturbs it."""
-    children: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
+    children: Mapping[str, Turns] = field(default_factory=dict)
     """The turns of the agents below it, by their questions."""
+    protocol: Literal["repl", "tools"] = "repl"
 
-    def turns_of(self, told: str) -> Sequence[Sequence[str]]:
+    def turns_of(self, told: str) -> Turns:
         """Return the turns of the root model that was `told` its question so."""
         return next((turns for question, turns in self.children.items() if question in told), self.replies)
 
@@ -102,6 +108,22 @@ CHILDREN = Scenario(
     },
 )
 
+CALLS = Scenario(
+    "calls",
+    width=6,
+    protocol="tools",
+    replies=[
+        [
+            ScriptedCall("rlm_sub_complete", {"prompt": "one"}),
+            ScriptedCall("rlm_sub_complete", {"prompt": "one"}),
+            ScriptedCall("rlm_batch_complete", {"prompts": ["two", "three", "two"]}),
+            ScriptedCall("python", {"code": "first = llm_query('in a cell')\nprint(first)"}),
+        ],
+        [ScriptedCall("rlm_sub_complete", {"prompt": "four"}), ScriptedCall("rlm_sub_complete", {"prompt": "five"})],
+        [ScriptedCall("python", {"code": "result = [first, llm_query('the last')]\nFINAL_VAR('result')"})],
+    ],
+)
+
 SAME = Scenario(
     "same",
     width=8,
@@ -124,7 +146,7 @@ FRAGILE = Scenario(
     ],
 )
 
-SCENARIOS = (TURNS, BATCH, THREADS, GATHER, CHILDREN)
+SCENARIOS = (TURNS, BATCH, THREADS, GATHER, CHILDREN, CALLS)
 """Those that are killed at every event."""
 
 BY_NAME = {scenario.name: scenario for scenario in (*SCENARIOS, SAME, FRAGILE)}

@@ -11,7 +11,7 @@ import re
 import threading
 from pathlib import Path
 
-from rlm_graph.testing.script import ScriptedReply, ScriptedRequest, count_tokens, text_of
+from rlm_graph.testing.script import ScriptedCall, ScriptedReply, ScriptedRequest, count_tokens, text_of
 from tests.faults.fuse import Fuse
 from tests.faults.scenarios import BY_NAME
 
@@ -53,9 +53,11 @@ def script(request: ScriptedRequest) -> ScriptedReply:
     scenario, _, trial = request.model.rpartition("-")
     fuse = Fuse(Path(os.environ[TRIALS], trial))
     fuse.happened("request")
-    text = f"{_answer(scenario, request)} [#{request.number:06}]"
+    answer, calls = _answer(scenario, request)
+    text = f"{answer} [#{request.number:06}]"
     reply = ScriptedReply(
         text,
+        tool_calls=calls,
         input_tokens=count_tokens(plain(request.text)),
         output_tokens=count_tokens(text),
         gate=Half(fuse),
@@ -63,11 +65,12 @@ def script(request: ScriptedRequest) -> ScriptedReply:
     return ScriptedReply(**{**vars(reply), "stall_after": len(reply.chunks) // 2})
 
 
-def _answer(scenario: str, request: ScriptedRequest) -> str:
+def _answer(scenario: str, request: ScriptedRequest) -> tuple[str, list[ScriptedCall]]:
     roles = [message["role"] for message in request.messages]
     if "system" not in roles:
-        return f"answer to {plain(request.prompt)}"
+        return f"answer to {plain(request.prompt)}", []
     question = next(text_of(message["content"]) for message in request.messages if message["role"] == "user")
     turns = BY_NAME[scenario].turns_of(question)
-    cells = turns[min(roles.count("assistant"), len(turns) - 1)]
-    return "\n\n".join(["So:", *(f"```repl\n{cell}\n```" for cell in cells)]) + "\n"
+    turn = turns[min(roles.count("assistant"), len(turns) - 1)]
+    cells = [f"```repl\n{cell}\n```" for cell in turn if isinstance(cell, str)]
+    return "\n\n".join(["So:", *cells]) + "\n", [call for call in turn if isinstance(call, ScriptedCall)]

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.faults.harness import Lane
-from tests.faults.scenarios import BATCH, CHILDREN, SAME, SCENARIOS, THREADS, TURNS, Scenario
+from tests.faults.scenarios import BATCH, CALLS, CHILDREN, SAME, SCENARIOS, THREADS, TURNS, Scenario
 
 pytestmark = [pytest.mark.confinement, pytest.mark.timeout(600)]
 
@@ -22,6 +22,8 @@ MOMENTS = [
     ("with threads half answered", THREADS, "commit", 50, True),
     ("inside a child", CHILDREN, "frame out exec", 2, False),
     ("while a child ends", CHILDREN, "rmtree", -2, True),
+    ("between two answers to the model's own calls", CALLS, "half a reply", 3, False),
+    ("while a cell runs beside the model's own calls", CALLS, "frame in calls", 0, True),
 ]
 
 
