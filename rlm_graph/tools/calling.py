@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -52,7 +53,10 @@ async def use(
     except Exception as error:  # a tool may raise anything, and all of it is for the code that called it
         if deadline.expired():
             raise
-        return _failure(function, type(error).__name__, str(error) or type(error).__name__)
+        kind, words = type(error).__name__, str(error)
+        if not hasattr(builtins, kind):  # in the sandbox there is no such exception: its name goes into the words
+            words = f"{kind}: {words}" if words else kind
+        return _failure(function, kind, words or kind)
     return _recordable(function, result)
 
 

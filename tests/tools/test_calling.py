@@ -113,6 +113,14 @@ async def test_an_exception_keeps_its_type_and_its_words_are_bounded() -> None:
     assert len(reply.error) < 3_000
 
 
+class Throttled(Exception):
+    """An exception that no sandbox has."""
+
+
+async def test_an_exception_of_the_tools_own_tells_its_name_in_words() -> None:
+    assert (await use(returning(Throttled("in a minute")), {})).error == "give: Throttled: in a minute"
+
+
 async def test_a_tool_that_never_answers_ends_at_the_deadline() -> None:
     @tool
     async def wait() -> None:
