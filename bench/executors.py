@@ -1,9 +1,10 @@
 """What a sandboxed REPL costs, beside a bare `python` that reads code from its standard input, in the same run.
 
-    python bench/executors.py [--executors local] [--rounds 5] [--cells 200] [--calls 500] [--sizes 100 1000]
+    python bench/executors.py [--executors local docker ...] [--docker-image NAME] [--rounds 5] [--sizes 100 1000]
 
 For each: from nothing to the end of the first cell, a further cell, a call of a host function, and giving the REPL a
 context of so many MB until code has taken its length. Times are medians of the rounds, ratios are to the bare REPL's.
+An executor that cannot run here is told and left out; one that refuses a context has no figure for it.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from statistics import median
 from typing import Protocol
 
 from rlm_graph.context import ContextStore
-from rlm_graph.errors import RLMError
+from rlm_graph.errors import ExecutorError, RLMError
 from rlm_graph.executors import create_executor
 from rlm_graph.executors.base import CallResult, Executor, HostCall, Repl
+from rlm_graph.settings import DockerSettings
 from rlm_graph.state import Cell, ContextRef
 
 LINE = "2026-01-01 00:00:00 INFO a line of a log that says little, 0123456789\n"
@@ -154,7 +156,11 @@ async def measure(
     for megabytes, ref in contexts.items():
         async with place.session() as session:
             await session.run("x = 0")
-            given = await seconds(session.give(ref, store.folder(ref)))
+            try:
+                given = await seconds(session.give(ref, store.folder(ref)))
+            except ExecutorError as error:
+                print(f"a context of {megabytes} MB: {error}", file=sys.stderr)
+                continue
             times[f"context {megabytes} MB"] = given + await seconds(session.run("x = len(context)"))
     return times
 
@@ -163,7 +169,8 @@ async def compare(options: argparse.Namespace) -> None:
     """Measure all places in turn, round by round, and print the table."""
     places: dict[str, Place] = {"bare": BarePlace()}
     for kind in options.executors:
-        places[kind] = ExecutorPlace(create_executor(kind))
+        given = DockerSettings(image=options.docker_image, pull=False) if options.docker_image else kind
+        places[kind] = ExecutorPlace(create_executor(given if kind == "docker" else kind))
     rounds: dict[str, list[dict[str, float]]] = {kind: [] for kind in places}
     with tempfile.TemporaryDirectory(prefix="rlm-graph-bench-") as folder:
         store = ContextStore(Path(folder))
@@ -184,6 +191,9 @@ def show(rounds: dict[str, list[dict[str, float]]]) -> None:
     for name in rounds["bare"][0]:
         cells = []
         for kind, measured in rounds.items():
+            if not all(name in times for times in measured):
+                cells.append("refused")
+                continue
             time_ms = 1000 * median(times[name] for times in measured)
             ratios = (times[name] / bare[name] for times, bare in zip(measured, rounds["bare"], strict=True))
             cells.append(f"{time_ms:.2f}" if kind == "bare" else f"{time_ms:.2f}  (x {median(ratios):.1f})")
@@ -192,7 +202,8 @@ def show(rounds: dict[str, list[dict[str, float]]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--executors", nargs="+", default=["local"], metavar="KIND")
+    parser.add_argument("--executors", nargs="+", default=["local", "docker", "pyodide", "e2b"], metavar="KIND")
+    parser.add_argument("--docker-image", metavar="NAME", help="one that the daemon has, in place of the usual one")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cells", type=int, default=200)
     parser.add_argument("--calls", type=int, default=500)

@@ -36,9 +36,10 @@ CONTROL = "unconfined"
 ITS_OWN: dict[str, tuple[Outcome, ...]] = {
     "docker": (Outcome.DENIED, Outcome.HARMLESS),
     "docker, bash": (Outcome.DENIED, Outcome.HARMLESS, Outcome.KILLED),
+    "pyodide": (Outcome.DENIED, Outcome.HARMLESS, Outcome.KILLED),
 }
 """What may come of any attack where code has a world of its own: it reaches that, or nothing. Where it may start
-programs, it may also end itself."""
+programs, or write over all of its memory, it may also end itself."""
 
 BENEATH: dict[str, Mapping[str, str]] = {"e2b, old kernel": OF_THE_MACHINE}
 """Attacks that what lies beneath the executor must hold, with the reason: where it is not there, they get through."""

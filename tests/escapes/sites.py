@@ -11,19 +11,28 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from rlm_graph.errors import SetupError
 from rlm_graph.executors.base import Executor
 from rlm_graph.executors.docker import DockerExecutor
 from rlm_graph.executors.docker.archive import CONTEXTS
 from rlm_graph.executors.docker.container import HOME, SCRATCH, SOCKET
 from rlm_graph.executors.local import LocalExecutor
+from rlm_graph.executors.pyodide import PyodideExecutor, image
 from rlm_graph.executors.worker.removal import remove_tree
-from rlm_graph.settings import DockerSettings, LocalSettings
+from rlm_graph.settings import DockerSettings, LocalSettings, PyodideSettings
 from rlm_graph.state import ReplHandle
 from tests.escapes.e2b_site import E2BSite
 from tests.escapes.targets import Targets
 
 LOCAL = LocalSettings(memory_bytes=512 << 20, max_file_bytes=32 << 20, max_threads=32, idle_timeout_s=120)
 """Small, so that what is bounded is soon used up, and what a failed lane leaves soon ends."""
+
+
+PYODIDE = PyodideSettings(
+    memory_bytes=256 << 20, max_file_bytes=32 << 20, idle_timeout_s=120,
+    store=Path(os.environ["TESTS_PYODIDE"]) if "TESTS_PYODIDE" in os.environ else None,
+)  # fmt: skip
+"""Small too, with the runtime that was fetched."""
 
 
 class Site(Protocol):
@@ -59,6 +68,30 @@ class LocalSite:
 
     def others(self, handle: ReplHandle) -> Mapping[str, object]:
         return {f"OTHER_{name}": value for name, value in self.places(handle).items()}
+
+    def changes(self, handle: ReplHandle) -> list[str]:
+        return []  # the context lies among the targets
+
+    def left(self, handle: ReplHandle) -> list[str]:
+        left = ["its folder was left"] if Path(handle.address).exists() else []
+        remove_tree(handle.address)
+        return left
+
+
+class PyodideSite:
+    """Python in WebAssembly. It has a system of its own, which code may do with as it likes."""
+
+    lets = True
+
+    def __init__(self, folder: Path) -> None:
+        self.executor = PyodideExecutor(PYODIDE, folder=folder)
+        image.image(self.executor.store)  # which takes longer than any attack may
+
+    def places(self, handle: ReplHandle) -> Mapping[str, object]:
+        return {"ADDRESS": f"{handle.address}/control.sock", "SCRATCH": "/scratch"}
+
+    def others(self, handle: ReplHandle) -> Mapping[str, object]:
+        return {"OTHER_ADDRESS": f"{handle.address}/control.sock", "OTHER_SCRATCH": f"{handle.address}/scratch"}
 
     def changes(self, handle: ReplHandle) -> list[str]:
         return []  # the context lies among the targets
@@ -128,12 +161,24 @@ SITES: dict[str, Callable[[Path, Targets], Site]] = {
     "docker, bash": lambda folder, targets: DockerSite(targets, bash=True),
     "e2b": lambda folder, targets: E2BSite(folder, targets),
     "e2b, old kernel": lambda folder, targets: E2BSite(folder, targets, template="old"),
+    "pyodide": lambda folder, targets: PyodideSite(folder / "pyodide"),
     "unconfined": lambda folder, targets: LocalSite(folder / "unconfined", unsafe=True),
 }
 
 
 def sites_here() -> list[str]:
     """Return the executors that can be attacked on this machine."""
+    return ["local", *_docker(), *_pyodide(), "e2b", *(["e2b, old kernel"] if os.geteuid() == 0 else [])]
+
+
+def _docker() -> list[str]:
     daemon = subprocess.run(["docker", "version"], capture_output=True) if shutil.which("docker") else None
-    docker = ["docker", "docker, bash"] if daemon is not None and daemon.returncode == 0 else []
-    return ["local", *docker, "e2b", *(["e2b, old kernel"] if os.geteuid() == 0 else [])]
+    return ["docker", "docker, bash"] if daemon is not None and daemon.returncode == 0 else []
+
+
+def _pyodide() -> list[str]:
+    try:
+        image.image(PyodideExecutor(PYODIDE).store)
+    except SetupError:
+        return []
+    return ["pyodide"]

@@ -8,6 +8,7 @@ from tests.escapes.attacks.containers import CONTAINERS
 from tests.escapes.attacks.exhaustion import EXHAUSTION
 from tests.escapes.attacks.files import FILES
 from tests.escapes.attacks.interpreter import INTERPRETER
+from tests.escapes.attacks.javascript import JAVASCRIPT
 from tests.escapes.attacks.kernel import KERNEL
 from tests.escapes.attacks.network import NETWORK
 from tests.escapes.attacks.processes import PROCESSES
@@ -20,6 +21,7 @@ THEMES: dict[str, tuple[Attack, ...]] = {
     "interpreter": INTERPRETER,
     "channel": CHANNEL,
     "containers": CONTAINERS,
+    "javascript": JAVASCRIPT,
     "exhaustion": EXHAUSTION,
 }
 ATTACKS: tuple[Attack, ...] = tuple(attack for attacks in THEMES.values() for attack in attacks)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import http.server
+import json
 import shutil
 import tarfile
 import threading
@@ -84,6 +87,31 @@ def test_without_npm_it_says_what_to_bring(tmp_path: Path, monkeypatch: pytest.M
 
     with pytest.raises(SetupError, match="--from FILE"):
         runtime.fetch(tmp_path / "store")
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="no npm command")
+def test_npm_is_asked_as_it_is_configured_and_what_it_brings_is_checked(
+    tmp_path: Path, served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("npm_config_registry", served)
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
+    package = tmp_path / "served" / "package.tgz"
+    (tmp_path / "package.json").write_text(json.dumps({"name": "pyodide", "version": runtime.VERSION}))
+    with tarfile.open(package, "w:gz") as archive:
+        archive.add(tmp_path / "package.json", "package/package.json")
+    integrity = "sha512-" + base64.b64encode(hashlib.sha512(package.read_bytes()).digest()).decode()
+    version = {
+        "name": "pyodide", "version": runtime.VERSION,
+        "dist": {"tarball": f"{served}/package.tgz", "integrity": integrity},
+    }  # fmt: skip
+    told = {"name": "pyodide", "dist-tags": {"latest": runtime.VERSION}, "versions": {runtime.VERSION: version}}
+
+    with pytest.raises(SetupError, match=r"npm could not fetch Pyodide: .*404"):
+        runtime.fetch(tmp_path / "store")
+    (tmp_path / "served" / "pyodide").write_text(json.dumps(told))
+    with pytest.raises(SetupError, match="this is not the package of Pyodide"):
+        runtime.fetch(tmp_path / "store")
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.fixture
