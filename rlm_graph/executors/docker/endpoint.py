@@ -53,7 +53,9 @@ def find_endpoint(host: str | None) -> Endpoint:
         url, tls = _context(_folder())
         return Endpoint(_plain(url, tls), tls)
     except docker.errors.DockerException as error:
-        raise SetupError(f"the address of the Docker daemon is of no use: {error}; correct DOCKER_HOST") from error
+        raise SetupError(
+            f"the address of the Docker daemon is of no use: {error}; correct `host` or DOCKER_HOST"
+        ) from error
 
 
 def _folder() -> Path:

@@ -32,6 +32,8 @@ BEGIN_S = 30
 END_S = 60.0
 """Seconds until a container that was removed must be gone."""
 LOOK_S = 0.02
+GONE = "no such container"
+"""In what the daemon says of a container that is not there. Of a network or a program it says something else."""
 
 
 def state_of(client: APIClient, repl: str, container: str) -> str | None:
@@ -87,7 +89,7 @@ def listed(client: APIClient) -> list[Listed]:
 def start(client: APIClient, repl: str, settings: DockerSettings) -> str | None:
     """Start the REPL's container and return its id. None if another process was faster.
 
-    Raises `SetupError` if the image is missing or cannot run the supervisor.
+    Raises `SetupError` if the image is missing or cannot run the supervisor, or if there is no such network.
     """
     import docker.errors
 
@@ -98,14 +100,12 @@ def start(client: APIClient, repl: str, settings: DockerSettings) -> str | None:
         with told("fill the container"):
             client.put_archive(container, HOME, bundle_archive())
         client.start(container)
-    except docker.errors.NotFound as error:  # one who lost patience has removed it, or the image has no Python
-        if state_of(client, repl, container) is None:
+    except docker.errors.APIError as error:
+        # By now the daemon may have removed what it could not start, so that it is not there says nothing.
+        if GONE in words(error).lower():  # one who lost patience has removed it
             return None
         remove(client, container)
-        raise _unfit(settings, words(error)) from error
-    except docker.errors.APIError as error:
-        remove(client, container)
-        raise _unfit(settings, words(error)) from error
+        raise _refused(settings, words(error)) from error
     except BaseException:
         remove(client, container)
         raise
@@ -161,7 +161,17 @@ def _create(client: APIClient, repl: str, settings: DockerSettings) -> str | Non
         except docker.errors.APIError as error:
             if error.status_code == 409:  # the name is taken
                 return None
+            if error.status_code == 400:
+                raise SetupError(f"Docker refuses the executor's settings: {words(error)}; correct them") from error
             raise
+
+
+def _refused(settings: DockerSettings, said: str) -> SetupError:
+    if settings.network is not None and f"network {settings.network} " in said:
+        return SetupError(
+            f"the container cannot join its network: {said}; `docker network ls` lists what `network` may be"
+        )
+    return _unfit(settings, said)
 
 
 def _unfit(settings: DockerSettings, said: str) -> SetupError:

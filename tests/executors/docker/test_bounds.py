@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import docker
 import pytest
 
+from rlm_graph.errors import SetupError
 from rlm_graph.executors.conformance import Notebook
 from rlm_graph.executors.docker import DockerExecutor
 from rlm_graph.executors.docker.container import worker_user
@@ -187,3 +189,19 @@ async def test_a_network_is_there_for_those_who_ask(docker_image: str) -> None:
     assert reached.value == "b'hello'"
     assert refused.error is not None
     assert refused.error.type == "PermissionError"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"network": "rlm-graph-test-none"}, r"network rlm-graph-test-none not found.*docker network ls"),
+        ({"cpus": 100_000.0}, r"refuses the executor's settings: Range of CPUs"),
+    ],
+    ids=["network", "processors"],
+)
+async def test_what_the_machine_does_not_have_is_an_error_that_says_so(
+    docker_image: str, given: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(SetupError, match=words):
+        async with DockerExecutor(settings(docker_image, **given)).attached(None):
+            pass

@@ -190,7 +190,7 @@ async def test_what_ssh_says_is_told_when_it_fails(ssh: Path) -> None:
     ("environment", "words"),
     [
         ({"DOCKER_CONTEXT": "missing"}, "no Docker context 'missing'.*docker context ls"),
-        ({"DOCKER_HOST": "tcp://"}, "of no use: .*tcp://.*correct DOCKER_HOST"),
+        ({"DOCKER_HOST": "tcp://"}, "of no use: .*tcp://.*correct `host` or DOCKER_HOST"),
         ({"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/nowhere"}, "of no use: .*certificate"),
     ],
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import subprocess
 import sys
 import tarfile
 import zipfile
@@ -14,7 +13,9 @@ from typing import Any
 
 import docker
 import pytest
+from typer.testing import CliRunner
 
+from rlm_graph.cli.app import app
 from rlm_graph.errors import SetupError
 from rlm_graph.executors.docker import DockerExecutor
 from rlm_graph.settings import DockerSettings
@@ -81,27 +82,21 @@ async def test_packages_are_baked_into_an_image_that_is_named_for_them(
     pip = next(Path(__import__("ensurepip").__file__).parent.glob("_bundled/pip-*.whl"))
     base = with_pip(client, docker_image, pip)
     write_wheel(tmp_path / "wheels")
-    command = [sys.executable, "-m", "rlm_graph", "docker", "build", "--image", base, "-p", "tiny==1.0"]
+    command = ["docker", "build", "--image", base, "--wheels", str(tmp_path / "wheels"), "-p"]
 
-    built = await asyncio.to_thread(
-        subprocess.run,
-        [*command, "--wheels", str(tmp_path / "wheels")],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
+    built = await asyncio.to_thread(CliRunner().invoke, app, [*command, "tiny==1.0"])
     try:
-        assert built.returncode == 0, built.stderr
+        assert built.exit_code == 0, built.stderr
         async with notebook(DockerExecutor(settings(base, packages=("tiny==1.0",)))) as book:
             assert (await book.run("import tiny\ntiny.WORD")).value == "'baked in'"
-        unpinned = subprocess.run([*command[:-1], "tiny"], capture_output=True, text=True, cwd=tmp_path)
+        unpinned = await asyncio.to_thread(CliRunner().invoke, app, [*command, "tiny"])
     finally:
         client.remove_image(built.stdout.strip() or base, force=True)
         client.remove_image(base, force=True)
 
     assert built.stdout.startswith("rlm-graph-sandbox:")
     assert "Successfully installed tiny-1.0" in built.stderr
-    assert unpinned.returncode == 2
+    assert unpinned.exit_code == 2
     assert "packages" in unpinned.stderr
 
 
