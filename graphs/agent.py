@@ -24,6 +24,7 @@ from rlm_graph.executors import create_executor
 from rlm_graph.executors.base import Executor
 from rlm_graph.graphs.subcall import create_subcall
 from rlm_graph.intake import RLMGraph
+from rlm_graph.memory import memory_functions
 from rlm_graph.models import ReplyCache, chat_model, model_name, profile, retry_policy, window
 from rlm_graph.nodes.act import act
 from rlm_graph.nodes.approve import approve as approve_node
@@ -32,7 +33,7 @@ from rlm_graph.nodes.observe import observe
 from rlm_graph.nodes.routing import route_after_act, route_after_approve, route_after_finalize, route_after_think
 from rlm_graph.nodes.think import think
 from rlm_graph.prompts import system_prompt
-from rlm_graph.settings import ExecutorSettings, ModelSettings, Protocol, SnapshotSettings, data_dir
+from rlm_graph.settings import ExecutorSettings, MemorySettings, ModelSettings, Protocol, SnapshotSettings, data_dir
 from rlm_graph.snapshots import SnapshotStore
 from rlm_graph.specialists import AgentSpec, Specialist, specialists
 from rlm_graph.state import RLMIntake, RLMOutput, state_schema
@@ -50,6 +51,7 @@ def create_rlm_agent(
     tools: Sequence[BaseTool | Callable[..., Any]] = (),
     agents: Mapping[str, AgentSpec] | None = None,
     response_format: type | Mapping[str, Any] | None = None,
+    memory: MemorySettings | None = None,
     checkpointer: Checkpointer = None,
     store: BaseStore | None = None,
     cache: BaseCache[Any] | None = None,
@@ -78,6 +80,7 @@ def create_rlm_agent(
         response_format: a pydantic model, TypedDict or JSON schema that the answer must fit; the run then also
             returns it as `structured_response`.
         checkpointer: with one, a run can be resumed: `invoke(None, config)`.
+        memory: whose notes of earlier runs code may read and write, in `store`; by default nobody's.
         store: LangGraph's store for what outlives a run.
         cache: LangGraph's cache, for replies of models: an equal request is then answered from it and costs nothing.
         settings: how models are reached.
@@ -111,6 +114,7 @@ def create_rlm_agent(
         budget=(caps or Caps()).applied(budget or Budget()),
         caps=caps or Caps(),
         tools=functions,
+        memory={} if memory is None else memory_functions(memory, kept.vault),
         retrieval=retrieval_of(functions, retrieval),
         protocol=protocol,
         approval=Approval(approve),
@@ -142,6 +146,7 @@ class Shared:
     budget: Budget
     caps: Caps
     tools: Mapping[str, HostFunction]
+    memory: Mapping[str, HostFunction]
     retrieval: HostFunction | None
     protocol: Protocol
     approval: Approval
@@ -171,6 +176,7 @@ class Shared:
             models=models,
             executor=one.executor or self.executor,
             tools=self.tools if one.tools is None else one.tools,
+            memory=self.memory if one.memory else {},
             retrieval=self.retrieval if one.tools is None else self._retrieval_among(one.tools),
             budget=self.budget.model_copy(update={"max_depth": min(depths)}),
             specialist=one,
@@ -185,7 +191,8 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
     model, sub_model = shared.model(depth), shared.model(depth + 1)
     retry = retry_policy(shared.settings)
     window_tokens = window(model, shared.settings)
-    native = NativeTools(shared.tools, answer_format.schema, shared.retrieval) if shared.protocol == "tools" else None
+    functions = {**shared.tools, **shared.memory}
+    native = NativeTools(functions, answer_format.schema, shared.retrieval) if shared.protocol == "tools" else None
     small = profile(model, shared.settings) == "small"
     named = shared.specialist.name if shared.specialist else ""
     prompt = system_prompt(
@@ -193,6 +200,7 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
         tools=[(function.signature, function.description) for function in shared.tools.values()],
         depth=depth,
         max_depth=shared.budget.max_depth,
+        memory=bool(shared.memory),
         answer_schema=answer_format.schema,
         native=native is not None,
         retrieval=None if shared.retrieval is None else shared.retrieval.name,
@@ -203,14 +211,14 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
     subcalls = Subcalls(
         create_subcall(
             {None: sub_model, **{model_name(named): named for named in shared.models}},
-            tools=shared.tools,
+            tools=functions,
             retry=retry,
             approval=shared.approval,
             agent=below,
             replies=shared.replies,
             specialists=shared.specialists,
         ),
-        tools=shared.tools,
+        tools=functions,
         retrieval=shared.retrieval,
         agents=shared.specialists,
         max_concurrency=shared.settings.max_concurrency,

@@ -12,6 +12,7 @@ from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage
 from langgraph.config import get_config
 from langgraph.runtime import Runtime, get_runtime
 
+from rlm_graph import memory
 from rlm_graph.approval import PREVIEW_CHARS, Approval, ApprovalRequest
 from rlm_graph.budget import Usage
 from rlm_graph.errors import BudgetExceeded, ModelError
@@ -130,7 +131,8 @@ def _content(request: ModelRequest) -> str | list[str | dict[str, Any]]:
 async def _use_tool(request: ToolRequest, tools: Mapping[str, HostFunction], ledger: Ledger) -> SubcallReply:
     function = tools.get(request.tool)
     if function is None:
-        return SubcallReply(error=f"{request.tool} is not available in this run", error_type="NameError")
+        words = memory.OFF if request.tool in memory.NAMES else f"{request.tool} is not available in this run"
+        return SubcallReply(error=words, error_type="NameError")
     try:
         return await use(function, request.arguments, config=get_config(), timeout_s=ledger.seconds_left)
     except TimeoutError:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         StorageError,
     )
     from rlm_graph.graphs.agent import create_rlm_agent
-    from rlm_graph.settings import LocalSettings, ModelSettings
+    from rlm_graph.settings import LocalSettings, MemorySettings, ModelSettings
     from rlm_graph.specialists import AgentSpec
     from rlm_graph.state import STORED_TYPES, Answer
 
@@ -35,6 +35,7 @@ _HOMES = {
     "ExecutorError": "rlm_graph.errors",
     "InputError": "rlm_graph.errors",
     "LocalSettings": "rlm_graph.settings",
+    "MemorySettings": "rlm_graph.settings",
     "ModelError": "rlm_graph.errors",
     "ModelSettings": "rlm_graph.settings",
     "RLMError": "rlm_graph.errors",
@@ -56,6 +57,7 @@ __all__ = [
     "ExecutorError",
     "InputError",
     "LocalSettings",
+    "MemorySettings",
     "ModelError",
     "ModelSettings",
     "RLMError",

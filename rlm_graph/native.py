@@ -10,7 +10,8 @@ from typing import Any
 from langgraph.errors import GraphInterrupt
 
 from rlm_graph.executors.base import CallResult, HostCall
-from rlm_graph.prompts import cut_middle
+from rlm_graph.memory import LIST, RECALL
+from rlm_graph.prompts import cut_middle, recalled
 from rlm_graph.state import Execution, NativeAnswer, NativeCall
 from rlm_graph.subcalls import CallScope
 
@@ -81,5 +82,7 @@ def _answer(call: NativeCall, result: CallResult, max_chars: int) -> NativeAnswe
         words = f"{result.error_type}: {call.name}: {result.error.removeprefix(f'{call.function}: ')}"
         return NativeAnswer(id=call.id, text=cut_middle(words, max_chars), failed=True)
     value = result.value
+    if call.function in (RECALL, LIST):
+        return NativeAnswer(id=call.id, text=cut_middle(recalled(value), max_chars))
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return NativeAnswer(id=call.id, text=cut_middle(text, max_chars))

@@ -312,6 +312,24 @@ class ToolSettings(Value):
     `<server>_<tool>`."""
 
 
+class MemorySettings(Value):
+    """Whose notes runs read and write: those of one user in one project."""
+
+    user: str = Field("default", min_length=1, max_length=200)
+    project: str = Field("default", min_length=1, max_length=200)
+    max_notes: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    """The most that are kept."""
+    max_chars: Annotated[int, Field(ge=1, le=100_000)] = 8_000
+    """Characters of one note."""
+
+
+class MemoryChoice(MemorySettings):
+    """The same in a settings file, where it is off until it is turned on."""
+
+    enabled: bool = False
+    """Let code remember things for later runs; `rlm-graph memory` shows and erases them."""
+
+
 def data_dir() -> Path:
     """Where runs and contexts are kept unless told otherwise: `RLM_DATA_DIR`, or the user's data folder."""
     import os
@@ -342,6 +360,8 @@ class AgentSettings(Value):
     """What it is told about its task, besides how to work in the REPL."""
     tools: tuple[str, ...] | None = None
     """Names of all the tools that it has, as in `tools.use`."""
+    memory: bool | None = None
+    """`false` keeps the run's memory from it."""
     executor: Annotated[_Executor, Discriminator(_member), BeforeValidator(_by_kind)] | None = None
     budget: Budget | None = None
     """The most that it is granted for one question; less where half of what the asking agent has left is less."""
@@ -380,6 +400,8 @@ class Settings(BaseSettings):
     agents: dict[str, AgentSettings] = Field(default_factory=dict)
     """Specialists by name, each a table such as `[agents.coder]` with `model`, `description`, `system_prompt`, `tools`,
     `executor` and `budget`; code asks one with `rlm_query(..., agent="coder")`."""
+    memory: MemoryChoice = MemoryChoice()
+    """What runs remember for later ones."""
     data_dir: Path = Field(default_factory=data_dir)
     """Where runs and contexts are kept."""
     db: DatabaseAddress | Path = Field(default_factory=lambda values: values["data_dir"] / "runs.sqlite")

@@ -35,6 +35,8 @@ class AgentSpec:
     """What it is told about its task, besides how to work in the REPL. Agents that it asks are not told."""
     tools: Sequence[BaseTool | Callable[..., Any]] | None = None
     """All that it may call: an empty list takes the caller's tools away."""
+    memory: bool | None = None
+    """False keeps the run's memory from it."""
     executor: str | ExecutorSettings | Executor | None = None
     budget: Budget | None = None
     """The most that it is granted for one question; less where half of what the asking agent has left is less."""
@@ -50,6 +52,7 @@ class Specialist:
     """What it is told about its task."""
     model: BaseChatModel | None
     tools: Mapping[str, HostFunction] | None
+    memory: bool
     executor: Executor | None
     budget: Budget | None
 
@@ -93,7 +96,8 @@ def described(settings: Settings) -> Iterator[dict[str, AgentSpec]]:
                 except (InputError, SetupError) as error:
                     raise type(error)(f"agent {name}: {error}") from error
             given = {
-                key: getattr(agent, key) for key in ("model", "description", "system_prompt", "executor", "budget")
+                key: getattr(agent, key)
+                for key in ("model", "description", "system_prompt", "memory", "executor", "budget")
             }
             specs[name] = AgentSpec(tools=tools, **given)
         yield specs
@@ -111,6 +115,7 @@ def _built(name: str, spec: AgentSpec, settings: ModelSettings) -> Specialist:
             role=spec.system_prompt or None,
             model=None if spec.model is None else chat_model(spec.model, settings),
             tools=None if spec.tools is None else host_functions(spec.tools),
+            memory=spec.memory is not False,
             executor=None if spec.executor is None else create_executor(spec.executor),
             budget=spec.budget,
         )

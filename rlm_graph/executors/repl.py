@@ -27,7 +27,10 @@ from rlm_graph.executors.base import CallResult, HostCall, PastCell, Serve
 from rlm_graph.executors.worker.frames import MAX_REASON, MAX_VALUE, Frame, FrameError, Splitter, encode
 from rlm_graph.state import Cell, CellError, ContextRef, Execution, FinalAnswer, ReplHandle, Variable
 
-BUILT_IN = frozenset({"llm_query", "llm_query_batched", "rlm_query", "rlm_query_batched", "memory"})
+BUILT_IN = frozenset({
+    "llm_query", "llm_query_batched", "rlm_query", "rlm_query_batched",
+    "rlm_remember", "rlm_recall", "rlm_forget", "rlm_notes",
+})  # fmt: skip
 """Host functions that every REPL has. What else code calls must be one of its tools."""
 
 REPLY_TIMEOUT_S = 30.0

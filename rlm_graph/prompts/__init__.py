@@ -7,6 +7,7 @@ from rlm_graph.prompts.native import native_correction, tool_messages
 from rlm_graph.prompts.observing import observation
 from rlm_graph.prompts.question import question_prompt
 from rlm_graph.prompts.quoting import cut_middle
+from rlm_graph.prompts.recalling import recalled
 from rlm_graph.prompts.steering import best_effort_prompt, compaction_note, correction
 from rlm_graph.prompts.system import Profile, system_prompt
 
@@ -20,6 +21,7 @@ __all__ = [
     "native_correction",
     "observation",
     "question_prompt",
+    "recalled",
     "system_prompt",
     "tokens",
     "tool_messages",
