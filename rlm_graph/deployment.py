@@ -38,6 +38,7 @@ def agent() -> RLMGraph:
         caps=settings.caps,
         tools=tools,
         agents=agents,
+        memory=settings.memory if settings.memory.enabled else None,
         protocol=settings.protocol,
         retrieval=settings.tools.retrieval,
         cache=cache_of(settings),

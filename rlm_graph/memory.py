@@ -23,7 +23,7 @@ from pydantic import Field, JsonValue
 
 from rlm_graph import bridge
 from rlm_graph.encryption import Vault
-from rlm_graph.errors import SetupError
+from rlm_graph.errors import SetupError, StorageError
 from rlm_graph.settings import MemorySettings
 from rlm_graph.tools import HostFunction
 from rlm_graph.value import Value
@@ -35,6 +35,8 @@ NAMES = (REMEMBER, RECALL, FORGET, LIST)
 """What code calls; `memory` in the REPL calls them too."""
 OFF = "memory is off in this run; it is turned on with create_rlm_agent(memory=...), or --memory"
 
+MAX_KEPT = 10_000
+"""The most notes of one user in one project that any settings allow."""
 MAX_KEY = 200
 MAX_METADATA = 2_000
 """Characters of a note's metadata, as JSON."""
@@ -87,7 +89,7 @@ class Notes:
         note = Note(
             key=key, text=text, metadata=given, run=run, remembered_at=datetime.now(UTC).isoformat(timespec="seconds")
         )
-        if await self.get(key) is None and len(await self._all()) >= self._settings.max_notes:
+        if await self.get(key) is None and len(await self.every()) >= self._settings.max_notes:
             raise ValueError(f"memory is full: {self._settings.max_notes:,} notes; forget some")
         value = note.model_dump(mode="json", exclude={"user", "project"})
         if self._vault is None:
@@ -111,7 +113,7 @@ class Notes:
             scored = [item for item in self._own(found) if item.score is not None]
             if scored:
                 return [self._note(item) for item in scored]
-        return by_words(await self._all(), query)[:limit]
+        return by_words(await self.every(), query)[:limit]
 
     async def get(self, key: str) -> Note | None:
         """Return the note of that key."""
@@ -127,14 +129,11 @@ class Notes:
     async def all(self, limit: int = MAX_RECALLED) -> list[Note]:
         """Return the notes, the newest first."""
         _check_limit(limit)
-        return (await self._all())[:limit]
+        return (await self.every())[:limit]
 
     async def every(self) -> list[Note]:
-        """Return all notes, the newest first, however many there are."""
-        return await self._all()
-
-    async def _all(self) -> list[Note]:
-        found = await self._do(SearchOp(self._namespace, limit=self._settings.max_notes + 1))
+        """Return all notes, the newest first."""
+        found = await self._do(SearchOp(self._namespace, limit=MAX_KEPT))
         notes = [self._note(item) for item in self._own(found)]
         return sorted(notes, key=lambda note: (note.remembered_at, note.key), reverse=True)
 
@@ -146,7 +145,10 @@ class Notes:
         return key if self._vault is None else self._vault.name(key)
 
     def _note(self, item: Item) -> Note:
-        value = item.value
+        value, sealed = item.value, "sealed" in item.value
+        if sealed != (self._vault is not None):
+            advice = "give --encrypt, with its key" if sealed else "leave --encrypt out, or erase it"
+            raise StorageError(f"memory {'is' if sealed else 'is not'} encrypted; {advice}")
         if self._vault is not None:
             value = json.loads(self._vault.open_text(value["sealed"]))
         return Note.model_validate({**value, "user": self._settings.user, "project": self._settings.project})

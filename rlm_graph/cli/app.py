@@ -15,6 +15,9 @@ from rlm_graph.cli.exits import Exit, exit_code
 from rlm_graph.cli.fork import fork
 from rlm_graph.cli.init import init
 from rlm_graph.cli.logs import logs
+from rlm_graph.cli.memory import clear, list_notes
+from rlm_graph.cli.memory import rm as rm_note
+from rlm_graph.cli.memory import show as show_note
 from rlm_graph.cli.printing import say
 from rlm_graph.cli.ps import ps
 from rlm_graph.cli.pyodide import fetch
@@ -77,6 +80,14 @@ config = typer.Typer(help="Show the settings and where each came from.", **_PLAI
 config.callback()(lambda: None)
 config.command()(show)
 app.add_typer(config, name="config")
+
+memory = typer.Typer(help="Show and erase what runs have remembered.", **_PLAIN)
+memory.callback()(lambda: None)
+memory.command("list")(list_notes)
+memory.command("show")(show_note)
+memory.command("rm")(rm_note)
+memory.command()(clear)
+app.add_typer(memory, name="memory")
 
 docker = typer.Typer(help="Prepare images for the docker executor.", **_PLAIN)
 docker.callback()(lambda: None)

@@ -42,6 +42,14 @@ Tools = Annotated[
         help="Tool that code may call, of those that `rlm-graph tools` lists. Give several for several.",
     ),
 ]
+Memory = Annotated[
+    bool | None,
+    typer.Option(
+        "--memory/--no-memory",
+        help="Let code read and write notes that outlive the run; `rlm-graph memory` shows them.",
+        show_default=False,
+    ),
+]
 MaxTurns = Annotated[str | None, _ceiling("--max-turns", metavar="N", help="Replies of the root model.")]
 MaxCost = Annotated[str | None, _ceiling("--max-cost", metavar="USD", help="US dollars, sub-calls included.")]
 MaxTokens = Annotated[
@@ -125,6 +133,7 @@ def settings_flags(
     budget: dict[str, Any] | None = None,
     tools: list[str] | None = None,
     protocol: str | None = None,
+    memory: bool | None = None,
 ) -> dict[str, Any]:
     """Return the settings that were given as flags, nested as the settings are."""
     given: dict[str, Any] = {
@@ -137,5 +146,6 @@ def settings_flags(
         "budget": budget or None,
         "tools": {"use": tools} if tools else None,
         "protocol": protocol,
+        "memory": None if memory is None else {"enabled": memory},
     }
     return {key: value for key, value in given.items() if value is not None}

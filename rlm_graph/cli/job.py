@@ -22,7 +22,7 @@ from rlm_graph.state import ContextRef
 Policy = Literal["code", "subcalls"]
 """What of a run can wait for approval."""
 
-KEPT = {"model", "sub_model", "executor", "models", "protocol", "agents"}
+KEPT = {"model", "sub_model", "executor", "models", "protocol", "agents", "memory"}
 """The settings that a run is recorded with, and that hold when it is taken up again."""
 
 
@@ -125,7 +125,12 @@ def take(sources: Sequence[str], settings: Settings, output: Output) -> ContextR
 
 def opened(settings: Settings) -> AbstractAsyncContextManager[Runs]:
     """Open the database that the settings name. Raises `SetupError` if it is to be encrypted and there is no key."""
-    return Runs.open(settings.db, vault=Vault.from_environment() if settings.encrypt else None)
+    return Runs.open(settings.db, vault=vault_of(settings))
+
+
+def vault_of(settings: Settings) -> Vault | None:
+    """Return what encrypts all that runs say, if the settings want that. Raises `SetupError` if there is no key."""
+    return Vault.from_environment() if settings.encrypt else None
 
 
 async def _look(settings: Settings) -> None:

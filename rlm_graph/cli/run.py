@@ -35,6 +35,7 @@ def run(
         typer.Option("--protocol", metavar="KIND", help="How the root model works: repl (writes code), or tools."),
     ] = None,
     tool: given.Tools = None,
+    memory: given.Memory = None,
     max_turns: given.MaxTurns = None,
     max_cost: given.MaxCost = None,
     max_tokens: given.MaxTokens = None,
@@ -97,6 +98,7 @@ def run(
             budget=budget,
             tools=tool,
             protocol=protocol,
+            memory=memory,
         ),
         config=config,
     )

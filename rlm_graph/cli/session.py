@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -56,7 +56,7 @@ def start(job: Job, *, source: str, id: str | None, output: Output, wait: bool =
         from rlm_graph.locks import aheld
 
         async with opened(job.settings) as runs, AsyncExitStack() as stack:
-            graph = stack.enter_context(_graph(job, runs))  # what cannot be built leaves no run behind
+            graph = await stack.enter_async_context(_graph(job, runs))  # what cannot be built leaves no run behind
             name = await runs.new_id() if id is None else id
             if not wait:
                 await runs.check_new(name)
@@ -123,7 +123,7 @@ def fork(
         from rlm_graph.cli.forks import copy
 
         async with opened(job.settings) as runs, AsyncExitStack() as stack:
-            graph = stack.enter_context(_graph(job, runs))
+            graph = await stack.enter_async_context(_graph(job, runs))
             begun, copied = await copy(
                 graph, runs, source, job, at=at, id=id, question=question, waiting=waiting if wait else None
             )
@@ -147,7 +147,7 @@ def _take_up(run: Run, job: Job, output: Output, continuation: Continuation, *, 
 
     async def taken_up() -> Outcome:
         async with opened(job.settings) as runs, AsyncExitStack() as stack:
-            graph = stack.enter_context(_graph(job, runs))
+            graph = await stack.enter_async_context(_graph(job, runs))
             return await _carry_out(graph, runs, run, job, output, continuation, wait=wait)
 
     return asyncio.run(taken_up()).report(output)
@@ -237,17 +237,21 @@ async def _watch(
     return True
 
 
-@contextmanager
-def _graph(job: Job, runs: Runs) -> Iterator[Any]:
-    """Build the run's graph; the servers of its tools live as long as it is at work."""
+@asynccontextmanager
+async def _graph(job: Job, runs: Runs) -> AsyncIterator[Any]:
+    """Build the run's graph; the servers of its tools, and its memory, are open as long as it is at work."""
     from rlm_graph.context.sealed import contexts_of
     from rlm_graph.graphs.agent import create_rlm_agent
+    from rlm_graph.memory_store import opened_store
     from rlm_graph.models import cache_of
     from rlm_graph.specialists import described
     from rlm_graph.tools.registry import chosen
 
     settings = job.settings
-    with chosen(settings.tools) as tools, described(settings) as agents:
+    remembers = settings.memory.enabled
+    async with AsyncExitStack() as stack:
+        tools, agents = stack.enter_context(chosen(settings.tools)), stack.enter_context(described(settings))
+        store = await stack.enter_async_context(opened_store(settings)) if remembers else None
         yield create_rlm_agent(
             model_of(settings),
             sub_model=settings.sub_model,
@@ -260,6 +264,8 @@ def _graph(job: Job, runs: Runs) -> Iterator[Any]:
             approve=job.approve,
             protocol=settings.protocol,
             retrieval=settings.tools.retrieval,
+            memory=settings.memory if remembers else None,
+            store=store,
             checkpointer=runs.saver,
             cache=cache_of(settings),
             settings=settings.models,
