@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from rlm_graph.errors import SetupError
 from rlm_graph.executors.worker.calls import HostCalls
 from rlm_graph.executors.worker.namespace import Namespace, _stub
+from rlm_graph.memory import NAMES
 from rlm_graph.tools.functions import RESERVED, HostFunction, host_functions, name_problem
 
 
@@ -77,7 +78,7 @@ def test_the_reserved_names_are_those_that_the_repl_has() -> None:
     held = set(Namespace(names, HostCalls(None)).ours)  # type: ignore[arg-type]  # nothing is called
 
     assert held <= RESERVED
-    assert RESERVED - held == {"python", "final_answer"}
+    assert RESERVED - held == {"python", "final_answer", *NAMES}
 
 
 @pytest.mark.parametrize("name", ["llm_query", "FINAL", "print", "a b", "2nd", "class"])
