@@ -20,6 +20,7 @@ from rlm_graph.answers import AnswerFormat
 from rlm_graph.approval import Approval, Approve
 from rlm_graph.budget import Budget, Caps
 from rlm_graph.context import ContextStore
+from rlm_graph.events import telling
 from rlm_graph.executors import create_executor
 from rlm_graph.executors.base import Executor
 from rlm_graph.graphs.subcall import create_subcall
@@ -233,7 +234,7 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
             native=native is not None,
         ),
         "think": bridge.node(
-            think,
+            telling(think),
             model=model,
             system_prompt=prompt,
             window_tokens=window_tokens,
@@ -242,7 +243,7 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
             replies=shared.replies,
         ),
         "act": bridge.node(
-            act,
+            telling(act),
             executor=shared.executor,
             subcalls=subcalls,
             store=shared.contexts,
@@ -250,7 +251,7 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
             strict_replay=shared.strict_replay,
         ),
         "finalize": bridge.node(
-            finalize,
+            telling(finalize),
             model=model,
             system_prompt=prompt,
             window_tokens=window_tokens,
@@ -271,7 +272,7 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
     graph.add_edge(START, "observe")
     graph.add_edge("observe", "think")
     if shared.approval.of_code:
-        graph.add_node("approve", bridge.node(approve_node, approval=shared.approval, agent=named))
+        graph.add_node("approve", bridge.node(telling(approve_node), approval=shared.approval, agent=named))
         graph.add_conditional_edges(
             "think", route_after_think, {"act": "approve", "observe": "observe", "finalize": "finalize"}
         )

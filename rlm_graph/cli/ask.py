@@ -36,6 +36,7 @@ def ask(
     config: given.Config = None,
     as_json: given.AsJson = False,
     output: given.OutputFile = None,
+    stream: given.Stream = False,
     quiet: given.Quiet = False,
     verbose: given.Verbose = False,
 ) -> None:
@@ -50,7 +51,7 @@ def ask(
     from rlm_graph.settings import Settings
 
     check_question(question)
-    out = Output(json=as_json, file=output, quiet=quiet, verbose=verbose)
+    out = Output(json=as_json, file=output, stream=stream, quiet=quiet, verbose=verbose)
     out.check()
     budget = given.budget_flags(
         max_turns=max_turns, max_cost=max_cost, max_tokens=max_tokens,

@@ -80,6 +80,12 @@ OutputFile = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="Write the answer to FILE, exactly as it is, not to stdout."),
 ]
+Stream = Annotated[
+    bool,
+    typer.Option(
+        "--stream", help="Show what the model writes and its code does as it comes; with --json, as JSON lines."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the code and its output on stderr.")]
 

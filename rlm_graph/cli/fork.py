@@ -45,6 +45,7 @@ def fork(
     config: given.Config = None,
     as_json: given.AsJson = False,
     output: given.OutputFile = None,
+    stream: given.Stream = False,
     quiet: given.Quiet = False,
     verbose: given.Verbose = False,
 ) -> None:
@@ -66,7 +67,7 @@ def fork(
         raise InputError("-c goes with --question: only a new question looks at a new context")
     if thread is not None:
         check_name(thread)
-    out = Output(json=as_json, file=output, quiet=quiet, verbose=verbose)
+    out = Output(json=as_json, file=output, stream=stream, quiet=quiet, verbose=verbose)
     out.check()
     budget = given.budget_flags(
         max_turns=max_turns, max_cost=max_cost, max_tokens=max_tokens,

@@ -27,6 +27,8 @@ class Output:
     file: Path | None = None
     quiet: bool = False
     verbose: bool = False
+    stream: bool = False
+    """Show what the model writes and what becomes of it, as it comes."""
 
     def check(self) -> None:
         """Raise `InputError` if the file could not be written in the end: to be known before anything is spent."""

@@ -64,7 +64,7 @@ class Progress:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Show the live line while the block runs, where there is a terminal for it."""
-        if self._output.quiet or not sys.stderr.isatty():
+        if self._output.quiet or self._output.stream or not sys.stderr.isatty():
             yield
             return
         from rich.live import Live
@@ -97,9 +97,11 @@ class Progress:
                 self._under_way += reply.usage
 
     def _turn(self, turn: Turn) -> None:
-        if self._output.verbose:
+        if self._output.verbose and not self._output.stream:
             for execution in turn.executions:
                 say(shown(execution))
+        if self._output.stream:
+            return
         self._output.say(f"turn {turn.number}: {outcome(turn)} · {counted(self.usage.tokens, 'token')} so far")
 
 

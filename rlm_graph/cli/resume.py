@@ -45,6 +45,7 @@ def resume(
     config: given.Config = None,
     as_json: given.AsJson = False,
     output: given.OutputFile = None,
+    stream: given.Stream = False,
     quiet: given.Quiet = False,
     verbose: given.Verbose = False,
 ) -> None:
@@ -64,7 +65,7 @@ def resume(
     if (run is None) != last:
         raise InputError("say which run: its id, or --last for the one started last; `rlm-graph logs` lists them")
     verdict = Verdict.of(approve=approve, reject=reject, reason=reason, edit=edit, call=call)
-    out = Output(json=as_json, file=output, quiet=quiet, verbose=verbose)
+    out = Output(json=as_json, file=output, stream=stream, quiet=quiet, verbose=verbose)
     out.check()
     budget = given.budget_flags(
         max_turns=max_turns, max_cost=max_cost, max_tokens=max_tokens,

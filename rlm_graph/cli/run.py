@@ -64,6 +64,7 @@ def run(
     config: given.Config = None,
     as_json: given.AsJson = False,
     output: given.OutputFile = None,
+    stream: given.Stream = False,
     quiet: given.Quiet = False,
     verbose: given.Verbose = False,
 ) -> None:
@@ -80,7 +81,7 @@ def run(
     from rlm_graph.settings import Settings
 
     check_question(question)
-    out = Output(json=as_json, file=output, quiet=quiet, verbose=verbose)
+    out = Output(json=as_json, file=output, stream=stream, quiet=quiet, verbose=verbose)
     out.check()
     place = {"kind": executor or ("local" if unsafe_local else None), "unsafe": unsafe_local or None}
     budget = given.budget_flags(

@@ -19,6 +19,7 @@ from rlm_graph.cli.output import Output
 from rlm_graph.cli.printing import say, waiting
 from rlm_graph.cli.progress import Progress
 from rlm_graph.cli.schema import form_of
+from rlm_graph.cli.streaming import Streamed
 from rlm_graph.errors import InputError, RLMError, SetupError
 from rlm_graph.runs import Run, Runs
 from rlm_graph.settings import Settings
@@ -192,6 +193,7 @@ async def _drive(
     given = await continuation(graph, config, earlier, job)
     finished = given is _NOTHING or await _watch(
         graph, given, config, Progress(output, earlier.get("usage", Usage())), interrupts,
+        streamed=Streamed(as_json=output.json) if output.stream else None,
         begun=lambda: runs.reopen(run.id, job.record()),
     )  # fmt: skip
     state = await runs.state(run.id)
@@ -213,21 +215,28 @@ async def _watch(
     progress: Progress,
     interrupts: Interrupts,
     *,
+    streamed: Streamed | None,
     begun: Callable[[], Awaitable[None]],
 ) -> bool:
     """Run the graph to its end; return False if it was interrupted. `begun` is called once the run is ours."""
     from langgraph.errors import GraphDrained
 
     first = True
+    modes = ["updates"] if streamed is None else ["updates", "custom", "messages"]
     try:
         with progress.shown():
-            async for namespace, update in graph.astream(
-                given, config, stream_mode="updates", subgraphs=True, control=interrupts.control
+            async for namespace, mode, told in graph.astream(
+                given, config, stream_mode=modes, subgraphs=True, control=interrupts.control
             ):
                 if first:
                     await begun()
                     first = False
-                progress.event(namespace, update)
+                if mode == "updates":
+                    progress.event(namespace, told)
+                elif streamed is not None and mode == "custom":
+                    streamed.event(told)
+                elif streamed is not None:
+                    streamed.token(*told)
     except GraphDrained:
         return False
     except asyncio.CancelledError:

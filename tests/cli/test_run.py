@@ -352,3 +352,28 @@ def test_a_class_is_the_form_of_the_answer_with_its_own_validators_and_holds_whe
     assert waiting.exit_code == 7, waiting.output
     assert json.loads(done.stdout) == {"name": "Basel", "depth_m": "3.5"}
     assert "no port there" in server.requests[1].text
+
+
+def test_stream_shows_the_models_words_and_what_became_of_them(shell: Shell, serve: Serve) -> None:
+    serve(code("print('said \\x1b[2J', llm_query('p'))"), code("FINAL('end')"))
+
+    done = shell.here("run", "q", "--stream")
+
+    assert done.stdout == "end\n"
+    assert "print('said" in done.stderr
+    assert "llm_query(p) → sub-answer" in done.stderr
+    assert "cell 1: ok" in done.stderr
+    assert "sub-answer" in done.stderr.partition("cell 1: ok")[2]
+    assert "\x1b" not in done.stderr
+
+
+def test_a_stream_as_json_is_one_object_a_line_and_the_answer_is_alone_on_stdout(shell: Shell, serve: Serve) -> None:
+    serve(code("print(llm_query('p'))"), code("FINAL('end')"))
+
+    done = shell.here("run", "q", "--stream", "--json")
+
+    assert json.loads(done.stdout)["answer"] == "end"
+    told = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert {"token", "turn", "cell", "subcall", "output", "budget", "answer"} == {event["kind"] for event in told}
+    [root] = {event["call_id"] for event in told if event["kind"] == "turn"}
+    assert [event["parent_id"] for event in told if event["kind"] == "subcall"] == [root]
