@@ -112,17 +112,22 @@ class Packets:
 
     def take(self, data: bytes) -> None:
         """Take what came out of the pipe next."""
-        while data:
+        at = 0
+        while at < len(data):
             if self._left:
-                part, data = data[: self._left], data[self._left :]
+                part = data[at : at + self._left]
                 self._outputs[self._stream].write(part)
                 self._left -= len(part)
+                at += len(part)
                 continue
-            self._head, data = self._head + data, b""
+            lacking = _HEADER_BYTES - len(self._head)
+            self._head += data[at : at + lacking]
+            at += lacking
             if self._head[0] not in _STREAMS:
-                self._outputs["stderr"].write(self._head)
+                self._outputs["stderr"].write(self._head + data[at:])
                 self._head = b""
-            elif len(self._head) >= _HEADER_BYTES:
+                return
+            if len(self._head) >= _HEADER_BYTES:
                 self._stream = _STREAMS[self._head[0]]
                 self._left = int.from_bytes(self._head[1:_HEADER_BYTES], "big")
-                self._head, data = b"", self._head[_HEADER_BYTES:]
+                self._head = b""
