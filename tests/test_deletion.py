@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import BaseMessage
 
-from rlm_graph import ContextStore, LocalSettings, create_rlm_agent
+from rlm_graph import AgentSpec, ContextStore, LocalSettings, create_rlm_agent
 from rlm_graph.approval import ApprovalRequest
 from rlm_graph.deletion import delete
 from rlm_graph.executors import create_executor
@@ -125,6 +125,27 @@ async def test_what_its_children_hold_goes_too(
 
     assert (files(contexts), await records(runs)) == ((0, 0), set())
     assert list(executor._base().iterdir()) == []
+
+
+async def test_a_specialist_is_ended_in_the_sandbox_of_its_own(
+    runs: Runs, contexts: ContextStore, executor: LocalExecutor, begin: Begin, tmp_path: Path
+) -> None:
+    class Other(LocalExecutor):
+        kind = "other"
+
+    theirs = Other(LocalSettings(idle_timeout_s=30), folder=tmp_path / "theirs")
+    coder = ScriptedModel([repl("y = 1"), repl("FINAL('stop here')")])
+    run = await begin(
+        [repl("x = rlm_query('q', agent='coder')")],
+        agents={"coder": AgentSpec(model=coder, executor=theirs)},
+        approve=lambda request: None if any("stop here" in cell for cell in request.cells) else True,
+    )
+    assert [len(list(each._base().iterdir())) for each in (executor, theirs)] == [1, 1]
+
+    left = await delete(runs, run, executor=executor, others=[theirs], contexts=contexts)
+
+    assert left == ()
+    assert [list(each._base().iterdir()) for each in (executor, theirs)] == [[], []]
 
 
 @pytest.mark.docker
