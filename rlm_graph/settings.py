@@ -446,6 +446,11 @@ class Settings(BaseSettings):
 
         return validated(cls, *merged([Layer(place, dict(values))]))
 
+    @property
+    def agent_executors(self) -> list[ExecutorSettings]:
+        """The executors that specialists have of their own."""
+        return [agent.executor for agent in self.agents.values() if agent.executor is not None]
+
     def origin(self, key: str) -> str:
         """Return where the value of `key` (dotted, such as `budget.max_turns`) came from."""
         return self._origins.get(key, "default")

@@ -41,7 +41,7 @@ def ps(
     if sandboxes:
         from rlm_graph.executors.keepers import find, keepers
 
-        found = [sandbox for _, sandbox in asyncio.run(find(keepers(settings.executor)))]
+        found = [sandbox for _, sandbox in asyncio.run(find(keepers(settings.executor, *settings.agent_executors)))]
         runs = runs_of([sandbox.handle.id for sandbox in found], settings)
         _show([sandbox_row(sandbox, runs) for sandbox in found], "no sandboxes", as_json=as_json)
     else:

@@ -74,7 +74,7 @@ async def _remove(runs: Runs, run: Run, settings: Settings, *, wait: bool) -> No
             runs,
             run,
             executor=create_executor(asked.executor),
-            others=[create_executor(agent.executor) for agent in asked.agents.values() if agent.executor],
+            others=[create_executor(executor) for executor in asked.agent_executors],
             contexts=contexts_of(settings),
         )
         forget_lock(place, run.id)

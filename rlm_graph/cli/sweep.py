@@ -39,7 +39,7 @@ def sweep(
 
     seconds = _seconds(older_than)
     settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)
-    ended = asyncio.run(end(keepers(settings.executor), older_than_s=seconds))
+    ended = asyncio.run(end(keepers(settings.executor, *settings.agent_executors), older_than_s=seconds))
     runs = runs_of([sandbox.handle.id for sandbox in ended], settings)
     rows = [sandbox_row(sandbox, runs) for sandbox in ended]
     if as_json:

@@ -25,8 +25,11 @@ class Keeper(Protocol):
         """End one."""
 
 
-def keepers(settings: ExecutorSettings) -> list[Keeper]:
-    """Return those of this machine, and what else `settings` name; they are used for the executor that they are of."""
+def keepers(settings: ExecutorSettings, *others: ExecutorSettings) -> list[Keeper]:
+    """Return those of this machine, and what else `settings` name; they are used for the executor that they are of.
+
+    `others` are the executors of specialists: those that keep their REPLs elsewhere are asked too.
+    """
     from rlm_graph.executors.docker import DockerExecutor
     from rlm_graph.executors.local import LocalExecutor
     from rlm_graph.executors.pyodide import PyodideExecutor
@@ -39,20 +42,33 @@ def keepers(settings: ExecutorSettings) -> list[Keeper]:
         PyodideExecutor(pyodide),
         _Perhaps(DockerExecutor(docker), wanted=docker is settings),
     ]
-    if isinstance(settings, E2BSettings):
-        from rlm_graph.executors.e2b import E2BExecutor
+    elsewhere: list[ExecutorSettings] = [settings]
+    for other in others:
+        another_daemon = isinstance(other, DockerSettings) and other.host != docker.host
+        if other not in elsewhere and (another_daemon or isinstance(other, E2BSettings | PackagedSettings)):
+            elsewhere.append(other)
+            if isinstance(other, DockerSettings):
+                found.append(DockerExecutor(other))
+    for each in elsewhere:
+        if isinstance(each, E2BSettings):
+            from rlm_graph.executors.e2b import E2BExecutor
 
-        found.append(E2BExecutor(settings))
-    if isinstance(settings, PackagedSettings) and isinstance(packaged := settings.executor(), Keeper):
-        found.append(packaged)
+            found.append(E2BExecutor(each))
+        if isinstance(each, PackagedSettings) and isinstance(packaged := each.executor(), Keeper):
+            found.append(packaged)
     return found
 
 
 async def find(keepers: Sequence[Keeper]) -> list[tuple[Keeper, Sandbox]]:
     """Return all sandboxes, the oldest first, each with its keeper."""
     listed = await asyncio.gather(*(keeper.sandboxes() for keeper in keepers))
-    found = [(keeper, sandbox) for keeper, sandboxes in zip(keepers, listed, strict=True) for sandbox in sandboxes]
-    return sorted(found, key=lambda pair: pair[1].created)
+    # By their ids: two keepers may see the same ones.
+    found = {
+        sandbox.handle.id: (keeper, sandbox)
+        for keeper, sandboxes in zip(keepers, listed, strict=True)
+        for sandbox in sandboxes
+    }
+    return sorted(found.values(), key=lambda pair: pair[1].created)
 
 
 async def sweep(keepers: Sequence[Keeper], *, older_than_s: float) -> list[Sandbox]:
