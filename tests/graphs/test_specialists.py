@@ -16,6 +16,7 @@ from rlm_graph import AgentSpec, Budget, LocalSettings, ModelError, SetupError
 from rlm_graph.executors.local import LocalExecutor
 from rlm_graph.forking import fork
 from rlm_graph.intake import RLMGraph
+from rlm_graph.settings import DockerSettings, PyodideSettings
 from rlm_graph.testing import ScriptedModel
 from tests.graphs.conftest import repl
 from tests.graphs.test_recursion import replies
@@ -247,6 +248,28 @@ async def test_a_specialist_works_in_a_sandbox_of_its_own(
     assert ours_cwd.startswith(str(tmp_path / "repls"))
     assert their_cwd.startswith(str(tmp_path / "theirs"))
     assert [entry.name for entry in (tmp_path / "theirs").iterdir() if entry.is_dir()] == []
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param("docker", marks=pytest.mark.docker), pytest.param("pyodide", marks=pytest.mark.pyodide)]
+)
+async def test_a_specialist_may_work_in_a_sandbox_of_another_kind(
+    agent: Build, request: pytest.FixtureRequest, kind: str
+) -> None:
+    where: Any = (
+        DockerSettings(image=request.getfixturevalue("docker_image"), pull=False)
+        if kind == "docker"
+        else PyodideSettings(store=request.getfixturevalue("pyodide_store"))
+    )
+    coder = ScriptedModel([repl("FINAL(rlm_query('deeper', context=context, agent='writer'))")])
+    writer = ScriptedModel([repl("import sys\nFINAL(sys.platform + ' ' + context)")])
+    agents = {"coder": AgentSpec(model=coder, executor=where), "writer": AgentSpec(model=writer, executor="local")}
+
+    result = await agent([repl("FINAL(rlm_query('q', context='c', agent='coder'))")], agents=agents).ainvoke(
+        {"question": "Go."}
+    )
+
+    assert result["answer"].value == "linux c"
 
 
 async def test_a_human_sees_whom_a_call_asks_and_whose_code_it_is(agent: Build, tmp_path: Path) -> None:
