@@ -13,7 +13,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite import SqliteStore
 from langgraph.types import Command
 
-from rlm_graph import AgentSpec, LocalSettings, MemorySettings, ModelError, SetupError, create_rlm_agent
+from rlm_graph import AgentSpec, LocalSettings, MemorySettings, ModelError, SetupError, StorageError, create_rlm_agent
 from rlm_graph.context.sealed import SealedContextStore
 from rlm_graph.encryption import Vault
 from rlm_graph.executors.local import LocalExecutor
@@ -204,6 +204,28 @@ async def test_a_resumed_run_writes_nothing_twice_and_reads_what_was_read_then(
 
     assert result["answer"].value == ["first", "first, but changed since"]
     assert store.writes == 0
+
+
+async def test_a_write_that_was_not_recorded_is_made_again_and_leaves_one_note(agent: Build) -> None:
+    class Dying(InMemoryStore):
+        died = False
+
+        async def abatch(self, ops: Any) -> Any:
+            ops = list(ops)
+            done = await super().abatch(ops)
+            if not self.died and any(type(op).__name__ == "PutOp" for op in ops):
+                self.died = True
+                raise StorageError("the connection is gone")
+            return done
+
+    store = Dying()
+    code = repl("memory.remember('kept')\nFINAL(len(memory.list()))")
+    graph = agent([code], store=store, memory=ANN, checkpointer=InMemorySaver())
+    with pytest.raises(StorageError):
+        await said(graph, CONFIG)
+    assert len(store.search(("rlm_graph", "memory"))) == 1
+
+    assert (await graph.ainvoke(None, CONFIG))["answer"].value == 1
 
 
 async def test_notes_in_variables_come_back_with_a_copy_of_the_repl(agent: Build, tmp_path: Path) -> None:
