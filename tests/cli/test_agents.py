@@ -98,6 +98,7 @@ def test_a_human_is_shown_which_specialist_a_call_asks(shell: Shell, serve: Serv
     assert waiting.exit_code == asked.exit_code == 7
     assert "1 of 1: llm_query ---" in waiting.stderr
     assert "1 of 1: rlm_query (coder) ---" in asked.stderr
+    assert shell.here("rm", "r1", "--yes").exit_code == 0
 
 
 def test_the_recorded_ceilings_of_a_specialist_are_those_that_were_set(shell: Shell, serve: Serve) -> None:

@@ -110,9 +110,11 @@ async def test_the_model_is_told_of_it_where_it_is_on(agent: Build) -> None:
     assert "`memory.recall(query, limit=5)`" in model.calls[0][0].text
 
 
-async def test_without_a_store_the_run_says_what_is_missing(agent: Build) -> None:
+async def test_without_a_store_the_run_says_what_is_missing(agent: Build, tmp_path: Path) -> None:
+    executor = LocalExecutor(LocalSettings(idle_timeout_s=60), folder=tmp_path / "repls")
     with pytest.raises(SetupError, match=r"memory is on, but there is no store: give create_rlm_agent\(store=\.\.\.\)"):
-        await said(agent([repl("memory.list()")], memory=ANN))
+        await said(agent([repl("memory.list()")], memory=ANN, executor=executor))
+    kill_workers(executor)
 
 
 async def test_the_functions_have_names_that_stand_alone(agent: Build) -> None:

@@ -291,6 +291,7 @@ async def test_a_human_sees_whom_a_call_asks_and_whose_code_it_is(agent: Build, 
         first = await written.ainvoke({"question": "Go."}, other)
         second = await written.ainvoke(Command(resume=True), other)
         assert [each["__interrupt__"][0].value["agent"] for each in (first, second)] == ["", "coder"]
+        assert (await written.ainvoke(Command(resume=True), other))["answer"].value == "coded"
 
 
 @pytest.mark.parametrize("way", ["ainvoke", "invoke"])
