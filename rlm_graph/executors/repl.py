@@ -5,27 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import os
-import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
-
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveInt,
-    ValidationError,
-)
 
 from rlm_graph.errors import ExecutorError
-from rlm_graph.executors.base import CallResult, HostCall, PastCell, Serve
-from rlm_graph.executors.worker.frames import MAX_REASON, MAX_VALUE, Frame, FrameError, Splitter, encode
-from rlm_graph.state import Cell, CellError, ContextRef, Execution, FinalAnswer, ReplHandle, Variable
+from rlm_graph.executors.base import PastCell, Serve
+from rlm_graph.executors.hosts import this_host
+from rlm_graph.executors.reports import Calls, Done, Pong, Snapshot, Variables, read
+from rlm_graph.executors.service import Service
+from rlm_graph.executors.stream import Connect, Reader, Writer
+from rlm_graph.executors.worker.frames import MAX_VALUE, Frame, FrameError, Splitter, encode
+from rlm_graph.state import Cell, ContextRef, Execution, ReplHandle, Variable
 
 BUILT_IN = frozenset({
     "llm_query", "llm_query_batched", "rlm_query", "rlm_query_batched",
@@ -43,95 +33,6 @@ MAX_SNAPSHOT = MAX_VALUE // 4 * 3
 """Bytes, of which base64 makes what one frame can carry."""
 RECONNECTS = 3
 RECEIVE_BYTES = 1 << 20
-
-
-class Reader(Protocol):
-    """What is read of a stream: `asyncio.StreamReader` will do."""
-
-    async def read(self, n: int) -> bytes:
-        """Return up to `n` bytes; none at the end. Raises `OSError` if the stream broke."""
-
-
-class Writer(Protocol):
-    """What is written of a stream: `asyncio.StreamWriter` will do."""
-
-    def write(self, data: bytes) -> None:
-        """Take bytes to be sent."""
-
-    async def drain(self) -> None:
-        """Wait until more can be taken. Raises `OSError` if the stream broke."""
-
-    def close(self) -> None:
-        """Begin to close the stream."""
-
-    async def wait_closed(self) -> None:
-        """Wait until it is closed."""
-
-
-Connect = Callable[[], Awaitable[tuple[Reader, Writer]]]
-"""Opens a stream to the supervisor; raises `OSError` if nobody listens."""
-
-
-class _FromSandbox(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
-
-
-FrameT = TypeVar("FrameT", bound=_FromSandbox)
-
-
-class _Past(_FromSandbox):
-    number: PositiveInt
-    branch: str
-
-
-class _Pong(_FromSandbox):
-    version: str
-    failure: str | None
-    generation: PositiveInt
-    cells_done: NonNegativeInt
-    past: list[_Past]
-
-
-class _Call(_FromSandbox):
-    id: PositiveInt
-    function: str = Field(max_length=200)
-    arguments: dict[str, JsonValue]
-    nth: NonNegativeInt
-
-
-class _Calls(_FromSandbox):
-    cell: int
-    calls: list[_Call]
-
-
-class _Done(_FromSandbox):
-    cell: int
-    status: Literal["ok", "error", "final", "killed"]
-    stdout: str
-    stdout_chars: NonNegativeInt
-    stderr: str
-    stderr_chars: NonNegativeInt
-    value: str | None
-    error: CellError | None
-    final: FinalAnswer | None
-    calls: NonNegativeInt
-    digest: str = Field(max_length=64)
-    started_at: NonNegativeFloat
-    cpu_s: NonNegativeFloat
-    wall_s: NonNegativeFloat
-    peak_memory_bytes: NonNegativeInt
-    read_bytes: NonNegativeInt | None = None
-    write_bytes: NonNegativeInt | None = None
-
-
-class _Variables(_FromSandbox):
-    variables: list[Variable]
-
-
-class _Snapshot(_FromSandbox):
-    snapshot: str | None
-    reason: str | None = Field(max_length=MAX_REASON)
-    """Why there is none, or why it cannot be used."""
 
 
 class ContextMissing(ExecutorError):
@@ -193,7 +94,7 @@ class SupervisedRepl:
         Raises `OSError` if nobody listens, `ExecutorError` if the supervisor is of another version or has no worker.
         """
         await self._open()
-        pong = _read(_Pong, await self._request({"op": "ping", "host": this_host()}))
+        pong = read(Pong, await self._request({"op": "ping", "host": this_host()}))
         if pong.version != self._handle.worker_version:
             raise ExecutorError(
                 f"the REPL runs version {pong.version} of the worker, not {self._handle.worker_version}"
@@ -236,7 +137,7 @@ class SupervisedRepl:
                 "branch": branch, "language": cell.language, "timeout": timeout_s, "started_at": started_at,
                 "seed": _seed(number, cell),
             }  # fmt: skip
-            service = _Service(number, self._allowed, serve, send=self._send, failed=self._events.put_nowait)
+            service = Service(number, self._allowed, serve, send=self._send, failed=self._events.put_nowait)
             try:
                 done = await self._until_done(request, service)
             finally:
@@ -266,12 +167,12 @@ class SupervisedRepl:
 
     async def variables(self) -> Sequence[Variable]:
         """List the names that cells have bound."""
-        return _read(_Variables, await self._request({"op": "vars"})).variables
+        return read(Variables, await self._request({"op": "vars"})).variables
 
     async def snapshot(self, max_bytes: int) -> bytes | None:
         """See `Repl.snapshot`."""
         request: Frame = {"op": "snapshot", "max_bytes": min(max_bytes, MAX_SNAPSHOT)}
-        told = _read(_Snapshot, await self._request(request, timeout_s=SNAPSHOT_TIMEOUT_S))
+        told = read(Snapshot, await self._request(request, timeout_s=SNAPSHOT_TIMEOUT_S))
         if told.snapshot is None:
             return None
         try:
@@ -283,7 +184,7 @@ class SupervisedRepl:
         """See `Repl.restore`."""
         cells = [cell._asdict() for cell in past]
         request: Frame = {"op": "restore", "snapshot": base64.b64encode(snapshot).decode(), "past": cells}
-        told = _read(_Snapshot, await self._request(request, timeout_s=SNAPSHOT_TIMEOUT_S))
+        told = read(Snapshot, await self._request(request, timeout_s=SNAPSHOT_TIMEOUT_S))
         if told.reason is None:
             self._past, self._cells_done = list(past), past[-1].number
         return told.reason is None
@@ -302,7 +203,7 @@ class SupervisedRepl:
             await self._send({"op": "close"})
             await asyncio.wait({self._reading}, timeout=REPLY_TIMEOUT_S)
 
-    async def _until_done(self, request: Frame, service: _Service) -> _Done:
+    async def _until_done(self, request: Frame, service: Service) -> Done:
         await self._send(request)
         reconnects = 0
         while True:
@@ -318,9 +219,9 @@ class SupervisedRepl:
                 await service.finish()
                 raise event
             elif event["ev"] == "calls":
-                service.take(_read(_Calls, event))
+                service.take(read(Calls, event))
             elif event["ev"] == "done":
-                done = _read(_Done, event)
+                done = read(Done, event)
                 if done.cell == request["cell"]:
                     return done
             elif event.get("re") in (None, request["re"]):
@@ -424,102 +325,6 @@ class SupervisedRepl:
                 await writer.drain()
             except OSError:  # the reader finds that out too, and tells
                 return
-
-
-class _Service:
-    """Answers the calls of one cell. Each is answered as soon as its answer is there."""
-
-    def __init__(
-        self,
-        cell: int,
-        allowed: frozenset[str],
-        serve: Serve,
-        *,
-        send: Callable[[Frame], Awaitable[None]],
-        failed: Callable[[BaseException], None],
-    ) -> None:
-        self._cell = cell
-        self._allowed = allowed
-        self._serve = serve
-        self._send = send
-        self._failed = failed
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._answers: dict[int, Frame] = {}
-
-    def take(self, announced: _Calls) -> None:
-        """Start to answer what is new. A call that came before is under way or answered already."""
-        if announced.cell != self._cell:
-            return
-        for call in announced.calls:
-            if call.id not in self._tasks:
-                self._tasks[call.id] = asyncio.create_task(self._answer(call))
-
-    async def resend(self) -> None:
-        """Send again what may have been lost on the way."""
-        for answer in list(self._answers.values()):
-            await self._send(self._resume(answer))
-
-    async def finish(self) -> None:
-        """Let the calls under way come to their end: they are paid for."""
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-
-    async def cancel(self) -> None:
-        """Stop answering."""
-        for task in self._tasks.values():
-            task.cancel()
-        await self.finish()
-
-    async def _answer(self, call: _Call) -> None:
-        try:
-            result = await self._served(call)
-            answer = _fitting({"id": call.id, **result.model_dump()})
-            self._answers[call.id] = answer
-            await self._send(self._resume(answer))
-        except Exception as error:
-            # Not of the code's making: a question to a person, a lost database. The run decides.
-            self._failed(error)
-
-    async def _served(self, call: _Call) -> CallResult:
-        if call.function not in self._allowed:
-            return CallResult(error=f"the host has no function {call.function!r}", error_type="NameError")
-        return await self._serve(HostCall(id=call.id, function=call.function, arguments=call.arguments, nth=call.nth))
-
-    def _resume(self, answer: Frame) -> Frame:
-        return {"op": "resume", "cell": self._cell, "results": [answer]}
-
-
-def _fitting(answer: Frame) -> Frame:
-    """Return the answer, or an error in its place if no frame can carry it."""
-    try:
-        length = len(encode(answer))
-        if length <= MAX_VALUE:
-            return answer
-        problem = f"the answer takes {length:,} bytes, more than {MAX_VALUE:,}"
-    except (FrameError, TypeError, ValueError) as error:
-        problem = f"the answer cannot be sent: {error}"
-    return {"id": answer["id"], "value": None, "error": problem, "error_type": "ValueError"}
-
-
-def _read(model: type[FrameT], frame: Frame) -> FrameT:
-    try:
-        return model.model_validate(frame)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ExecutorError(f"the sandbox sent nonsense: {frame.get('ev')!r}: {where}: {first['msg']}") from None
-
-
-def this_host() -> Frame:
-    """Return what names this process among those of all machines."""
-    return {"name": socket.gethostname(), "pid": os.getpid(), "started": process_start(os.getpid())}
-
-
-def process_start(pid: int) -> str | None:
-    """Return when a process of this machine started, in the kernel's ticks; None if it is gone or cannot be told."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return None
 
 
 def _seed(number: int, cell: Cell) -> int:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from rlm_graph.errors import ExecutorError
-from rlm_graph.executors.repl import SupervisedRepl, process_start
+from rlm_graph.executors.hosts import process_start
+from rlm_graph.executors.repl import SupervisedRepl
 from rlm_graph.executors.worker.frames import Frame
 from rlm_graph.state import ReplHandle
 from rlm_graph.value import Value
