@@ -17,7 +17,7 @@ from rlm_graph.approval import PREVIEW_CHARS, Approval, ApprovalRequest
 from rlm_graph.budget import Usage
 from rlm_graph.errors import BudgetExceeded, ModelError
 from rlm_graph.ledger import Ledger
-from rlm_graph.models import ReplyCache, ask, model_name, supports_vision
+from rlm_graph.models import ReplyCache, ask, media_block, unreadable
 from rlm_graph.requests import AgentRequest, ModelRequest, Request, ToolRequest, unknown_agent
 from rlm_graph.specialists import Specialist
 from rlm_graph.state import SubcallReply
@@ -102,9 +102,10 @@ async def _ask_model(
     if model is None:
         names = ", ".join(name for name in models if name)
         return SubcallReply(error=f"no model {request.model!r} here; there are: {names}", error_type="ValueError")
-    if request.images and not supports_vision(model):
-        return SubcallReply(error=f"{model_name(model)} does not read images", error_type="ValueError")
     messages: list[AnyMessage] = [HumanMessage(_content(request))]
+    problem = unreadable(model, messages)
+    if problem is not None:
+        return SubcallReply(error=problem, error_type="ValueError")
     role = None if specialist is None else specialist.role
     system = [words for words in (role, request.system) if words is not None]
     if system:
@@ -122,10 +123,8 @@ async def _ask_model(
 
 
 def _content(request: ModelRequest) -> str | list[str | dict[str, Any]]:
-    if not request.images:
-        return request.prompt
-    images = [{"type": "image_url", "image_url": {"url": image}} for image in request.images]
-    return [{"type": "text", "text": request.prompt}, *images]
+    media = [media_block(url) for url in (*request.images, *request.audio)]
+    return [{"type": "text", "text": request.prompt}, *media] if media else request.prompt
 
 
 async def _use_tool(request: ToolRequest, tools: Mapping[str, HostFunction], ledger: Ledger) -> SubcallReply:

@@ -10,7 +10,7 @@ from langgraph.types import Overwrite
 
 from rlm_graph.budget import Budget, Caps, Usage
 from rlm_graph.errors import InputError, SetupError
-from rlm_graph.models import has_price, model_name
+from rlm_graph.models import has_price, model_name, unreadable
 from rlm_graph.prompts import correction, native_correction, observation, question_prompt, tool_messages
 from rlm_graph.state import RLMState, RLMUpdate
 
@@ -60,6 +60,9 @@ def _begin(state: RLMState, models: Sequence[BaseChatModel], budget: Budget, cap
     _check_prices(asked, models)
     earlier, question = _split(state["messages"][state.get("seen", 0) :])
     prompt = question_prompt(question.text, state.get("contexts", []), budget=asked)
+    problem = unreadable(models[0], [question])
+    if problem is not None:
+        raise InputError(f"{problem}: ask a model that does, or leave it out of the question")
     content = prompt if isinstance(question.content, str) else [{"type": "text", "text": prompt}, *_media(question)]
     return {
         "dialogue": [*settled(state), *earlier, HumanMessage(content, id=question.id)],

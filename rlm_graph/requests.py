@@ -28,6 +28,8 @@ class ModelRequest(Value):
     max_tokens: PositiveInt | None = None
     images: tuple[str, ...] = ()
     """As data URLs."""
+    audio: tuple[str, ...] = ()
+    """As data URLs."""
     agent: str | None = None
     """The specialist whose model and task this is, at the last level of recursion."""
 
@@ -60,6 +62,9 @@ Image = Annotated[str, StringConstraints(pattern=r"^data:image/")]
 """A URL that is no data URL would have the provider fetch it, and tell its server what code has written into it."""
 
 
+Audio = Annotated[str, StringConstraints(pattern=r"^data:audio/")]
+
+
 class _Options(Value):
     model: str | None = None
     system: str | None = None
@@ -67,6 +72,7 @@ class _Options(Value):
     context_query: str | None = None
     """What a tool is asked before; see `CallScope`."""
     images: tuple[Image, ...] = ()
+    audio: tuple[Audio, ...] = ()
 
     def request(self, prompt: str, context: Context | None, specialist: str | None, *, agent: bool) -> Request:
         if specialist is not None and self.model is not None:

@@ -287,18 +287,29 @@ async def test_prompts_are_not_recorded(subcalls_to: Callable[..., Subcalls], tm
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
 
-async def test_an_image_goes_only_to_a_model_that_reads_it(subcalls_to: Callable[..., Subcalls]) -> None:
-    with ScriptedServer(echo, models=("gpt-4o-mini",)) as server:
-        blind = await Code(subcalls_to(server), [query(1, "a", images=[PIXEL])]).graph(None).ainvoke({}, CONFIG)
-        settings = ModelSettings(base_url=server.url, max_retries=0)
-        graph = create_subcall({None: chat_model("openai/gpt-4o-mini", settings)}, retry=retry_policy(settings))
-        seeing = Code(Subcalls(graph, max_concurrency=1), [query(1, "a", images=[PIXEL])])
-        result = await seeing.graph(None).ainvoke({}, CONFIG)
+SOUND = "data:audio/wav;base64,UklGRg=="
 
-        assert "does not read images" in blind["answers"][0]["error"]
-        assert result["answers"][0]["value"] == "A"
-        [request] = server.requests
-        assert request.messages[0]["content"][1]["image_url"]["url"] == PIXEL
+
+async def test_images_and_sounds_go_only_to_a_model_that_may_read_them() -> None:
+    calls = [query(1, "a", images=[PIXEL]), query(2, "b", audio=[SOUND])]
+    with ScriptedServer(echo) as server:
+        settings = ModelSettings(base_url=server.url, max_retries=0)
+
+        async def asked(model: str) -> list[Any]:
+            graph = create_subcall({None: chat_model(model, settings)}, retry=retry_policy(settings))
+            result = await Code(Subcalls(graph, max_concurrency=1), calls).graph(None).ainvoke({}, CONFIG)
+            answers: list[Any] = result["answers"]
+            return answers
+
+        seeing, unknown = await asked("openai/gpt-4o-mini"), await asked("openai/nobody-knows-it")
+        deaf_and_blind = await asked("openai/gpt-3.5-turbo")
+
+        assert (seeing[0]["value"], seeing[1]["error"]) == ("A", "openai/gpt-4o-mini does not hear sounds")
+        assert [answer["value"] for answer in unknown] == ["A", "B"]
+        assert "does not read images" in deaf_and_blind[0]["error"]
+        image, _, sound = [request.messages[0]["content"][1] for request in server.requests]
+        assert image["image_url"]["url"] == PIXEL
+        assert sound["input_audio"] == {"data": "UklGRg==", "format": "wav"}
 
 
 async def test_an_image_by_its_address_is_refused_for_it_could_carry_data_out(

@@ -15,8 +15,10 @@ from rlm_graph.models.chat import model_name as model_name
 from rlm_graph.models.chat import profile as profile
 from rlm_graph.models.errors import as_model_error as as_model_error
 from rlm_graph.models.library import warm_up as warm_up
+from rlm_graph.models.media import media_block as media_block
+from rlm_graph.models.media import unreadable as unreadable
 from rlm_graph.models.prices import has_price as has_price
-from rlm_graph.models.prices import supports_vision as supports_vision
+from rlm_graph.models.prices import reads as reads
 from rlm_graph.models.prices import window as window
 from rlm_graph.models.replies import ReplyCache as ReplyCache
 from rlm_graph.models.replies import cache_of as cache_of

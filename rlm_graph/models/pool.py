@@ -16,7 +16,8 @@ from pydantic import PrivateAttr, SkipValidation
 
 from rlm_graph.models import pacing
 from rlm_graph.models.chat import base_url, model_name
-from rlm_graph.models.prices import rates, supports_vision, window
+from rlm_graph.models.media import media_of
+from rlm_graph.models.prices import rates, reads, window
 from rlm_graph.settings import Policy
 
 REPLY_TOKENS = 500
@@ -78,14 +79,9 @@ def _cost(model: BaseChatModel, input_tokens: int) -> float:
 
 
 def _can_read(model: BaseChatModel, messages: Sequence[BaseMessage]) -> bool:
-    if any(_has_image(message) for message in messages) and not supports_vision(model):
+    if any(reads(model, medium) is False for medium in media_of(messages)):
         return False
     return count_tokens_approximately(messages) <= window(model)
-
-
-def _has_image(message: BaseMessage) -> bool:
-    blocks = [] if isinstance(message.content, str) else message.content
-    return any(isinstance(block, dict) and block.get("type") in ("image", "image_url") for block in blocks)
 
 
 def _pause_s(model: BaseChatModel) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
@@ -48,13 +48,21 @@ def window(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) -> in
     return int(known) if known else settings.window_tokens
 
 
-def supports_vision(model: str | BaseChatModel) -> bool:
-    """Tell whether the model is known to read images; of a pool, whether one of its members is."""
+Medium = Literal["image", "audio"]
+
+
+def reads(model: str | BaseChatModel, medium: Medium) -> bool | None:
+    """Tell whether the model reads images, or hears sounds; None if nobody knows. Of a pool, whether a member does."""
     if members := _members(model, DEFAULTS):
-        return any(map(supports_vision, members))
+        known = [reads(member, medium) for member in members]
+        return True if True in known else None if None in known else False
     described = {} if isinstance(model, str) else dict(model.profile or {})
+    told = described.get(f"{medium}_inputs")
+    if told is not None:
+        return bool(told)
     listed = _listed(model)
-    return bool(described.get("image_inputs") or (listed is not None and listed[1].get("supports_vision")))
+    ability = "supports_vision" if medium == "image" else "supports_audio_input"
+    return None if listed is None else bool(listed[1].get(ability))
 
 
 async def cost_usd(model: BaseChatModel, message: AIMessage, tokens: UsageMetadata) -> float | None:

@@ -489,3 +489,46 @@ async def test_sub_calls_of_a_session_are_counted_over_its_questions(agent: Buil
     assert "answered" in root.calls[1][-1].text
     assert "answered" in root.calls[2][-1].text
     assert "max_subcalls_per_session reached: spent 2 of 2" in root.calls[4][-1].text
+
+
+WAV = "b'RIFF' + (36).to_bytes(4, 'little') + b'WAVEfmt '"
+
+
+async def test_code_hands_images_and_sounds_to_a_model_by_path_or_bytes(agent: Build) -> None:
+    seen: list[Any] = []
+
+    def sub(messages: Any) -> str:
+        seen.append(messages[-1].content)
+        return "heard"
+
+    code = (
+        f"open('a.wav', 'wb').write({WAV})\nopen('b.txt', 'w').write('text')\n"
+        "print(llm_query('what?', audio=['a.wav'], images=b'\\x89PNG\\r\\n'))\n"
+        "for wrong in ('b.txt', b'RIFF'):\n"
+        "    try:\n        llm_query('what?', audio=wrong)\n"
+        "    except ValueError as error:\n        print(error)\n"
+        "llm_query('what?', images=['missing.png'])"
+    )
+    root = ScriptedModel([repl(code), "FINAL('done')"])
+    await agent(root, sub=sub).ainvoke({"question": "Listen."})
+
+    [content] = seen
+    assert [block["type"] for block in content] == ["text", "image", "audio"]
+    assert content[2]["mime_type"] == "audio/wav"
+    told = root.calls[1][-1].text
+    assert told.count("audio: bytes of no known format; give WAV, MP3, Ogg or FLAC") == 2
+    assert "FileNotFoundError" in told
+
+
+async def test_a_question_with_media_needs_a_model_that_reads_them(agent: Build) -> None:
+    image = {"type": "image", "base64": "AAAA", "mime_type": "image/png"}
+    question = {"messages": [HumanMessage([{"type": "text", "text": "What is it?"}, image])]}
+    blind = ScriptedModel(['FINAL("x")'], profile={"image_inputs": False})
+    seeing = ScriptedModel(['FINAL("a cat")'], profile={"image_inputs": True})
+
+    with pytest.raises(InputError, match="scripted does not read images: ask a model that does"):
+        await agent(blind).ainvoke(question)
+    result = await agent(seeing).ainvoke(question)
+
+    assert result["answer"].value == "a cat"
+    assert image in seeing.calls[0][-1].content

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
-from rlm_graph.models import ask, chat_model, has_price, supports_vision, window
+from rlm_graph.models import ask, chat_model, has_price, reads, window
 from rlm_graph.models.library import facts
 from rlm_graph.settings import ModelPrice, ModelSettings
 from rlm_graph.testing import ScriptedModel
@@ -90,10 +90,13 @@ def test_the_window_is_the_models_own_or_that_of_the_settings() -> None:
     assert window(ScriptedModel(["x"], profile={"max_input_tokens": 7_000}), settings) == 7_000
 
 
-def test_models_that_read_images_are_known() -> None:
-    assert supports_vision("gpt-4o")
-    assert supports_vision(ScriptedModel(["x"], profile={"image_inputs": True}))
-    assert not supports_vision(ScriptedModel(["x"]))
+def test_what_a_model_reads_is_known_for_some() -> None:
+    assert reads("gpt-4o", "image") is True
+    assert reads("gpt-4o", "audio") is False
+    assert reads("gpt-audio", "audio") is True
+    assert reads(ScriptedModel(["x"], profile={"image_inputs": True}), "image") is True
+    assert reads(ScriptedModel(["x"], profile={"audio_inputs": False}), "audio") is False
+    assert reads(ScriptedModel(["x"]), "image") is None
 
 
 def test_a_price_is_looked_up_without_litellm() -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import builtins
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from rlm_graph.executors.worker.frames import MAX_BITS, MAX_DEPTH, MAX_VALUE, Frame, is_deep
@@ -112,23 +111,6 @@ class HostCalls:
         if all(isinstance(error, BudgetExceeded) for error in errors.values()):
             raise BudgetExceeded(message)
         raise SubcallError(message, errors=errors, results=kept)
-
-
-def image_arguments(images: Sequence[Any] | None) -> list[str] | None:
-    """Return images as text that a frame can carry: bytes as data URLs, URLs as they are."""
-    if images is None:
-        return None
-    if isinstance(images, (str, bytes, bytearray)):
-        images = [images]
-    return [_data_url(bytes(image)) if isinstance(image, (bytes, bytearray)) else image for image in images]
-
-
-def _data_url(image: bytes) -> str:
-    kinds = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
-    kind = next(
-        (f"image/{kind}" for magic, kind in kinds.items() if image.startswith(magic)), "application/octet-stream"
-    )
-    return f"data:{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def _as_argument(function: str, arguments: dict[str, Any]) -> str:

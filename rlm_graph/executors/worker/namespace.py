@@ -10,9 +10,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rlm_graph.executors.worker.calls import BudgetExceeded, HostCalls, SubcallError, image_arguments
+from rlm_graph.executors.worker.calls import BudgetExceeded, HostCalls, SubcallError
 from rlm_graph.executors.worker.context import Context
 from rlm_graph.executors.worker.frames import MAX_VALUE
+from rlm_graph.executors.worker.media import audio_arguments, image_arguments
 from rlm_graph.executors.worker.preview import variables
 from rlm_graph.executors.worker.values import as_json
 
@@ -204,14 +205,16 @@ def _queries(calls: HostCalls) -> dict[str, Callable[..., Any]]:
         max_tokens: int | None = None,
         context_query: str | None = None,
         images: Sequence[str | bytes] | None = None,
+        audio: Sequence[str | bytes] | None = None,
     ) -> Any:
         """Ask a model and return its reply.
 
         With `context_query` the run's retrieval tool is asked that first, and what it finds put before the prompt.
+        `images` and `audio` are files by their paths, or bytes.
         """
         options = _given(
             model=model, system=system, max_tokens=max_tokens, context_query=context_query,
-            images=image_arguments(images),
+            images=image_arguments(images), audio=audio_arguments(audio),
         )  # fmt: skip
         return calls.ask("llm_query", {"prompt": prompt, **options})
 
@@ -223,6 +226,7 @@ def _queries(calls: HostCalls) -> dict[str, Callable[..., Any]]:
         max_tokens: int | None = None,
         context_query: str | None = None,
         images: Sequence[str | bytes] | None = None,
+        audio: Sequence[str | bytes] | None = None,
         return_exceptions: bool = False,
     ) -> list[Any]:
         """Ask a model many things at once and return its replies, in the order of the prompts.
@@ -232,7 +236,7 @@ def _queries(calls: HostCalls) -> dict[str, Callable[..., Any]]:
         """
         options = _given(
             model=model, system=system, max_tokens=max_tokens, context_query=context_query,
-            images=image_arguments(images),
+            images=image_arguments(images), audio=audio_arguments(audio),
         )  # fmt: skip
         arguments = {"prompts": _listed("llm_query_batched", prompts), **options}
         return calls.ask_each("llm_query_batched", arguments, return_exceptions=return_exceptions)
