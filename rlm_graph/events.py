@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -205,7 +206,7 @@ def _of_call(request: Request, reply: SubcallReply) -> SubcallEvent:
         function=function,
         prompt=_cut(prompt),
         reply="" if reply.value is None else _cut(str(reply.value)),
-        error=reply.error,
+        error=None if reply.error is None else _cut(reply.error),
         usage=reply.usage,
     )
 
@@ -213,7 +214,7 @@ def _of_call(request: Request, reply: SubcallReply) -> SubcallEvent:
 def _described(request: Request) -> tuple[str, str]:
     match request:
         case ToolRequest():
-            return request.tool, str(request.arguments)
+            return request.tool, json.dumps(request.arguments, ensure_ascii=False)
         case AgentRequest():
             return "rlm_query", request.question
         case ModelRequest():

@@ -64,7 +64,9 @@ def supervise(settings: dict[str, Any]) -> None:
         os.close(begun)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
-    Supervisor(chosen, listener).serve()
+    supervisor = Supervisor(chosen, listener)
+    signal.signal(signal.SIGTERM, supervisor.stop)
+    supervisor.serve()
 
 
 def _leave(listener: socket.socket) -> int:

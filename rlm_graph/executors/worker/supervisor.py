@@ -50,6 +50,8 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._clients = Clients(listener, self._selector, serve=self._serve, left=self._forget)
         self._closed = False
+        self._woken, self._wake = socket.socketpair()
+        self._selector.register(self._woken, READ, lambda _: self._woken.recv(1))
         self._generation = 0
         self._cells_done = 0
         self._past: list[Frame] = []
@@ -95,6 +97,11 @@ class Supervisor:
                 self._worker.stop()
             remove_tree(self._settings.folder)
             self._clients.close()
+
+    def stop(self, *_: object) -> None:
+        """End as if closed: for a signal. Nothing is raised, for Python drops what is raised in some places."""
+        self._closed = True
+        self._wake.send(b"\0")
 
     # Time
 

@@ -143,9 +143,18 @@ def test_tools_come_and_go_and_leave_what_code_has_bound(bench: Bench) -> None:
     assert "search" not in bench.namespace.names
 
 
-def test_memory_is_a_mapping_whose_host_may_know_nothing() -> None:
-    bench = Bench(lambda call: {"value": None})
+def test_memory_asks_the_host_and_says_what_it_can_do() -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
 
-    assert bench.run("memory['k']")["error"]["type"] == "KeyError"
-    assert bench.run("memory")["value"].startswith("<memory")
-    assert bench.run("memory.get('k', 5), memory.search('x')")["value"] == "(5, None)"
+    def answer(call: dict[str, Any]) -> dict[str, Any]:
+        asked.append((call["function"], call["arguments"]))
+        return {"value": [] if call["function"] == "rlm_recall" else "a key"}
+
+    bench = Bench(answer)
+
+    assert bench.run("memory")["value"].startswith("<memory: remember(")
+    assert bench.run("memory.remember('text', colour='red'), memory.recall('x')")["value"] == "('a key', [])"
+    assert asked == [
+        ("rlm_remember", {"text": "text", "metadata": {"colour": "red"}}),
+        ("rlm_recall", {"query": "x", "limit": 5}),
+    ]
