@@ -272,7 +272,7 @@ def assemble(shared: Shared, *, depth: int = 0, answer_format: AnswerFormat, **o
     graph.add_edge(START, "observe")
     graph.add_edge("observe", "think")
     if shared.approval.of_code:
-        graph.add_node("approve", bridge.node(telling(approve_node), approval=shared.approval, agent=named))
+        graph.add_node("approve", bridge.node(approve_node, approval=shared.approval, agent=named))
         graph.add_conditional_edges(
             "think", route_after_think, {"act": "approve", "observe": "observe", "finalize": "finalize"}
         )

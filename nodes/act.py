@@ -13,6 +13,7 @@ from langgraph.errors import GraphInterrupt
 
 from rlm_graph.budget import Usage
 from rlm_graph.context import ContextStore
+from rlm_graph.events import tell_cell, tell_output
 from rlm_graph.executors.base import Executor, Repl, repl_name
 from rlm_graph.ledger import Ledger
 from rlm_graph.native import call_each, each, in_order
@@ -131,6 +132,7 @@ async def _run_cells(
 ) -> list[Execution]:
     executions: list[Execution] = []
     for number, cell in enumerate(state["cells"], start=last_number(state["turns"]) + 1):
+        tell_cell(cell)
         running = asyncio.ensure_future(
             repl.run(
                 cell,
@@ -147,6 +149,7 @@ async def _run_cells(
             raise GraphInterrupt(scope.interrupts) from None
         finally:
             running.cancel()
+        tell_output(executions[-1])
         if executions[-1].status != "ok":
             break
     return executions

@@ -26,7 +26,7 @@ from pydantic import NonNegativeInt
 
 from rlm_graph.budget import Budget, Ceiling, Usage
 from rlm_graph.requests import AgentRequest, ModelRequest, Request, ToolRequest
-from rlm_graph.state import Answer, Cell, Execution, SubcallReply, Turn
+from rlm_graph.state import Answer, Cell, Execution, SubcallReply
 from rlm_graph.subcalls import Ticket
 from rlm_graph.value import Value
 
@@ -122,17 +122,38 @@ def telling(node: Node) -> Node:
     @functools.wraps(node)
     async def told(state: Any, **given: Any) -> Mapping[str, Any]:
         update = await node(state, **given)
-        write = get_runtime().stream_writer
         for event in _of_agent(state, update):
-            write(event)
+            _write(event)
         replies = update.get("replies")
         if replies:
             ticket = get_runtime(Ticket).context
             for index, reply in replies.items():
-                write(_of_call(ticket.requests[index], reply))
+                _write(_of_call(ticket.requests[index], reply))
         return update
 
     return told
+
+
+def tell_cell(cell: Cell) -> None:
+    """Tell that the agent whose node runs now is about to run the cell."""
+    _write(CellEvent(**_ids(), language=cell.language, code=_cut(cell.code), chars=len(cell.code)))
+
+
+def tell_output(execution: Execution) -> None:
+    """Tell what became of a cell."""
+    error, value = execution.error, execution.value
+    _write(
+        OutputEvent(
+            **_ids(),
+            number=execution.number,
+            status=execution.status,
+            stdout=_cut(execution.stdout),
+            stderr=_cut(execution.stderr),
+            value=None if value is None else _cut(value),
+            error=None if error is None else _cut(f"{error.type}: {error.message}"),
+            calls=execution.calls,
+        )
+    )
 
 
 def call_of(namespace: str) -> tuple[str, str | None]:
@@ -147,6 +168,15 @@ def call_of(namespace: str) -> tuple[str, str | None]:
     return _id(above), _parent(above)
 
 
+def _write(event: Event) -> None:
+    get_runtime().stream_writer(event)
+
+
+def _ids() -> dict[str, Any]:
+    call_id, parent_id = call_of(get_config()["configurable"]["checkpoint_ns"])
+    return {"call_id": call_id, "parent_id": parent_id}
+
+
 def _parent(agent: list[str]) -> str | None:
     """An agent that a call asked lies below the parent's act, the call's own name and the node that recursed."""
     return _id(agent[:-3]) if agent and agent[-1].partition(":")[0] == "recurse" else None
@@ -157,43 +187,18 @@ def _id(path: list[str]) -> str:
 
 
 def _of_agent(state: Mapping[str, Any], update: Mapping[str, Any]) -> Iterator[Event]:
-    call_id, parent_id = call_of(get_config()["configurable"]["checkpoint_ns"])
-    ids: dict[str, Any] = {"call_id": call_id, "parent_id": parent_id}
+    ids = _ids()
     spent = update.get("usage")
     if "corrections" in update and isinstance(spent, Usage):  # think's
         text = update["dialogue"][-1].text
         number = (state["usage"] + spent).turns
         yield TurnEvent(**ids, number=number, text=_cut(text), chars=len(text))
-    for cell in update.get("cells") or ():
-        yield _cell(cell, ids)
-    for turn in update.get("turns", ()):
-        yield from _outputs(turn, ids)
     if isinstance(spent, Usage) and "replies" not in update:
         yield BudgetEvent(**ids, spent=state["usage"] + spent, budget=state["budget"], ceiling=update.get("ceiling"))
     answer = update.get("answer")
     if isinstance(answer, Answer):
         yield AnswerEvent(
             **ids, text=_cut(answer.text), chars=len(answer.text), complete=answer.complete, ceiling=answer.ceiling
-        )
-
-
-def _cell(cell: Cell, ids: Mapping[str, Any]) -> CellEvent:
-    return CellEvent(**ids, language=cell.language, code=_cut(cell.code), chars=len(cell.code))
-
-
-def _outputs(turn: Turn, ids: Mapping[str, Any]) -> Iterator[OutputEvent]:
-    execution: Execution
-    for execution in turn.executions:
-        error = execution.error
-        yield OutputEvent(
-            **ids,
-            number=execution.number,
-            status=execution.status,
-            stdout=_cut(execution.stdout),
-            stderr=_cut(execution.stderr),
-            value=None if execution.value is None else _cut(execution.value),
-            error=None if error is None else _cut(f"{error.type}: {error.message}"),
-            calls=execution.calls,
         )
 
 

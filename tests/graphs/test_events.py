@@ -93,6 +93,17 @@ async def test_code_is_told_before_it_runs_and_its_output_after(agent: Build) ->
     assert spent[-1].spent.turns == 2
 
 
+async def test_only_cells_that_run_are_told_and_each_before_the_next(agent: Build) -> None:
+    reply = "\n".join([repl("print('one')"), repl("1 / 0"), repl("print('never')")])
+    graph = agent([reply, 'FINAL("end")'])
+
+    events = [event async for event in graph.astream(QUESTION, stream_mode="custom")]
+
+    told = [event for event in events if isinstance(event, CellEvent | OutputEvent)]
+    assert [event.kind for event in told] == ["cell", "output", "cell", "output"]
+    assert [event.code for event in of(told, CellEvent)] == ["print('one')", "1 / 0"]
+
+
 async def test_the_ceiling_that_was_met_is_told(agent: Build) -> None:
     graph = agent([repl("print(1)"), "the best"], budget=Budget(max_turns=1))
 
