@@ -139,13 +139,18 @@ llm_query('TimeoutError')
         assert error is not None
         assert error.type == "TypeError"
 
-    async def test_images_travel_as_data_urls(self, notebook: Notebook) -> None:
+    async def test_images_and_sounds_travel_as_data_urls(self, notebook: Notebook) -> None:
         host = Host(lambda call: "seen")
+        image = b"\x89PNG\r\n data"
+        code = (
+            f"open('a.ogg', 'wb').write(b'OggS')\nllm_query('?', images=[{image!a}, 'https://h/i.png'], audio='a.ogg')"
+        )
 
-        await notebook.run("llm_query('?', images=[b'\\x89PNG data', 'https://host/i.png'])", serve=host)
+        await notebook.run(code, serve=host)
 
-        encoded = base64.b64encode(b"\x89PNG data").decode()
-        assert host.calls[0].arguments["images"] == [f"data:image/png;base64,{encoded}", "https://host/i.png"]
+        given = host.calls[0].arguments
+        assert given["images"] == [f"data:image/png;base64,{base64.b64encode(image).decode()}", "https://h/i.png"]
+        assert given["audio"] == ["data:audio/ogg;base64,T2dnUw=="]
 
     async def test_texts_survive_both_ways(self, notebook: Notebook) -> None:
         text = "\ud800 lone\r\n\u2028 😀\x00"
