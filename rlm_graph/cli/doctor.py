@@ -68,7 +68,8 @@ def _checks(settings: Settings, model: str | None) -> Iterator[Check]:
     yield _python()
     yield _sandbox()
     yield _program("docker", ["docker", "version", "--format", "{{.Server.Version}}"], "for the docker executor")
-    yield _program("deno", ["deno", "--version"], "for the pyodide executor")
+    yield _deno()
+    yield _pyodide(settings)
     yield _e2b()
     yield from _packaged()
     yield _keys()
@@ -109,6 +110,32 @@ def _program(name: str, command: list[str], purpose: str) -> Check:
         words = " ".join((done.stderr or done.stdout).split())
         return Check(name, "absent", f"does not answer: {words}; needed only {purpose}")
     return Check(name, "ok", (done.stdout.splitlines() or [""])[0])
+
+
+def _deno() -> Check:
+    from rlm_graph.errors import SetupError
+    from rlm_graph.executors.pyodide.image import deno
+
+    try:
+        return _program("deno", [deno(), "--version"], "for the pyodide executor")
+    except SetupError as error:
+        return Check("deno", "absent", f"{error}; needed only for the pyodide executor")
+
+
+def _pyodide(settings: Settings) -> Check:
+    """Tell whether its runtime is there, and what it cannot do, for it alone of our executors has that to declare."""
+    from rlm_graph.errors import SetupError
+    from rlm_graph.executors.pyodide.executor import DECLARED
+    from rlm_graph.executors.pyodide.runtime import installed
+    from rlm_graph.settings import PyodideSettings
+
+    store = settings.executor.store if isinstance(settings.executor, PyodideSettings) else None
+    declared = f"what it cannot show: {'; '.join(dict.fromkeys(DECLARED.values()))}"
+    try:
+        installed(store or settings.data_dir / "pyodide")
+    except SetupError as error:
+        return Check("pyodide", "absent", f"{error}; needed only for the pyodide executor, {declared}")
+    return Check("pyodide", "ok", f"its runtime is there; {declared}")
 
 
 def _e2b() -> Check:

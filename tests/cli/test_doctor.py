@@ -17,7 +17,7 @@ def test_it_says_what_is_there_and_what_is_missing(shell: Shell) -> None:
     result = shell.here("doctor", "--json")
 
     found = checks(result.stdout)
-    assert found.keys() >= {"python", "sandbox", "docker", "deno", "keys", "data folder", "database"}
+    assert found.keys() >= {"python", "sandbox", "docker", "deno", "pyodide", "keys", "data folder", "database"}
     assert found["database"]["state"] == found["data folder"]["state"] == "ok"
     assert result.exit_code == (3 if "failed" in {check["state"] for check in found.values()} else 0)
     for line in shell.here("doctor").stdout.splitlines():
