@@ -1,4 +1,5 @@
-"""What a container has used, read from the files that kernels keep of a control group. The files were recorded."""
+"""What a container has used, read from the files that kernels keep of a control group. The files have the form
+in which its documentation shows them."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ V1 = {
     "259:0 Async 0\n259:0 Discard 0\n259:0 Total 1142784\n8:16 Read 4096\n8:16 Write 0\n8:16 Total 4096\n"
     "Total 1146880\n",
 }
-RECORDED = Used(cpu_s=1.734093, peak_memory_bytes=118358016, read_bytes=1138688, write_bytes=8192)
+EXPECTED = Used(cpu_s=1.734093, peak_memory_bytes=118358016, read_bytes=1138688, write_bytes=8192)
 
 
 def used(folder: Path, files: dict[str, str]) -> Used | None:
@@ -37,14 +38,14 @@ def used(folder: Path, files: dict[str, str]) -> Used | None:
 
 
 def test_the_second_version_of_control_groups_is_read(tmp_path: Path) -> None:
-    assert used(tmp_path, V2) == RECORDED
+    assert used(tmp_path, V2) == EXPECTED
 
 
 def test_the_first_version_of_control_groups_is_read(tmp_path: Path) -> None:
     found = used(tmp_path, V1)
 
     assert found is not None
-    assert found._replace(cpu_s=round(found.cpu_s, 6)) == RECORDED
+    assert found._replace(cpu_s=round(found.cpu_s, 6)) == EXPECTED
 
 
 def test_a_first_version_that_counts_processors_together_with_shares_is_read(tmp_path: Path) -> None:
@@ -53,13 +54,13 @@ def test_a_first_version_that_counts_processors_together_with_shares_is_read(tmp
     found = used(tmp_path, files)
 
     assert found is not None
-    assert round(found.cpu_s, 6) == RECORDED.cpu_s
+    assert round(found.cpu_s, 6) == EXPECTED.cpu_s
 
 
 def test_a_kernel_that_keeps_no_peak_tells_what_is_held_now(tmp_path: Path) -> None:
     found = used(tmp_path, {name: text for name, text in V2.items() if name != "memory.peak"})
 
-    assert found == RECORDED._replace(peak_memory_bytes=9711616)
+    assert found == EXPECTED._replace(peak_memory_bytes=9711616)
 
 
 @pytest.mark.parametrize(
