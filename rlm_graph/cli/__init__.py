@@ -5,6 +5,9 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command that the process was started with."""
-    from rlm_graph.cli.app import app
+    try:
+        from rlm_graph.cli.app import app
 
-    app(prog_name="rlm-graph")
+        app(prog_name="rlm-graph")
+    except KeyboardInterrupt:  # before or after the command itself, which sees to its own
+        raise SystemExit(130) from None

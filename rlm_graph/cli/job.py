@@ -113,10 +113,10 @@ def take(sources: Sequence[str], settings: Settings, output: Output) -> ContextR
         raise InputError("-c - was given twice; standard input can be read once")
     if "-" in sources and sys.stdin is None:
         raise InputError("standard input is closed; -c - has nothing to read")
+    asyncio.run(_look(settings))  # a database that cannot be used is known before anything is read
     if "-" in sources and sys.stdin.isatty():
         output.say("type or paste the context; Ctrl-D on a line of its own ends it")
     contexts = [sys.stdin.buffer if source == "-" else source if is_url(source) else Path(source) for source in sources]
-    asyncio.run(_look(settings))  # a database that cannot be used is known before anything is read
     reference = contexts_of(settings).combine(contexts)
     for note in reference.notes:
         output.say(f"context: {note}")
