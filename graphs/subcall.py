@@ -13,7 +13,7 @@ from langgraph.types import RetryPolicy, Send
 
 from rlm_graph import bridge
 from rlm_graph.approval import Approval
-from rlm_graph.events import telling
+from rlm_graph.events import telling_call
 from rlm_graph.models import ReplyCache
 from rlm_graph.nodes.call import call
 from rlm_graph.nodes.recurse import recurse
@@ -46,7 +46,7 @@ def create_subcall(
     graph.add_node(
         "call",
         bridge.node(
-            telling(call),
+            telling_call(call),
             models=models,
             tools=tools or {},
             specialists=specialists or {},
@@ -59,7 +59,7 @@ def create_subcall(
     graph.add_node(
         "recurse",
         bridge.node(
-            telling(recurse),
+            telling_call(recurse),
             agent=agent,
             specialists=specialists or {},
             approval=approval,

@@ -14,7 +14,7 @@ from langgraph.runtime import Runtime, get_runtime
 
 from rlm_graph import memory
 from rlm_graph.approval import PREVIEW_CHARS, Approval, ApprovalRequest
-from rlm_graph.budget import Usage
+from rlm_graph.budget import Budget, Usage
 from rlm_graph.errors import BudgetExceeded, ModelError
 from rlm_graph.ledger import Ledger
 from rlm_graph.models import ReplyCache, ask, media_block, unreadable
@@ -110,16 +110,27 @@ async def _ask_model(
     system = [words for words in (role, request.system) if words is not None]
     if system:
         messages.insert(0, SystemMessage("\n\n".join(system)))
-    options: dict[str, Any] = {} if request.max_tokens is None else {"max_tokens": request.max_tokens}
+    # Without an agent around it, a specialist's own ceilings bound the one reply.
+    chosen = Budget() if specialist is None or specialist.budget is None else specialist.budget
+    own = chosen.model_dump(include={"max_tokens", "timeout_s"}, exclude_unset=True)
+    max_tokens, left = _least(request.max_tokens, own.get("max_tokens")), ledger.seconds_left
+    timeout_s = _least(left, own.get("timeout_s"))
+    options: dict[str, Any] = {} if max_tokens is None else {"max_tokens": max_tokens}
     with ledger.reserved(len(request.prompt) // CHARS_PER_TOKEN) as reservation:
         try:
-            async with asyncio.timeout(ledger.seconds_left):
+            async with asyncio.timeout(timeout_s):
                 answer, usage = await ask(model, messages, config=get_config(), replies=replies, **options)
         except TimeoutError:
+            if timeout_s != left:
+                raise BudgetExceeded("timeout_s", spent=timeout_s, limit=timeout_s) from None
             limit = ledger.budget.timeout_s or 0.0
             raise BudgetExceeded("timeout_s", spent=ledger.total.wall_s, limit=limit) from None
         reservation.usage = usage
     return SubcallReply(value=answer.text, usage=usage + Usage(subcalls=1))
+
+
+def _least(*limits: float | None) -> Any:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _content(request: ModelRequest) -> str | list[str | dict[str, Any]]:

@@ -80,12 +80,25 @@ class OutputEvent(Event):
     """Calls to the host that it made."""
 
 
+class CallEvent(Event):
+    """A call of code's is about to be made; each prompt of a batch is one. What a child then tells has its id."""
+
+    kind: Literal["call"] = "call"
+    function: str
+    """`llm_query`, `rlm_query` or the name of a tool."""
+    agent: str | None = None
+    """The specialist that is asked."""
+    prompt: str
+
+
 class SubcallEvent(Event):
     """A call that code made has been answered; each prompt of a batch is one."""
 
     kind: Literal["subcall"] = "subcall"
     function: str
     """`llm_query`, `rlm_query` or the name of a tool."""
+    agent: str | None = None
+    """The specialist that was asked."""
     prompt: str
     reply: str
     error: str | None = None
@@ -117,18 +130,30 @@ Node = Callable[..., Awaitable[Mapping[str, Any]]]
 
 
 def telling(node: Node) -> Node:
-    """Return the node, and have it tell of what it has done."""
+    """Return the agent's node, and have it tell of what it has done."""
 
     @functools.wraps(node)
     async def told(state: Any, **given: Any) -> Mapping[str, Any]:
         update = await node(state, **given)
         for event in _of_agent(state, update):
             _write(event)
-        replies = update.get("replies")
-        if replies:
-            ticket = get_runtime(Ticket).context
-            for index, reply in replies.items():
-                _write(_of_call(ticket.requests[index], reply))
+        return update
+
+    return told
+
+
+def telling_call(node: Node) -> Node:
+    """Return the node that answers one request of a `Ticket`, and have it tell before and after."""
+
+    @functools.wraps(node)
+    async def told(errand: Any, **given: Any) -> Mapping[str, Any]:
+        runtime = get_runtime(Ticket)
+        about = _about(runtime.context.requests[errand["index"]])
+        if runtime.execution_info is None or runtime.execution_info.node_attempt == 1:
+            _write(CallEvent(**about))
+        update = await node(errand, **given)
+        for reply in update["replies"].values():
+            _write(_of_call(about, reply))
         return update
 
     return told
@@ -193,7 +218,7 @@ def _of_agent(state: Mapping[str, Any], update: Mapping[str, Any]) -> Iterator[E
         text = update["dialogue"][-1].text
         number = (state["usage"] + spent).turns
         yield TurnEvent(**ids, number=number, text=_cut(text), chars=len(text))
-    if isinstance(spent, Usage) and "replies" not in update:
+    if isinstance(spent, Usage):
         yield BudgetEvent(**ids, spent=state["usage"] + spent, budget=state["budget"], ceiling=update.get("ceiling"))
     answer = update.get("answer")
     if isinstance(answer, Answer):
@@ -202,29 +227,28 @@ def _of_agent(state: Mapping[str, Any], update: Mapping[str, Any]) -> Iterator[E
         )
 
 
-def _of_call(request: Request, reply: SubcallReply) -> SubcallEvent:
+def _about(request: Request) -> dict[str, Any]:
+    """Return what the events of a call have in common."""
     path = get_config()["configurable"]["checkpoint_ns"].split("|")
-    function, prompt = _described(request)
+    ids = {"call_id": _id(path), "parent_id": _id(path[:-3])}
+    match request:
+        case ToolRequest():
+            prompt = json.dumps(request.arguments, ensure_ascii=False)
+            return {**ids, "function": request.tool, "prompt": _cut(prompt)}
+        case AgentRequest():
+            return {**ids, "function": "rlm_query", "agent": request.agent, "prompt": _cut(request.question)}
+        case ModelRequest():
+            function = "llm_query" if request.agent is None else "rlm_query"
+            return {**ids, "function": function, "agent": request.agent, "prompt": _cut(request.prompt)}
+
+
+def _of_call(about: Mapping[str, Any], reply: SubcallReply) -> SubcallEvent:
     return SubcallEvent(
-        call_id=_id(path),
-        parent_id=_id(path[:-3]),
-        function=function,
-        prompt=_cut(prompt),
+        **about,
         reply="" if reply.value is None else _cut(str(reply.value)),
         error=None if reply.error is None else _cut(reply.error),
         usage=reply.usage,
     )
-
-
-def _described(request: Request) -> tuple[str, str]:
-    match request:
-        case ToolRequest():
-            return request.tool, json.dumps(request.arguments, ensure_ascii=False)
-        case AgentRequest():
-            return "rlm_query", request.question
-        case ModelRequest():
-            return "llm_query", request.prompt
-    raise TypeError(request)
 
 
 def _cut(text: str) -> str:

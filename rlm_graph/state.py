@@ -131,6 +131,8 @@ class CallSummary(Recorded):
     """The cell that made it, 0 if the model made it itself; None if it was answered before a crash of the host that the
     cell outlived."""
     function: str
+    agents: tuple[str, ...] = ()
+    """The specialists that were asked."""
     requests: NonNegativeInt = 1
     """Prompts of a batch; else 1."""
     failed: NonNegativeInt = 0

@@ -47,6 +47,8 @@ HELD = "__rlm_graph_held"
 
 ACT = "rlm_act"
 """Key of a record's metadata: the namespace of the act that made the call."""
+AGENTS = "rlm_agents"
+"""The same: the specialists that were asked, with commas between them."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ class CallScope:
         ticket = Ticket(requests, self._ledger)
         replies = await self._run(name, ticket)
         self.asked += len(ticket.asked)
-        self._note(cell, name, replies)
+        self._note(cell, name, replies, agents=_agents(requests))
         if not self._replaying and name not in self._charged:
             for index, reply in replies.items():
                 if index not in ticket.asked:
@@ -193,12 +195,15 @@ class CallScope:
         """Return the calls of this act, those that were answered before it was interrupted first."""
         return tuple(self._calls.values())
 
-    def _note(self, cell: int | None, name: str, replies: Mapping[int, SubcallReply]) -> None:
+    def _note(
+        self, cell: int | None, name: str, replies: Mapping[int, SubcallReply], *, agents: tuple[str, ...]
+    ) -> None:
         self._calls.setdefault(
             name,
             CallSummary(
                 cell=cell,
                 function=name.partition(":")[0],
+                agents=agents,
                 requests=len(replies),
                 failed=sum(reply.error is not None for reply in replies.values()),
                 usage=sum((reply.usage for reply in replies.values()), Usage()),
@@ -226,14 +231,17 @@ class CallScope:
             name = kept.config["configurable"]["checkpoint_ns"].removeprefix(f"{self.namespace}|")
             if name not in self._charged and len(values.get("replies", ())) == values.get("count", -1):
                 self._charged.add(name)
-                self._note(None, name, values["replies"])
+                self._note(
+                    None, name, values["replies"], agents=tuple(filter(None, kept.metadata.get(AGENTS, "").split(",")))
+                )
                 for reply in values["replies"].values():
                     self._ledger.charge(reply.usage)
 
     async def _run(self, name: str, ticket: Ticket) -> Mapping[int, SubcallReply]:
         config = child_config(self._config, f"{self.namespace}|{name}")
         config["max_concurrency"] = self.max_concurrency
-        config["metadata"] = {**config.get("metadata", {}), ACT: self.namespace}
+        agents = ",".join(_agents(ticket.requests))
+        config["metadata"] = {**config.get("metadata", {}), ACT: self.namespace, AGENTS: agents}
         kind = "recurse" if isinstance(ticket.requests[0], AgentRequest) else "call"
         given = {"kind": kind, "count": len(ticket.requests)}
         try:
@@ -259,6 +267,12 @@ def child_config(config: RunnableConfig, namespace: str) -> RunnableConfig:
     configurable[HELD] = True
     configurable["__pregel_scratchpad"] = dataclasses.replace(scratchpad, subgraph_counter=itertools.count().__next__)
     return {**config, "configurable": configurable}
+
+
+def _agents(requests: Sequence[Request]) -> tuple[str, ...]:
+    """Return the specialists that a call asks: those of a batch may differ."""
+    named = (request.agent for request in requests if not isinstance(request, ToolRequest))
+    return tuple(dict.fromkeys(name for name in named if name is not None))
 
 
 def _key(cell: int, call: HostCall) -> str:

@@ -135,7 +135,8 @@ def _add_turn(tree: Tree, turn: Turn) -> None:
 def _call(call: CallSummary) -> str:
     times = f" × {call.requests}" if call.requests > 1 or call.function.endswith("_batched") else ""
     failed = f" · {call.failed} failed" if call.failed else ""
-    return f"{call.function}{times} · {counted(call.usage.tokens, 'token')} · {cost(call.usage)}{failed}"
+    asked = f" of {' and '.join(call.agents)}" if call.agents else ""
+    return f"{call.function}{asked}{times} · {counted(call.usage.tokens, 'token')} · {cost(call.usage)}{failed}"
 
 
 def _add_cell(branch: Tree, execution: Execution, calls: list[CallSummary]) -> None:

@@ -8,7 +8,17 @@ from typing import Any
 
 from rlm_graph.budget import Usage
 from rlm_graph.cli.printing import cost, counted, printable, say
-from rlm_graph.events import AnswerEvent, BudgetEvent, CellEvent, Event, OutputEvent, SubcallEvent, TurnEvent, call_of
+from rlm_graph.events import (
+    AnswerEvent,
+    BudgetEvent,
+    CallEvent,
+    CellEvent,
+    Event,
+    OutputEvent,
+    SubcallEvent,
+    TurnEvent,
+    call_of,
+)
 
 MAX_LINES = 12
 
@@ -70,14 +80,21 @@ def _words(event: Event, depth: int) -> str:
             parts += [] if event.value is None else [_block("value", event.value)]
             parts += [] if event.error is None else [f"! {event.error}"]
             return "\n".join([f"cell {event.number}: {event.status}", *filter(None, parts)])
+        case CallEvent(function="rlm_query"):
+            return f"{_asked(event)} …"  # what the child tells follows
         case SubcallEvent():
             answer = f"! {event.error}" if event.error is not None else event.reply
-            return f"{event.function}({_line(event.prompt)}) → {_line(answer)}"
+            return f"{_asked(event)} → {_line(answer)}"
         case BudgetEvent():
             return f"[{_spent(event.spent)}]" if depth == 0 else ""
         case AnswerEvent():
             return "" if depth == 0 else f"answer: {_line(event.text)}"
     return ""
+
+
+def _asked(event: CallEvent | SubcallEvent) -> str:
+    agent = "" if event.agent is None else f", agent={event.agent}"
+    return f"{event.function}({_line(event.prompt)}{agent})"
 
 
 def _block(name: str, text: str) -> str:

@@ -17,6 +17,7 @@ from rlm_graph.events import (
     MAX_CHARS,
     AnswerEvent,
     BudgetEvent,
+    CallEvent,
     CellEvent,
     Event,
     OutputEvent,
@@ -71,6 +72,11 @@ async def test_a_reader_can_build_the_tree_of_calls(agent: Build, way: str) -> N
     assert [event.number for event in of(events, TurnEvent, child)] == [1, 2]
     assert [event.number for event in of(events, TurnEvent, root)] == [1, 2]
     assert len({call.call_id for call in of(events, SubcallEvent)}) == 4
+    begun = [(call.call_id, call.parent_id, call.function, call.prompt) for call in of(events, CallEvent)]
+    ended = [(call.call_id, call.parent_id, call.function, call.prompt) for call in of(events, SubcallEvent)]
+    assert sorted(begun) == sorted(ended)
+    of_child = [event.kind for event in events if event.call_id == child]
+    assert (of_child[0], of_child[-1]) == ("call", "subcall")  # what it tells lies between
     assert all(isinstance(json.loads(event.model_dump_json()), dict) for event in events)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
@@ -190,6 +192,37 @@ async def test_at_the_last_depth_a_specialist_is_a_plain_call_to_its_model_with_
     ]
 
 
+async def test_at_the_last_depth_a_specialists_ceilings_bound_its_one_reply(agent: Build) -> None:
+    given: dict[str, Any] = {}
+
+    class Coder(ScriptedModel):
+        async def _astream(self, *args: Any, **options: Any) -> AsyncIterator[ChatGenerationChunk]:
+            given.update(options)
+            async for chunk in super()._astream(*args, **options):
+                yield chunk
+
+    spec = AgentSpec(model=Coder(["plain"]), budget=Budget(max_tokens=77))
+    code = repl("FINAL(rlm_query('q', agent='coder'))")
+
+    await agent([code], agents={"coder": spec}, budget=Budget(max_depth=0)).ainvoke({"question": "Go."})
+
+    assert given["max_tokens"] == 77
+
+
+async def test_at_the_last_depth_a_specialist_who_is_slow_ends_with_its_own_time(agent: Build) -> None:
+    class Slow(ScriptedModel):
+        async def _astream(self, *args: Any, **options: Any) -> AsyncIterator[ChatGenerationChunk]:
+            await asyncio.Event().wait()  # nobody sets it
+            yield ChatGenerationChunk(message=AIMessageChunk("too late"))
+
+    spec = AgentSpec(model=Slow(["never"]), budget=Budget(timeout_s=0.2))
+    code = caught("rlm_query('q', agent='slow')")
+
+    result = await agent([code], agents={"slow": spec}, budget=Budget(max_depth=0)).ainvoke({"question": "Go."})
+
+    assert "timeout_s" in result["answer"].value
+
+
 async def test_a_specialist_gets_what_it_requests_or_half_of_what_is_left_if_that_is_less(agent: Build) -> None:
     def spend(messages: Sequence[BaseMessage]) -> str:
         return repl("for i in range(100): llm_query('x' * 400)") if messages[0].type == "system" else "y" * 400
@@ -206,6 +239,20 @@ async def test_a_specialist_gets_what_it_requests_or_half_of_what_is_left_if_tha
     assert modest["answer"].value == greedy["answer"].value == "done"
     assert 3_000 <= modest["usage"].tokens < 8_000
     assert greedy["usage"].tokens <= 10_000
+
+
+async def test_the_record_names_the_specialists_that_were_asked(agent: Build) -> None:
+    agents = {name: AgentSpec(model=ScriptedModel([repl("FINAL(1)")])) for name in ("coder", "writer")}
+    code = repl("rlm_query_batched(['a', 'b'], agent=['writer', 'coder'])\nFINAL(llm_query('plain'))")
+
+    graph = agent([code], sub=lambda messages: "x", agents=agents, checkpointer=InMemorySaver())
+    await graph.ainvoke({"question": "Go."}, CONFIG)
+
+    [turn] = (await graph.aget_state(CONFIG)).values["turns"]
+    assert [(call.function, call.agents) for call in turn.calls] == [
+        ("rlm_query_batched", ("writer", "coder")),
+        ("llm_query", ()),
+    ]
 
 
 async def test_what_specialists_spend_is_charged_to_every_ancestor(agent: Build) -> None:
