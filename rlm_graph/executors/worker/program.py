@@ -20,7 +20,8 @@ from rlm_graph.executors.worker.frames import Frame, encode
 from rlm_graph.executors.worker.output import Output
 from rlm_graph.executors.worker.process import Settings, WorkerProcess, leave_the_rest_to
 
-ENVIRONMENT = {"DENO_DIR": "/nonexistent", "DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1", "LANG": "C.UTF-8"}
+ENVIRONMENT = {"DENO_DIR": "/dev/null/deno", "DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1", "LANG": "C.UTF-8"}
+"""Its folder for caches cannot exist, not even for root: what one REPL had compiled reaches no other."""
 OWN_BYTES = 2 << 30
 """Of memory that the program takes for itself, at most, besides what code may have."""
 MAX_OPEN_FILES = 256

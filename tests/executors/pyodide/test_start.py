@@ -17,6 +17,7 @@ import pytest
 from rlm_graph.errors import SetupError
 from rlm_graph.executors import create_executor
 from rlm_graph.executors.pyodide import PyodideExecutor, image, runtime
+from rlm_graph.executors.worker.program import ENVIRONMENT
 from rlm_graph.settings import PyodideSettings
 
 pytestmark = pytest.mark.pyodide
@@ -57,6 +58,12 @@ def test_the_snapshot_is_made_once_and_again_if_it_was_altered(pyodide_store: Pa
         file.write(b"altered")
     assert image.image(pyodide_store) == first
     assert not snapshot.read_bytes().startswith(b"altered")
+
+
+def test_making_the_snapshot_leaves_no_cache_of_denos_on_the_machine(pyodide_store: Path) -> None:
+    image.image(pyodide_store).make_snapshot()
+
+    assert not Path(ENVIRONMENT["DENO_DIR"]).exists()
 
 
 def test_what_is_not_the_known_package_is_refused(tmp_path: Path) -> None:
