@@ -20,3 +20,13 @@ def process_start(pid: int) -> str | None:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return None
+
+
+def has_ended(host: object) -> bool:
+    """Whether `host`, as `this_host` has told it, was a process of this machine and is gone.
+
+    False if that cannot be told: of another machine, where there is no `/proc`, and of anything else.
+    """
+    if not isinstance(host, dict) or host.get("name") != socket.gethostname() or not isinstance(host.get("pid"), int):
+        return False
+    return Path("/proc").is_dir() and process_start(host["pid"]) != host.get("started")

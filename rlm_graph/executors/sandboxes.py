@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-from pathlib import Path
 from typing import Literal
 
 from rlm_graph.errors import ExecutorError
-from rlm_graph.executors.hosts import process_start
+from rlm_graph.executors.hosts import has_ended
 from rlm_graph.executors.repl import SupervisedRepl
 from rlm_graph.executors.worker.frames import Frame
 from rlm_graph.state import ReplHandle
@@ -65,11 +63,7 @@ async def looked_at(repl: SupervisedRepl, *, created: float, host: str = "") -> 
 def _state(told: Frame) -> State:
     if told.get("idle_s") is None:
         return "attached"
-    host = told.get("host")
-    if isinstance(host, dict) and host.get("name") == socket.gethostname() and isinstance(host.get("pid"), int):
-        gone = Path("/proc").is_dir() and process_start(host["pid"]) != host.get("started")
-        return "orphaned" if gone else "idle"
-    return "idle"
+    return "orphaned" if has_ended(told.get("host")) else "idle"
 
 
 def _name(host: object) -> str:

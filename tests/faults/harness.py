@@ -17,7 +17,7 @@ from tests.faults.commands import Host, Nursery
 from tests.faults.counting import ModelServer, Request
 from tests.faults.fuse import Fuse
 from tests.faults.outcome import Outcome
-from tests.faults.processes import children_of, parent_of, processes_of
+from tests.faults.places import Containers, Folders, Place
 from tests.faults.scenarios import Scenario
 from tests.faults.script import MARK, model_of
 
@@ -85,12 +85,14 @@ class Trial:
         self.scenario = scenario
         self.folder = lane.folder / name
         self.folder.mkdir()
-        (self.folder / "tmp").mkdir()
         (self.folder / "context.txt").write_text(CONTEXT)
         self.fuse = Fuse(self.folder)
         self.db = self.folder / "data" / "runs.sqlite"
         self.tmp = self.folder / "tmp"
-        """Where REPLs are."""
+        """Where commands put what is temporary."""
+        self.tmp.mkdir()
+        self.place: Place = Containers(self.folder) if scenario.executor == "docker" else Folders(self.folder)
+        """Where its REPLs are."""
         self.url = lane.server.url
         self._lane = lane
         self._model = model_of(scenario.name, name)
@@ -106,6 +108,7 @@ class Trial:
             "RLM_DATA_DIR": str(self.folder / "data"), "RLM_MODEL": f"openai/{self._model}",
             "RLM_DB": str(self.db), "RLM_MODELS__BASE_URL": self.url, "RLM_MODELS__PROFILE": "standard",
             "RLM_MODELS__PRICES": json.dumps(price), "RLM_PROTOCOL": self.scenario.protocol,
+            **self.place.environment(),
         }  # fmt: skip
 
     def start(self, *args: str, fuse: bool = False) -> Host:
@@ -126,7 +129,7 @@ class Trial:
         outcome = Outcome()
         while self.ended(self.begin(), outcome) in ENDED_BY_SIGNAL:
             if lose_repl:
-                self.kill_repls()
+                self.place.kill()
         return outcome
 
     def begin(self, signals: Mapping[int, signal.Signals] | None = None) -> Host:
@@ -143,7 +146,7 @@ class Trial:
         outcome.said.append(host.stderr)
         outcome.events = self.fuse.events()
         outcome.requests = self.requests()
-        outcome.left = [path.name for path in self.repls()]
+        outcome.left = self.place.repls()
         outcome.failure = ""
         if status == 0:
             report = json.loads(host.stdout)
@@ -172,28 +175,9 @@ class Trial:
             return set()
         return {int(mark) for (blob,) in rows for mark in MARK.findall(bytes(blob).decode("latin-1"))}
 
-    def repls(self) -> list[Path]:
-        """Return the folders of REPLs."""
-        return list(self.folder.glob("tmp*/rlm-graph-*/*"))
-
-    def supervisors(self) -> list[int]:
-        """Return the processes that own REPLs of this trial."""
-        found = processes_of(self.folder)
-        return [pid for pid in found if parent_of(pid) not in found]
-
-    def workers(self) -> list[int]:
-        """Return the processes that run their code."""
-        return [worker for supervisor in self.supervisors() for worker in children_of(supervisor)]
-
-    def kill_repls(self) -> None:
-        """Kill the supervisors of this trial, and with them their workers."""
-        for pid in self.supervisors():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
     def clear(self) -> None:
         """Remove all of it."""
-        self.kill_repls()
+        self.place.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _select(self, query: str) -> list[Any]:

@@ -3,25 +3,30 @@
 An event of the host is one of these:
   - the rows of a transaction of the database are written, and it is about to be committed;
   - a frame was sent to the supervisor of a REPL, or came from it and has not been looked at yet;
-  - a folder is about to be made or removed, a process started, a socket connected.
+  - a folder is about to be made or removed, a process started, a socket connected;
+  - the Docker daemon is about to be told to change something. That a container starts is called what it is for any
+    other sandbox: a start.
 Those of the model's server are a request that came in and a reply of which half is sent; see `script.py`.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 import socket
 import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
 
-from rlm_graph.executors import folder as folders
 from rlm_graph.executors.repl import SupervisedRepl
 from rlm_graph.executors.worker.frames import Frame
 from tests.faults.fuse import Fuse
+from tests.faults.places import Containers
 
 _STEPS = {"os.mkdir": "mkdir", "shutil.rmtree": "rmtree", "subprocess.Popen": "start"}
+_ORDER = re.compile(rb"(POST|PUT|DELETE) \S*/containers/(\w+)(?:/(\w+))?(?:\?\S*?\bname=([\w-]+))?")
+"""A request to the Docker daemon that changes something: its method, a container or `create`, what to do, a name."""
 
 
 def arm(folder: Path) -> None:
@@ -38,21 +43,29 @@ def arm(folder: Path) -> None:
             fuse.happened(_STEPS[event])
         elif event == "socket.connect" and given[0].family == socket.AF_UNIX:
             fuse.happened("connect")
+        elif event == "http.client.send" and isinstance(given[1], bytes) and (order := _ORDER.match(given[1])):
+            method, container, what, name = (part.decode() for part in order.groups(default=b""))
+            if name:
+                Containers.note(folder, name)
+            what = "remove" if method == "DELETE" else what or container
+            fuse.happened("start" if what == "start" else f"daemon {what}")
 
     class Traced(sqlite3.Connection):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
             self.set_trace_callback(statement)
 
-    class Watched(SupervisedRepl):
-        async def _send(self, frame: Frame) -> None:
-            await super()._send(frame)
-            fuse.happened(f"frame out {frame['op']}")
+    send, sort = SupervisedRepl._send, SupervisedRepl._sort
 
-        def _sort(self, frame: Frame) -> None:
-            fuse.happened(f"frame in {frame.get('ev')}")
-            super()._sort(frame)
+    async def watched_send(self: SupervisedRepl, frame: Frame) -> None:
+        await send(self, frame)
+        fuse.happened(f"frame out {frame['op']}")
+
+    def watched_sort(self: SupervisedRepl, frame: Frame) -> None:
+        fuse.happened(f"frame in {frame.get('ev')}")
+        sort(self, frame)
 
     sys.addaudithook(step)
     sqlite3.connect = functools.partial(sqlite3.connect, factory=Traced)
-    folders.SupervisedRepl = Watched  # type: ignore[misc]  # the one seam between the executor and its frames
+    # The one class that every executor's frames go through.
+    SupervisedRepl._send, SupervisedRepl._sort = watched_send, watched_sort  # type: ignore[method-assign]

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 NEEDED = (
-    "filelock", "langchain_litellm", "langgraph.checkpoint.postgres.aio", "langgraph.checkpoint.sqlite.aio",
+    "docker", "filelock", "langchain_litellm", "langgraph.checkpoint.postgres.aio", "langgraph.checkpoint.sqlite.aio",
     "openai.resources", "openai.types.chat", "platformdirs", "rich.console", "rlm_graph.cli.app",
-    "rlm_graph.cli.session", "rlm_graph.executors.local", "rlm_graph.graphs.agent", "rlm_graph.layers",
-    "rlm_graph.runs", "rlm_graph.testing",
+    "rlm_graph.cli.session", "rlm_graph.executors.docker", "rlm_graph.executors.local", "rlm_graph.graphs.agent",
+    "rlm_graph.layers", "rlm_graph.runs", "rlm_graph.testing",
 )  # fmt: skip
 """Modules that the command imports late, seconds in all."""
 

@@ -35,6 +35,17 @@ def children_of(pid: int) -> list[int]:
     return [each for each in map(int, filter(str.isdigit, os.listdir("/proc"))) if parent_of(each) == pid]
 
 
+def supervisors_in(folder: Path) -> list[int]:
+    """Return the processes that own REPLs in `folder`."""
+    found = processes_of(folder)
+    return [pid for pid in found if parent_of(pid) not in found]
+
+
+def workers_in(folder: Path) -> list[int]:
+    """Return the processes that run the code of REPLs in `folder`."""
+    return [worker for supervisor in supervisors_in(folder) for worker in children_of(supervisor)]
+
+
 def has_stopped(pid: int) -> bool:
     """Whether a SIGSTOP has taken hold of the process."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"

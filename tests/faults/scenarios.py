@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rlm_graph.testing.script import ScriptedCall
@@ -25,6 +25,7 @@ class Scenario:
     children: Mapping[str, Turns] = field(default_factory=dict)
     """The turns of the agents below it, by their questions."""
     protocol: Literal["repl", "tools"] = "repl"
+    executor: Literal["local", "docker"] = "local"
 
     def turns_of(self, told: str) -> Turns:
         """Return the turns of the root model that was `told` its question so."""
@@ -108,6 +109,8 @@ CHILDREN = Scenario(
     },
 )
 
+CONTAINERS = replace(CHILDREN, name="containers", executor="docker")
+
 CALLS = Scenario(
     "calls",
     width=6,
@@ -146,7 +149,7 @@ FRAGILE = Scenario(
     ],
 )
 
-SCENARIOS = (TURNS, BATCH, THREADS, GATHER, CHILDREN, CALLS)
+SCENARIOS = (TURNS, BATCH, THREADS, GATHER, CHILDREN, CALLS, CONTAINERS)
 """Those that are killed at every event."""
 
 BY_NAME = {scenario.name: scenario for scenario in (*SCENARIOS, SAME, FRAGILE)}

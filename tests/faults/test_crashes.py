@@ -7,9 +7,15 @@ import signal
 import pytest
 
 from tests.faults.harness import Lane
-from tests.faults.scenarios import BATCH, CALLS, CHILDREN, SAME, SCENARIOS, THREADS, TURNS, Scenario
+from tests.faults.scenarios import BATCH, CALLS, CHILDREN, CONTAINERS, SAME, SCENARIOS, THREADS, TURNS, Scenario
 
-pytestmark = [pytest.mark.confinement, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
+
+
+def needs(scenario: Scenario) -> pytest.MarkDecorator:
+    """What a machine must have for the scenario."""
+    return pytest.mark.docker if scenario.executor == "docker" else pytest.mark.confinement
+
 
 MOMENTS = [
     ("while the model thinks", TURNS, "request", 0, False),
@@ -24,13 +30,16 @@ MOMENTS = [
     ("while a child ends", CHILDREN, "rmtree", -2, True),
     ("between two answers to the model's own calls", CALLS, "half a reply", 3, False),
     ("while a cell runs beside the model's own calls", CALLS, "frame in calls", 0, True),
+    ("inside a child in a container", CONTAINERS, "frame out exec", 2, False),
+    ("before a child's container starts", CONTAINERS, "start", 1, False),
+    ("with two children under way in containers", CONTAINERS, "half a reply", 3, True),
+    ("while a child's container is removed", CONTAINERS, "daemon remove", 1, True),
 ]
 
 
 @pytest.mark.parametrize(
     ("scenario", "kind", "which", "lose_repl"),
-    [moment[1:] for moment in MOMENTS],
-    ids=[moment[0] for moment in MOMENTS],
+    [pytest.param(*moment[1:], marks=needs(moment[1]), id=moment[0]) for moment in MOMENTS],
 )
 def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
     lane: Lane, scenario: Scenario, kind: str, which: int, lose_repl: bool
@@ -44,6 +53,7 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
     assert outcome.faults(scenario, undisturbed) == []
 
 
+@pytest.mark.confinement
 def test_a_run_that_was_killed_twice_does_too(lane: Lane) -> None:
     undisturbed = lane.undisturbed(TURNS)
     third = len(undisturbed.events) // 3
@@ -54,6 +64,7 @@ def test_a_run_that_was_killed_twice_does_too(lane: Lane) -> None:
     assert outcome.faults(TURNS, undisturbed) == []
 
 
+@pytest.mark.confinement
 @pytest.mark.parametrize("lose_repl", [False, True], ids=["left alive", "killed too"])
 def test_the_same_call_from_eight_threads_keeps_eight_answers(lane: Lane, lose_repl: bool) -> None:
     undisturbed = lane.undisturbed(SAME)
@@ -65,7 +76,9 @@ def test_the_same_call_from_eight_threads_keeps_eight_answers(lane: Lane, lose_r
     assert len(set(outcome.answer)) == 8
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(scenario, marks=needs(scenario), id=scenario.name) for scenario in SCENARIOS]
+)
 def test_a_run_that_nobody_disturbs_keeps_its_repl_and_leaves_none(lane: Lane, scenario: Scenario) -> None:
     undisturbed = lane.undisturbed(scenario)
 

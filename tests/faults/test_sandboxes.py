@@ -9,6 +9,7 @@ import pytest
 
 from tests.faults.harness import Lane
 from tests.faults.outcome import Outcome
+from tests.faults.processes import workers_in
 from tests.faults.scenarios import FRAGILE, TURNS
 
 pytestmark = [pytest.mark.confinement, pytest.mark.timeout(600)]
@@ -20,7 +21,7 @@ def test_the_worker_costs_its_variables_and_the_model_is_told(lane: Lane) -> Non
         host = trial.begin({second_question(undisturbed): signal.SIGSTOP})
         host.wait_until_stopped()
 
-        [worker] = trial.workers()
+        [worker] = workers_in(trial.folder)
         os.kill(worker, signal.SIGKILL)
         host.send(signal.SIGCONT)
         outcome = Outcome()
@@ -41,7 +42,7 @@ def test_the_supervisor_ends_the_command_and_a_resume_gives_the_same_answer(lane
         host = trial.begin({second_question(undisturbed): signal.SIGSTOP})
         host.wait_until_stopped()
 
-        trial.kill_repls()
+        trial.place.kill()
         host.send(signal.SIGCONT)
         outcome = Outcome()
         trial.ended(host, outcome)

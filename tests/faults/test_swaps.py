@@ -65,7 +65,7 @@ def test_calls_that_come_in_another_order_after_a_crash_get_their_own_answers(tr
             hold.wait()
             host.send(signal.SIGKILL)
             trial.ended(host, outcome)
-        trial.kill_repls()
+        trial.place.kill()
         trial.tmp = elsewhere(trial)
 
         assert trial.ended(trial.begin(), outcome) == 0, outcome.said
@@ -94,7 +94,7 @@ def test_the_call_that_was_answered_first_keeps_its_answer_though_it_was_made_se
             host.send(signal.SIGKILL)
             trial.ended(host, outcome)
         if lose_repl:
-            trial.kill_repls()
+            trial.place.kill()
 
         assert trial.ended(trial.begin(), outcome) == 0, outcome.said
 

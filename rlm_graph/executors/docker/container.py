@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlm_graph.errors import SetupError
 from rlm_graph.executors.bundle import file_name, version
+from rlm_graph.executors.hosts import has_ended, this_host
 from rlm_graph.settings import DockerSettings
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 MARK = "rlm-graph"
 """The label of all that is ours. The others begin with it."""
-REPL, HOST, CREATED, VERSION = (f"{MARK}.{name}" for name in ("repl", "host", "created", "version"))
+REPL, HOST, MAKER, CREATED, VERSION = (f"{MARK}.{name}" for name in ("repl", "host", "maker", "created", "version"))
 
 HOME = "/rlm-graph"
 """A volume of the container: the bundle, and the contexts. The worker cannot write to it, nor read the contexts."""
@@ -106,13 +107,24 @@ def is_ours(inspected: dict[str, Any], repl: str) -> bool:
     return MARK in labels and labels.get(REPL) == repl
 
 
+def maker_has_ended(labels: dict[str, str]) -> bool:
+    """Whether the process that made a container is known to be gone: if it has not started it, nobody will."""
+    try:
+        return has_ended(json.loads(labels.get(MAKER, "null")))
+    except ValueError:
+        return False
+
+
 def worker_user(repl: str) -> int:
     """Return the worker's user: another for each REPL, for the kernel also counts by user, across containers."""
     return _FIRST_USER + int(repl, 16) % _USERS
 
 
 def _labels(repl: str) -> dict[str, str]:
-    return {MARK: "1", REPL: repl, HOST: socket.gethostname(), CREATED: str(int(time.time())), VERSION: version()}
+    return {
+        MARK: "1", REPL: repl, HOST: socket.gethostname(), MAKER: json.dumps(this_host()),
+        CREATED: str(int(time.time())), VERSION: version(),
+    }  # fmt: skip
 
 
 def _writable(user: int, settings: DockerSettings) -> dict[str, str]:

@@ -73,7 +73,7 @@ class DockerExecutor:
 
     async def _looked_at(self, one: lifecycle.Listed) -> Sandbox:
         handle = ReplHandle(kind=self.kind, id=one.repl, address=one.container, worker_version=one.version)
-        state: State = "unknown" if one.state in ("running", "created") else "dead"
+        state: State = "unknown" if one.state in ("running", "created") and not one.never_starts else "dead"
         unasked = Sandbox(handle=handle, state=state, created=one.created, host=one.host)
         if one.state != "running" or not _NAME.fullmatch(one.version):
             return unasked

@@ -19,6 +19,7 @@ from rlm_graph.executors.docker.container import (
     container_name,
     create,
     is_ours,
+    maker_has_ended,
 )
 from rlm_graph.executors.docker.daemon import told, words
 from rlm_graph.executors.docker.image import bring, image_name
@@ -48,7 +49,10 @@ def state_of(client: APIClient, repl: str, container: str) -> str | None:
 
 
 def find(client: APIClient, repl: str) -> str | None:
-    """Return the id of the REPL's container, if there is one; one that is just being started is waited for."""
+    """Return the id of the REPL's container, if there is one; one that is just being started is waited for.
+
+    Not so one whose maker was killed before it started it.
+    """
     import docker.errors
 
     name = container_name(repl)
@@ -60,7 +64,8 @@ def find(client: APIClient, repl: str) -> str | None:
             return None
         if not is_ours(found, repl):
             raise SetupError(f"Docker has a container {name} that is not ours; remove it: docker rm -f {name}")
-        if found["State"]["Status"] != "created" or time.monotonic() > patience:
+        begins = found["State"]["Status"] == "created" and not maker_has_ended(found["Config"]["Labels"])
+        if not begins or time.monotonic() > patience:
             return str(found["Id"])
         time.sleep(LOOK_S)
 
@@ -74,16 +79,21 @@ class Listed(NamedTuple):
     host: str
     created: float
     version: str
+    never_starts: bool
+    """Whether whoever made it was killed before it could start it."""
 
 
 def listed(client: APIClient) -> list[Listed]:
     """Return all containers of ours, running or not."""
     found: list[dict[str, Any]] = client.containers(all=True, filters={"label": [MARK, REPL]})
-    told = [(one, one["Labels"]) for one in found]
-    return [
-        Listed(labels[REPL], one["Id"], one["State"], labels.get(HOST, ""), one["Created"], labels.get(VERSION, ""))
-        for one, labels in told
-    ]
+    return [_listed(one, one["Labels"]) for one in found]
+
+
+def _listed(one: dict[str, Any], labels: dict[str, str]) -> Listed:
+    return Listed(
+        labels[REPL], one["Id"], one["State"], labels.get(HOST, ""), one["Created"], labels.get(VERSION, ""),
+        never_starts=one["State"] == "created" and maker_has_ended(labels),
+    )  # fmt: skip
 
 
 def start(client: APIClient, repl: str, settings: DockerSettings) -> str | None:

@@ -14,7 +14,7 @@ from rlm_graph.errors import ExecutorError, SetupError
 from rlm_graph.executors.base import CallResult, HostCall
 from rlm_graph.executors.conformance import Host, Notebook
 from rlm_graph.executors.conformance.notebook import until
-from rlm_graph.executors.docker import DockerExecutor
+from rlm_graph.executors.docker import DockerExecutor, lifecycle
 from rlm_graph.executors.docker.container import container_name
 from rlm_graph.state import ReplHandle
 from tests.executors.docker.conftest import exists, settings, volume_of, volumes
@@ -101,6 +101,39 @@ async def test_a_container_that_ends_in_a_cell_is_an_error_and_the_next_host_get
 
     assert fresh.handle.id == repl.handle.id
     assert fresh.handle.address != repl.handle.address
+
+
+MAKER = """
+import sys
+from rlm_graph.executors.docker import lifecycle
+from rlm_graph.executors.docker.daemon import Daemon
+from rlm_graph.settings import DockerSettings
+
+image, name = sys.argv[1:]
+settings = DockerSettings(image=image, pull=False)
+print(Daemon().call_now(lambda client: lifecycle.create(client, name, image, settings)))
+"""
+
+
+async def test_a_container_whose_maker_died_before_it_started_it_is_not_waited_for(
+    executor: DockerExecutor, client: docker.APIClient, docker_image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-c", MAKER, docker_image, "feedbeefcafe0003"]
+    made = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True, timeout=100).stdout.strip()
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(lifecycle, "LOOK_S", None)  # who would wait, fails
+            found = lifecycle.find(client, "feedbeefcafe0003")
+        left = next(found for found in await executor.sandboxes() if found.handle.address == made)
+        async with executor.attached(None, name="feedbeefcafe0003") as repl:
+            assert (await Notebook(repl).run("1 + 1")).value == "2"
+        await executor.close(repl.handle)
+        assert not exists(client, made)
+    finally:
+        lifecycle.remove(client, made)
+
+    assert (found, left.state) == (made, "dead")
 
 
 async def test_closing_leaves_no_container_and_no_volume(executor: DockerExecutor, client: docker.APIClient) -> None:
