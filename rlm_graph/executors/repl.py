@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from rlm_graph.executors.base import PastCell, Serve
 from rlm_graph.executors.hosts import this_host
 from rlm_graph.executors.reports import Calls, Done, Pong, Snapshot, Variables, read
 from rlm_graph.executors.service import Service
-from rlm_graph.executors.stream import Connect, Reader, Writer
+from rlm_graph.executors.stream import PERSISTENCE, Connect, LinkLost, Persistence, Reader, Writer
 from rlm_graph.executors.worker.frames import MAX_VALUE, Frame, FrameError, Splitter, encode
 from rlm_graph.state import Cell, ContextRef, Execution, ReplHandle, Variable
 
@@ -31,7 +32,6 @@ SNAPSHOT_TIMEOUT_S = 120.0
 """Seconds that a worker has to take a snapshot, or to read one."""
 MAX_SNAPSHOT = MAX_VALUE // 4 * 3
 """Bytes, of which base64 makes what one frame can carry."""
-RECONNECTS = 3
 RECEIVE_BYTES = 1 << 20
 
 
@@ -43,7 +43,8 @@ class SupervisedRepl:
     """A `Repl` whose supervisor speaks frames.
 
     If the stream breaks while a cell runs, it is opened again and the cell joined: calls that were answered keep
-    their answers, and those that were not come again.
+    their answers, and those that were not come again. That goes on for as long as the cell gets on, however often the
+    stream breaks; it is given up after some attempts in a row that nothing came of.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class SupervisedRepl:
         *,
         tools: Sequence[str] = (),
         locate: Callable[[Path], str] = str,
+        persistence: Persistence = PERSISTENCE,
     ) -> None:
         """`locate` says where a folder of the host lies for the supervisor."""
         self._handle = handle
         self._connect = connect
         self._tools = tuple(tools)
         self._locate = locate
+        self._persistence = persistence
         self._allowed = BUILT_IN | {tool.partition("(")[0] for tool in tools}
         self._asked = 0
         self._replies: dict[int, asyncio.Future[Frame]] = {}
@@ -70,6 +73,8 @@ class SupervisedRepl:
         self._reading: asyncio.Task[None] | None = None
         self._end: Exception | None = None
         """Why the stream is of no use any more."""
+        self._held_s = 0.0
+        """How long the last stream held that broke."""
         self._cells_done = 0
         self._past: list[PastCell] = []
 
@@ -205,27 +210,42 @@ class SupervisedRepl:
 
     async def _until_done(self, request: Frame, service: Service) -> Done:
         await self._send(request)
-        reconnects = 0
+        breaks = 0
         while True:
             event = await self._events.get()
-            if isinstance(event, ConnectionError):
-                reconnects += 1
-                if reconnects > RECONNECTS:
-                    raise ExecutorError(f"the REPL cannot be reached: {event}") from event
-                await self._reopen()
-                await self._send(request)
-                await service.resend()
+            if isinstance(event, ConnectionError | LinkLost):
+                breaks = 1 if self._held_s >= self._persistence.steady_s else breaks + 1
+                await self._join_again(request, service, event, breaks)
             elif isinstance(event, BaseException):
                 await service.finish()
                 raise event
             elif event["ev"] == "calls":
-                service.take(read(Calls, event))
+                if service.take(read(Calls, event)):
+                    breaks = 0
             elif event["ev"] == "done":
                 done = read(Done, event)
                 if done.cell == request["cell"]:
                     return done
             elif event.get("re") in (None, request["re"]):
                 raise ExecutorError(f"the REPL refused the cell: {event.get('message')}")
+
+    async def _join_again(
+        self, request: Frame, service: Service, reason: ConnectionError | LinkLost, breaks: int
+    ) -> None:
+        """Open the stream again after so many `breaks` in a row, and ask for the cell."""
+        self._held_s = 0.0
+        if breaks > len(self._persistence.pauses_s):
+            if isinstance(reason, LinkLost):
+                raise reason
+            raise ExecutorError(f"the REPL cannot be reached: {reason}; resume the run to try again") from reason
+        await asyncio.sleep(self._persistence.pauses_s[breaks - 1])
+        try:
+            await self._reopen()
+        except LinkLost as lost:
+            self._events.put_nowait(lost)
+            return
+        await self._send(request)
+        await service.resend()
 
     async def _open(self) -> None:
         reader, self._writer = await self._connect()
@@ -253,6 +273,7 @@ class SupervisedRepl:
     async def _read_frames(self, reader: Reader) -> None:
         splitter = Splitter()
         end: Exception = ConnectionError("the stream ended")
+        opened = time.monotonic()
         try:
             while data := await reader.read(RECEIVE_BYTES):
                 for frame in splitter.feed(data):
@@ -261,7 +282,7 @@ class SupervisedRepl:
             end = ExecutorError(f"the sandbox sent nonsense: {error}")
         except OSError as error:
             end = ConnectionError(str(error))
-        self._end = end
+        self._end, self._held_s = end, time.monotonic() - opened
         for reply in self._replies.values():
             if not reply.done():
                 reply.set_exception(end)
@@ -298,10 +319,13 @@ class SupervisedRepl:
         if self._end is not None:
             raise self._end
         number = self._next_number()
-        reply = self._replies[number] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        self._replies[number] = reply
         try:
-            await self._send({**request, "re": number})
-            return await asyncio.wait_for(reply, timeout_s)
+            # Not by `wait_for`: before Python 3.12 it loses a cancel that comes with the answer.
+            async with asyncio.timeout(timeout_s):
+                await self._send({**request, "re": number})
+                return await reply
         finally:
             del self._replies[number]
 

@@ -30,13 +30,18 @@ class Service:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._answers: dict[int, Frame] = {}
 
-    def take(self, announced: Calls) -> None:
-        """Start to answer what is new. A call that came before is under way or answered already."""
+    def take(self, announced: Calls) -> bool:
+        """Start to answer what is new, and tell whether anything is.
+
+        A call that came before is under way or answered already.
+        """
         if announced.cell != self._cell:
-            return
+            return False
+        before = len(self._tasks)
         for call in announced.calls:
             if call.id not in self._tasks:
                 self._tasks[call.id] = asyncio.create_task(self._answer(call))
+        return len(self._tasks) > before
 
     async def resend(self) -> None:
         """Send again what may have been lost on the way."""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from rlm_graph.errors import ExecutorError
+
+
+class LinkLost(ExecutorError):
+    """Nobody can tell now whether the supervisor is there: the way to it does not work, and soon may again."""
 
 
 class Reader(Protocol):
@@ -30,4 +36,16 @@ class Writer(Protocol):
 
 
 Connect = Callable[[], Awaitable[tuple[Reader, Writer]]]
-"""Opens a stream to the supervisor; raises `OSError` if nobody listens."""
+"""Opens a stream to the supervisor; raises `OSError` if nobody listens, `LinkLost` if that cannot be told."""
+
+
+class Persistence(NamedTuple):
+    """How often a stream that breaks in a cell is opened again."""
+
+    pauses_s: Sequence[float] = (0.0, 0.2, 1.0, 3.0)
+    """Before each attempt, as long as nothing comes of them. When these are used up, the wait for the cell ends."""
+    steady_s: float = 60.0
+    """A stream that held for so many seconds has been of use, though the cell said nothing: it may have computed."""
+
+
+PERSISTENCE = Persistence()

@@ -49,18 +49,18 @@ OF_THE_MACHINE = {
 class E2BSite:
     """Sandboxes of a double of its own."""
 
-    def __init__(self, folder: Path, targets: Targets, *, template: str = "base") -> None:
+    def __init__(self, folder: Path, targets: Targets, *, template: str = "base", bash: bool = False) -> None:
         # The worker is another user here. What it cannot reach must not be out of reach for want of a mode.
         folder.chmod(0o755)
         os.environ["E2B_API_KEY"] = KEY
-        self.lets = False
+        self.lets = bash
         self._targets = targets
         self._double = E2BDouble()
         self._double.__enter__()
         atexit.register(self._double.__exit__)
         self._roots: dict[str, Path] = {}
         url = self._double.url
-        settings = E2BSettings(template=template, api_url=url, sandbox_url=url, memory_bytes=512 << 20)
+        settings = E2BSettings(template=template, api_url=url, sandbox_url=url, memory_bytes=512 << 20, bash=bash)
         self.executor = E2BExecutor(settings)
 
     def places(self, handle: ReplHandle) -> Mapping[str, object]:

@@ -160,6 +160,7 @@ SITES: dict[str, Callable[[Path, Targets], Site]] = {
     "docker": lambda folder, targets: DockerSite(targets),
     "docker, bash": lambda folder, targets: DockerSite(targets, bash=True),
     "e2b": lambda folder, targets: E2BSite(folder, targets),
+    "e2b, bash": lambda folder, targets: E2BSite(folder, targets, bash=True),
     "e2b, old kernel": lambda folder, targets: E2BSite(folder, targets, template="old"),
     "pyodide": lambda folder, targets: PyodideSite(folder / "pyodide"),
     "unconfined": lambda folder, targets: LocalSite(folder / "unconfined", unsafe=True),
@@ -168,7 +169,7 @@ SITES: dict[str, Callable[[Path, Targets], Site]] = {
 
 def sites_here() -> list[str]:
     """Return the executors that can be attacked on this machine."""
-    return ["local", *_docker(), *_pyodide(), "e2b", *(["e2b, old kernel"] if os.geteuid() == 0 else [])]
+    return ["local", *_docker(), *_pyodide(), "e2b", "e2b, bash", *(["e2b, old kernel"] if os.geteuid() == 0 else [])]
 
 
 def _docker() -> list[str]:

@@ -13,8 +13,10 @@ import pytest
 from rlm_graph.errors import ExecutorError
 from rlm_graph.executors.base import CallResult, HostCall
 from rlm_graph.executors.conformance import Host, Notebook
+from rlm_graph.executors.conformance.notebook import until
 from rlm_graph.executors.local import LocalExecutor
 from rlm_graph.executors.repl import SupervisedRepl
+from rlm_graph.executors.stream import LinkLost, Persistence
 from rlm_graph.state import ReplHandle
 
 HANDLE = ReplHandle(kind="local", id="0" * 16, address="/nowhere", worker_version="v")
@@ -25,6 +27,9 @@ DONE: dict[str, Any] = {
     "cpu_s": 0.0, "wall_s": 0.0, "peak_memory_bytes": 0,
 }  # fmt: skip
 CALL = {"id": 1, "function": "llm_query", "arguments": {}, "nth": 0}
+
+AT_ONCE = Persistence(pauses_s=(0.0, 0.0, 0.0))
+"""Gives a stream up at the fourth break in a row."""
 
 Answer = Callable[[dict[str, Any]], list[bytes]]
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
@@ -40,6 +45,10 @@ class Proxy:
         """Set when a stream is asked for, after the first."""
         self.instead: Connect | None = None
         """What opens the next stream in place of the proxy."""
+        self.bad = False
+        """Whether further streams break as soon as they are open."""
+        self.lost = 0
+        """How many more times there is no way at all."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -51,8 +60,13 @@ class Proxy:
             connect, self.instead = self.instead, None
             return await connect()
         self.connections += 1
+        if self.lost:
+            self.lost -= 1
+            raise LinkLost("no way there; look at the network")
         reader, writer = await asyncio.open_unix_connection(self.target)
         self._writers.append(writer)
+        if self.bad:
+            self.break_off()
         return reader, writer
 
     def break_off(self) -> None:
@@ -68,7 +82,7 @@ async def proxy(tmp_path: Path) -> AsyncIterator[tuple[Proxy, SupervisedRepl]]:
     async with executor.attached(None) as started:
         handle = started.handle
     proxy = Proxy(f"{handle.address}/control.sock")
-    repl = SupervisedRepl(handle, proxy.connect)
+    repl = SupervisedRepl(handle, proxy.connect, persistence=AT_ONCE)
     await repl.attach()
     yield proxy, repl
     await repl.detach()
@@ -168,12 +182,95 @@ class TestStreams:
         way, repl = proxy
 
         async def serve(call: HostCall) -> CallResult:
+            way.bad = True
             way.break_off()
             return CallResult(value="never told")
 
-        with pytest.raises(ExecutorError, match="cannot be reached"):
-            await Notebook(repl).run("while True: llm_query('a')", serve=serve)
-        await repl.kill()
+        with pytest.raises(ExecutorError, match=r"cannot be reached.*resume the run"):
+            await Notebook(repl).run("llm_query('a')", serve=serve)
+        assert way.connections == 1 + len(AT_ONCE.pauses_s)
+
+    async def test_a_cell_that_gets_on_outlasts_any_number_of_breaks(self, proxy: tuple[Proxy, SupervisedRepl]) -> None:
+        way, repl = proxy
+        asked: list[object] = []
+
+        async def serve(call: HostCall) -> CallResult:
+            asked.append(call.arguments["prompt"])
+            way.break_off()
+            return CallResult(value=f"{call.arguments['prompt']}!")
+
+        execution = await Notebook(repl).run("[llm_query(str(n)) for n in range(20)][-1]", serve=serve)
+
+        assert execution.value == "'19!'"
+        assert asked == [str(number) for number in range(20)]
+        assert way.connections == 21
+
+    async def test_a_stream_that_held_for_long_may_break_as_if_for_the_first_time(
+        self, proxy: tuple[Proxy, SupervisedRepl]
+    ) -> None:
+        way, _ = proxy
+        repl = SupervisedRepl(proxy[1].handle, way.connect, persistence=AT_ONCE._replace(steady_s=0.0))
+        await repl.attach()
+
+        async def serve(call: HostCall) -> CallResult:
+            for breaks in range(10):
+                await until(lambda: way.connections == 2 + breaks)  # noqa: B023  # it is waited for here
+                way.break_off()
+            return CallResult(value="answered")
+
+        execution = await Notebook(repl).run("llm_query('p')", serve=serve)
+        await repl.detach()
+
+        assert execution.value == "'answered'"
+
+    async def test_a_way_that_is_lost_for_a_moment_is_tried_again(self, proxy: tuple[Proxy, SupervisedRepl]) -> None:
+        way, repl = proxy
+
+        async def serve(call: HostCall) -> CallResult:
+            way.lost = 2
+            way.break_off()
+            return CallResult(value="told")
+
+        assert (await Notebook(repl).run("llm_query('p')", serve=serve)).value == "'told'"
+
+    async def test_a_way_that_stays_lost_is_an_error_that_says_why(self, proxy: tuple[Proxy, SupervisedRepl]) -> None:
+        way, repl = proxy
+
+        async def serve(call: HostCall) -> CallResult:
+            way.lost = 100
+            way.break_off()
+            return CallResult(value="never told")
+
+        with pytest.raises(LinkLost, match="look at the network"):
+            await Notebook(repl).run("llm_query('p')", serve=serve)
+
+    async def test_a_cancel_that_comes_with_the_reply_is_not_lost(self, proxy: tuple[Proxy, SupervisedRepl]) -> None:
+        way, attached = proxy
+        asking: asyncio.Task[object] | None = None
+
+        class Cancelling:
+            """Has the task cancelled in the step in which its reply is read."""
+
+            def __init__(self, reader: asyncio.StreamReader) -> None:
+                self._reader = reader
+
+            async def read(self, n: int) -> bytes:
+                data = await self._reader.read(n)
+                if asking is not None:
+                    asyncio.get_running_loop().call_soon(asking.cancel)
+                return data
+
+        async def connect() -> tuple[Cancelling, asyncio.StreamWriter]:
+            reader, writer = await way.connect()
+            return Cancelling(reader), writer
+
+        repl = SupervisedRepl(attached.handle, connect)
+        await repl.attach()
+        asking = asyncio.create_task(repl.variables())
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        asking = None
+        await repl.detach()
 
     async def test_two_hosts_may_follow_one_cell(self, proxy: tuple[Proxy, SupervisedRepl]) -> None:
         way, repl = proxy

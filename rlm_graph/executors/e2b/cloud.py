@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rlm_graph.errors import ExecutorError, RLMError, SetupError
 from rlm_graph.executors.bundle import version
+from rlm_graph.executors.stream import LinkLost
 from rlm_graph.settings import E2BSettings
 
 if TYPE_CHECKING:
@@ -23,8 +25,11 @@ MARK = "rlm-graph"
 """In the metadata of all that is ours. The other marks begin with it."""
 REPL, HOST, VERSION = (f"{MARK}.{name}" for name in ("repl", "host", "version"))
 
+END_PAUSES_S = (0.2, 1.0, 3.0)
+"""Between attempts to end a sandbox that nobody will use."""
 
-class CloudLost(ExecutorError):
+
+class CloudLost(LinkLost):
     """E2B cannot be asked, or not now. What its sandboxes do is not known."""
 
 
@@ -58,8 +63,8 @@ class Cloud:
                 return await asyncio.shield(making)
             except asyncio.CancelledError:
                 # The request is under way: what comes of it would be paid for, and nobody would know of it.
-                with contextlib.suppress(Exception):  # nothing came of it, or it cannot be ended: it ends by itself
-                    await self.kill((await making).sandbox_id)
+                with contextlib.suppress(Exception):  # nothing came of it
+                    await self.end((await making).sandbox_id)
                 raise
 
     async def connect(self, sandbox_id: str, *, timeout_s: int | None = None) -> AsyncSandbox:
@@ -99,6 +104,25 @@ class Cloud:
         with asked("end the sandbox"):
             await sdk.kill(sandbox_id, **params)
 
+    async def end(self, sandbox_id: str) -> None:
+        """End a sandbox that nobody will use. If E2B cannot be told, that is tried again; what is left is logged."""
+        pauses = iter(END_PAUSES_S)
+        while True:
+            try:
+                await self.kill(sandbox_id)
+            except SandboxGone:
+                pass
+            except RLMError as error:
+                pause_s = next(pauses, None) if isinstance(error, CloudLost) else None
+                if pause_s is not None:
+                    await asyncio.sleep(pause_s)
+                    continue
+                logging.getLogger(__name__).warning(
+                    "the sandbox %s is left at E2B, which %s it after %g s: %s; end it with: rlm-graph sweep",
+                    sandbox_id, "pauses" if self._settings.pause else "ends", self._settings.timeout_s, error,
+                )  # fmt: skip
+            return
+
     async def leave(self, sandbox_id: str) -> None:
         """Let a sandbox run no longer than it may without a host. If E2B cannot be told, it stops somewhat later."""
         if self._settings.idle_timeout_s >= self._settings.timeout_s:
@@ -134,14 +158,20 @@ def asked(what: str, *, template: str | None = None) -> Iterator[None]:
     """Within it, what the SDK raises leaves as an error of ours that says what could not be done.
 
     `SandboxGone` if the sandbox is not there any more, `CloudLost` if E2B does not answer or has no room,
-    `SetupError` if it refuses the key or the `template`, else `ExecutorError`.
+    `SetupError` if it refuses the key or the `template`, else `ExecutorError`. A cancel that the SDK lost is raised.
     """
     import e2b
     import httpx
     from connectrpc.errors import ConnectError
 
+    task = asyncio.current_task()
+    cancelled = task.cancelling() if task else 0
     try:
         yield
+        if task and task.cancelling() > cancelled:
+            # The SDK and what it stands on use `asyncio.wait_for`, which before Python 3.12 loses a cancel that comes
+            # together with what is waited for.
+            raise asyncio.CancelledError
     except (e2b.SandboxNotFoundException, e2b.SandboxNotRunningException, e2b.GuestUnresponsiveException) as error:
         raise SandboxGone(str(error)) from error
     except e2b.AuthenticationException:

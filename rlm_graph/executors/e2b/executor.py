@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from rlm_graph.errors import ExecutorError, RLMError, SetupError
+from rlm_graph.errors import ExecutorError, RLMError
 from rlm_graph.executors.base import Serve
 from rlm_graph.executors.bundle import version
 from rlm_graph.executors.e2b.cloud import HOST, REPL, VERSION, Cloud, CloudLost, SandboxGone
@@ -120,7 +120,7 @@ class E2BExecutor:
             return None
         repl = await self._attach(handle, tools)
         if repl is None:
-            await self._cloud.kill(handle.address)
+            await self._cloud.end(handle.address)
         return repl
 
     async def _named(self, name: str, tools: Sequence[str]) -> SandboxRepl:
@@ -134,10 +134,14 @@ class E2BExecutor:
         there = await self._cloud.list(name)
         if not there:
             sandbox = await self._cloud.create(name)
-            there = await self._cloud.list(name)
+            try:
+                there = await self._cloud.list(name)
+            except BaseException:
+                await self._cloud.end(sandbox.sandbox_id)
+                raise
             if not there or there[0].sandbox_id == sandbox.sandbox_id:
                 return await self._started(sandbox, name, tools)
-            await self._cloud.kill(sandbox.sandbox_id)
+            await self._cloud.end(sandbox.sandbox_id)
         repl = await self._begun(self._handle(name, there[0].sandbox_id), tools)
         return repl or await self._fresh(name, tools)
 
@@ -163,8 +167,7 @@ class E2BExecutor:
             await repl.attach()
         except BaseException as error:
             await repl.leave()
-            with contextlib.suppress(ExecutorError, SetupError):  # the first error tells more
-                await self._cloud.kill(sandbox.sandbox_id)
+            await self._cloud.end(sandbox.sandbox_id)
             if isinstance(error, OSError):
                 raise ExecutorError(f"the sandbox did not start: {error}; resume the run to try again") from error
             raise

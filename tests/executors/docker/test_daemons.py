@@ -55,6 +55,22 @@ async def test_a_stream_that_breaks_in_a_cell_is_opened_again(proxy: Proxy, dock
     assert proxy.upgrades == 3
 
 
+async def test_a_cell_that_gets_on_outlasts_any_number_of_breaks(proxy: Proxy, docker_image: str) -> None:
+    executor = DockerExecutor(settings(docker_image, host=proxy.url))
+
+    def reply(call: HostCall) -> str:
+        proxy.cut()
+        return f"{call.arguments['prompt']}!"
+
+    async with notebook(executor) as book:
+        host = Host(reply)
+        told = await book.run("[llm_query(str(n)) for n in range(8)][-1]", serve=host)
+
+    assert told.value == "'7!'"
+    assert len(host.calls) == 8
+    assert proxy.upgrades == 9
+
+
 async def test_a_daemon_that_goes_away_is_an_error_that_says_so(docker_image: str) -> None:
     local = DockerExecutor(settings(docker_image))
     async with Proxy() as proxy:

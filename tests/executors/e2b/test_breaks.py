@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from rlm_graph.errors import ExecutorError
+from rlm_graph.executors.base import HostCall
 from rlm_graph.executors.conformance import Host, Notebook
 from rlm_graph.executors.conformance.notebook import until
 from rlm_graph.executors.e2b import E2BExecutor
@@ -48,6 +49,22 @@ async def test_a_stream_that_breaks_is_replaced_and_no_relay_is_left(executor: E
 
         assert await running == "answer\n"
         await until(lambda: len(only(double).living()) == 3)
+
+
+async def test_a_cell_that_gets_on_outlasts_any_number_of_breaks(executor: E2BExecutor, double: E2BDouble) -> None:
+    asked: list[object] = []
+
+    def reply(call: HostCall) -> str:
+        asked.append(call.arguments["prompt"])
+        double.cut()
+        return f"{call.arguments['prompt']}!"
+
+    async with executor.attached(None) as repl:
+        told = await Notebook(repl).run("[llm_query(str(n)) for n in range(8)][-1]", serve=Host(reply))
+    await executor.close(repl.handle)
+
+    assert told.value == "'7!'"
+    assert asked == [str(number) for number in range(8)]
 
 
 async def test_a_relay_whose_host_died_ends_and_the_repl_is_an_orphan(double: E2BDouble, settings: E2BSettings) -> None:

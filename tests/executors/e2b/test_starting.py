@@ -12,6 +12,7 @@ from rlm_graph.executors import create_executor
 from rlm_graph.executors.conformance.notebook import until
 from rlm_graph.executors.e2b import E2BExecutor
 from rlm_graph.settings import E2BSettings
+from tests.executors.e2b.conftest import NAME
 from tests.executors.e2b_double.server import E2BDouble
 
 
@@ -78,18 +79,72 @@ async def test_a_cloud_that_cannot_be_reached_is_an_error_that_says_so(
             pass
 
 
-async def test_a_start_that_is_given_up_leaves_no_sandbox(executor: E2BExecutor, double: E2BDouble) -> None:
+async def give_up(executor: E2BExecutor, double: E2BDouble, *, requests: int = 1, name: str | None = None) -> None:
+    """Cancel a start when so many requests have come."""
+
     async def attach() -> None:
-        async with executor.attached(None):
-            pass
+        async with executor.attached(None, name=name):
+            await asyncio.Event().wait()
 
     starting = asyncio.create_task(attach())
-    await until(lambda: "POST /v2/sandboxes" in double.requests)
+    await until(lambda: len(double.requests) >= requests)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
 
+
+# The sandbox, its folders, the bundle, the supervisor, the relay, and the first word to it.
+@pytest.mark.parametrize("requests", range(1, 7))
+async def test_a_start_that_is_given_up_leaves_no_sandbox(
+    executor: E2BExecutor, double: E2BDouble, requests: int
+) -> None:
+    await give_up(executor, double, requests=requests)
+
     assert not double.sandboxes
+
+
+# The same after a look for others of that name, with another look when the sandbox is there.
+@pytest.mark.parametrize("requests", range(1, 9))
+async def test_a_start_by_name_that_is_given_up_leaves_no_sandbox(
+    executor: E2BExecutor, double: E2BDouble, requests: int
+) -> None:
+    await give_up(executor, double, requests=requests, name=NAME)
+
+    assert not double.sandboxes
+
+
+async def test_a_start_by_name_that_fails_when_the_sandbox_is_there_leaves_none(
+    executor: E2BExecutor, double: E2BDouble
+) -> None:
+    double.fail("GET /v2/sandboxes", 500, after=1)
+
+    with pytest.raises(ExecutorError, match="cannot list sandboxes"):
+        async with executor.attached(None, name=NAME):
+            pass
+
+    assert "POST /v2/sandboxes" in double.requests
+    assert not double.sandboxes
+
+
+async def test_a_sandbox_that_cannot_be_ended_at_once_is_ended_later(executor: E2BExecutor, double: E2BDouble) -> None:
+    double.fail("DELETE /sandboxes/", 503, times=2)
+    await give_up(executor, double)
+
+    assert double.requests[-3:] == [double.requests[-1]] * 3
+    assert not double.sandboxes
+
+
+async def test_a_sandbox_that_cannot_be_ended_at_all_is_named(
+    executor: E2BExecutor, double: E2BDouble, caplog: pytest.LogCaptureFixture
+) -> None:
+    double.fail("DELETE /sandboxes/", 500)
+    await give_up(executor, double)
+    (left,) = double.sandboxes
+    (warned,) = (record.getMessage() for record in caplog.records if record.name.startswith("rlm_graph"))
+    double.kill(left)
+
+    assert left in warned
+    assert "rlm-graph sweep" in warned
 
 
 async def test_a_start_that_fails_half_way_leaves_no_sandbox(executor: E2BExecutor, double: E2BDouble) -> None:

@@ -39,7 +39,8 @@ class Fault(NamedTuple):
     """An answer in place of the right one."""
 
     path: str
-    status: int
+    status: int | None
+    """None for the right one after all."""
     words: str
 
 
@@ -82,9 +83,9 @@ class E2BDouble:
 
     # What a test does to it
 
-    def fail(self, path: str, status: int, words: str = "for a test", *, times: int = 1) -> None:
-        """Answer the next requests whose method and path begin with `path` by an error."""
-        self._faults += [Fault(path, status, words)] * times
+    def fail(self, path: str, status: int, words: str = "for a test", *, times: int = 1, after: int = 0) -> None:
+        """Answer the next requests whose method and path begin with `path` by an error, `after` some are answered."""
+        self._faults += [Fault(path, None, "")] * after + [Fault(path, status, words)] * times
 
     def heal(self) -> None:
         """Answer rightly again."""
@@ -172,6 +173,7 @@ class E2BDouble:
         fault = next((fault for fault in self._faults if name.startswith(fault.path)), None)
         if fault is not None:
             self._faults.remove(fault)
+        if fault is not None and fault.status is not None:
             # As a gateway that knows nothing of retries would: the SDK then does not wait.
             return _error(fault.status, fault.words, {"Should-Retry": "false"})
         if request.path.startswith(("/v2/", "/sandboxes")):
