@@ -45,6 +45,24 @@ OF_THE_MACHINE = {
 }
 """Attacks that only E2B's virtual machine holds where its kernel has no Landlock, each with what it then reaches."""
 
+BESIDE_PROGRAMS = {
+    name: OF_THE_MACHINE[name]
+    for name in (
+        "read a file outside",
+        "read through a symbolic link",
+        "read through a link to a folder",
+        "swap a link between check and use",
+        "go through its own root in /proc",
+        "go through a descriptor of the root",
+        "open again what was opened as a path",
+        "import a module from outside",
+        "attach a database outside",
+        "send a file outside through a socket it holds",
+        "read another's command line",
+    )
+}
+"""Attacks that only the virtual machine holds where cells may be in bash: programs lie anywhere, and must be read."""
+
 
 class E2BSite:
     """Sandboxes of a double of its own."""

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tests.escapes.attack import Attack, Control, Outcome
 from tests.escapes.attacks import ATTACKS
-from tests.escapes.e2b_site import OF_THE_MACHINE
+from tests.escapes.e2b_site import BESIDE_PROGRAMS, OF_THE_MACHINE
 from tests.escapes.orphans import adopt_orphans
 from tests.escapes.sites import SITES
 from tests.escapes.targets import Targets
@@ -36,12 +36,13 @@ CONTROL = "unconfined"
 ITS_OWN: dict[str, tuple[Outcome, ...]] = {
     "docker": (Outcome.DENIED, Outcome.HARMLESS),
     "docker, bash": (Outcome.DENIED, Outcome.HARMLESS, Outcome.KILLED),
+    "e2b, bash": (Outcome.DENIED, Outcome.HARMLESS, Outcome.KILLED),
     "pyodide": (Outcome.DENIED, Outcome.HARMLESS, Outcome.KILLED),
 }
 """What may come of any attack where code has a world of its own: it reaches that, or nothing. Where it may start
 programs, or write over all of its memory, it may also end itself."""
 
-BENEATH: dict[str, Mapping[str, str]] = {"e2b, old kernel": OF_THE_MACHINE}
+BENEATH: dict[str, Mapping[str, str]] = {"e2b, old kernel": OF_THE_MACHINE, "e2b, bash": BESIDE_PROGRAMS}
 """Attacks that what lies beneath the executor must hold, with the reason: where it is not there, they get through."""
 
 

@@ -12,12 +12,12 @@ import pytest
 from rlm_graph.executors.worker.confine import probe
 from tests.escapes.attack import Attack, Outcome
 from tests.escapes.attacks import ATTACKS
-from tests.escapes.e2b_site import OF_THE_MACHINE
+from tests.escapes.e2b_site import BESIDE_PROGRAMS, OF_THE_MACHINE
 from tests.escapes.lane import Shot, runs_here, shoot
 
 SOME = [attack for attack in ATTACKS if runs_here(attack) and attack.name not in OF_THE_MACHINE][::12]
 BENEATH = [attack for attack in ATTACKS if runs_here(attack) and attack.name in OF_THE_MACHINE]
-OLD = "e2b, old kernel"
+OLD, BASH = "e2b, old kernel", "e2b, bash"
 
 pytestmark = [
     # The first test waits for the attacks of all.
@@ -31,7 +31,7 @@ def shots(request: pytest.FixtureRequest) -> dict[str, dict[str, Shot]]:
     """What became of the attacks whose tests were selected, by name and site."""
     parameters = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
     wanted = {spec.params["attack"].name: spec.params["attack"] for spec in parameters if spec}
-    sites = ["e2b", OLD] if os.geteuid() == 0 else ["e2b"]  # only root can give the double an older kernel
+    sites = ["e2b", BASH, *([OLD] if os.geteuid() == 0 else [])]  # only root can give the double an older kernel
     return dict(zip(wanted, shoot(list(wanted.values()), sites, lanes=os.cpu_count()), strict=True))
 
 
@@ -50,6 +50,16 @@ def test_what_is_left_to_the_virtual_machine_is_stopped_where_the_kernel_has_lan
 
     assert now.outcome in attack.stopped, now.why
     assert old.outcome is Outcome.BREACH, f"it is stopped there too, and need not be declared\n{old.why}"
+
+
+@pytest.mark.parametrize("attack", BENEATH, ids=lambda attack: attack.name)
+def test_where_programs_may_run_no_more_is_left_to_the_virtual_machine_than_is_declared(
+    attack: Attack, shots: dict[str, dict[str, Shot]]
+) -> None:
+    shot = shots[attack.name][BASH]
+
+    assert shot.stopped, shot.why
+    assert (shot.outcome is Outcome.BREACH) == (attack.name in BESIDE_PROGRAMS), shot.why
 
 
 def test_every_attack_that_is_left_to_the_virtual_machine_is_one() -> None:
