@@ -4,7 +4,10 @@
 
 For each: from nothing to the end of the first cell, a further cell, a call of a host function, and giving the REPL a
 context of so many MB until code has taken its length. Times are medians of the rounds, ratios are to the bare REPL's.
-An executor that cannot run here is told and left out; one that refuses a context has no figure for it.
+An executor that cannot run here is told and left out; one that refuses a context has no figure for it. Without a key of
+E2B's in the environment, `e2b double` is measured in its place: a server on loopback that answers the genuine SDK like
+the cloud, and runs the sandboxes as processes of this machine. It shows what we and the SDK take, and nothing of the
+cloud's own times or of the way there.
 """
 
 from __future__ import annotations
@@ -12,11 +15,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 from statistics import median
 from typing import Protocol
@@ -25,7 +29,7 @@ from rlm_graph.context import ContextStore
 from rlm_graph.errors import ExecutorError, RLMError
 from rlm_graph.executors import create_executor
 from rlm_graph.executors.base import CallResult, Executor, HostCall, Repl
-from rlm_graph.settings import DockerSettings
+from rlm_graph.settings import DockerSettings, E2BSettings
 from rlm_graph.state import Cell, ContextRef
 
 LINE = "2026-01-01 00:00:00 INFO a line of a log that says little, 0123456789\n"
@@ -129,6 +133,30 @@ class ExecutorPlace:
                 await self._executor.close(repl.handle)
 
 
+def places(options: argparse.Namespace, stack: ExitStack) -> dict[str, Place]:
+    """Return where to measure, by the name of its column. What has to be ended afterwards goes on the stack."""
+    found: dict[str, Place] = {"bare": BarePlace()}
+    for kind in options.executors:
+        if kind == "docker" and options.docker_image:
+            settings = DockerSettings(image=options.docker_image, pull=False)
+            found[kind] = ExecutorPlace(create_executor(settings))
+        elif kind == "e2b" and "E2B_API_KEY" not in os.environ:
+            found["e2b double"] = ExecutorPlace(create_executor(e2b_double(stack)))
+        else:
+            found[kind] = ExecutorPlace(create_executor(kind))
+    return found
+
+
+def e2b_double(stack: ExitStack) -> E2BSettings:
+    """Start the double of the cloud that the tests have, and return the settings that lead there."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from tests.executors.e2b_double.server import KEY, E2BDouble
+
+    os.environ["E2B_API_KEY"] = KEY
+    url = stack.enter_context(E2BDouble()).url
+    return E2BSettings(api_url=url, sandbox_url=url)
+
+
 async def yes(call: HostCall) -> CallResult:
     """Answer a call at once."""
     return CallResult(value="yes")
@@ -167,21 +195,19 @@ async def measure(
 
 async def compare(options: argparse.Namespace) -> None:
     """Measure all places in turn, round by round, and print the table."""
-    places: dict[str, Place] = {"bare": BarePlace()}
-    for kind in options.executors:
-        given = DockerSettings(image=options.docker_image, pull=False) if options.docker_image else kind
-        places[kind] = ExecutorPlace(create_executor(given if kind == "docker" else kind))
-    rounds: dict[str, list[dict[str, float]]] = {kind: [] for kind in places}
-    with tempfile.TemporaryDirectory(prefix="rlm-graph-bench-") as folder:
+    with ExitStack() as stack:
+        chosen = places(options, stack)
+        rounds: dict[str, list[dict[str, float]]] = {kind: [] for kind in chosen}
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rlm-graph-bench-"))
         store = ContextStore(Path(folder))
         contexts = {size: store.take(LINE * (size * 1_000_000 // len(LINE))) for size in options.sizes}
         for _ in range(options.rounds):
-            for kind, place in list(places.items()):
+            for kind, place in list(chosen.items()):
                 try:
                     rounds[kind].append(await measure(place, store, contexts, options))
                 except RLMError as error:
                     print(f"{kind}: {error}", file=sys.stderr)
-                    del places[kind], rounds[kind]
+                    del chosen[kind], rounds[kind]
     show(rounds)
 
 

@@ -35,7 +35,7 @@ counted = collections.Counter('abracadabra')
 found = re.search('b(e)', context[1])
 hits, pieces = ctx.find('beta'), ctx.chunk(100)
 text = context[0]
-words = set('the quick brown fox'.split())
+words = set('alpha over dog fox'.split())
 ask, answer['content'] = llm_query, 'a draft'
 said = llm_query('a')
 del rlm_query
@@ -56,7 +56,7 @@ WITHOUT_COPY = {
     "a written file": "open('note', 'w').write('x')",
     "a changed context": "context.append('x')",
     "a NaN": "odd = float('nan')",
-    "a set built in another order": "words = {f'word {n}' for n in range(100)}",
+    "a set built in another order": "words = {f'word {n}' for n in range(1000)}",
     "a value that holds code of a library": "import itertools\nnumbers = itertools.count()",
     "a task": "import asyncio\ntask = asyncio.ensure_future(asyncio.sleep(0))\nawait asyncio.sleep(0)",
 }

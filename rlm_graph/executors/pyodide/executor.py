@@ -17,15 +17,10 @@ NO_ADDRESS = "in WebAssembly the address 0 can be read like any other"
 DECLARED = {
     "test_a_dead_interpreter_ends_the_repl_and_not_the_run[crash]": NO_ADDRESS,
     "test_a_dead_interpreter_ends_the_repl_and_not_the_run[close]": "code has no descriptor of the channel to close",
-    "test_too_much_memory_is_an_error_in_the_code": "32-bit Python calls a size beyond its addresses an OverflowError",
     "test_a_thread_that_never_ends_does_not_hold_up_later_cells": "a thread runs to its end before its cell ends",
     "test_of_several_calls_only_those_without_an_answer_come_again": ONE_THREAD,
     "test_a_thread_goes_on_when_its_own_answer_is_there": ONE_THREAD,
     "test_calls_under_way_are_finished_when_another_raises": ONE_THREAD,
-    "test_a_repl_from_a_snapshot_does_what_the_first_one_does": "with 32-bit hashes the sets of that cell have an "
-    "order that a copy would not have, so there is no snapshot of them",
-    "test_what_a_copy_would_not_replace_leaves_no_snapshot[a set built in another order]": "with 32-bit hashes that "
-    "set has the order that a copy has, so a snapshot is right",
 }
 """What it cannot show, and why."""
 

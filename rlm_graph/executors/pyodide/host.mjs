@@ -2,6 +2,7 @@
 //
 // Two threads, for Python leaves its own no moment to hear that it is to stop. Between them lies shared memory: a ring
 // of bytes, and a flag that Python looks at between its instructions. Outwards the other thread speaks for itself.
+// This one compiles Python, while the other loads the rest.
 
 const RING_BYTES = 1 << 20;
 const INTERRUPT = 2; // SIGINT, as Python's port to WebAssembly has it
@@ -25,6 +26,7 @@ Deno.addSignalListener("SIGINT", () => {
   wake();
 });
 thread.postMessage({ words, ring, interrupt, options });
+thread.postMessage(await WebAssembly.compile(Deno.readFileSync(`${options.runtime}/pyodide.asm.wasm`)));
 
 const chunk = new Uint8Array(RING_BYTES);
 for (;;) {

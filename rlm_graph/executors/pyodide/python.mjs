@@ -26,8 +26,13 @@ const KEPT = new Set([
   "isNaN", "TextDecoder", "TextEncoder", "performance", "console", "crypto",
 ]);
 
+// Two messages: what to do, and then the module of Python, which is compiled meanwhile.
+const compiling = Promise.withResolvers();
 self.onmessage = ({ data }) => {
-  self.onmessage = null;
+  self.onmessage = ({ data }) => {
+    self.onmessage = null;
+    compiling.resolve(data);
+  };
   run(data).catch((error) => {
     say(`${error?.stack ?? error}\n`);
     end(71);
@@ -66,24 +71,27 @@ async function run({ words, ring, interrupt, options }) {
 
 // Our own files, read while that is permitted.
 function load({ runtime, archive, snapshot }) {
-  const read = (path) => deno.readFileSync(path);
   return {
-    "pyodide.asm.wasm": read(`${runtime}/pyodide.asm.wasm`),
-    "python_stdlib.zip": read(`${runtime}/python_stdlib.zip`),
-    archive: read(archive),
-    snapshot: snapshot ? read(snapshot) : null,
+    library: deno.readFileSync(`${runtime}/python_stdlib.zip`),
+    archive: deno.readFileSync(archive),
+    snapshot: snapshot ? Snapshot.of(snapshot) : null,
   };
 }
 
-async function start(files, { runtime }) {
+async function start({ library, snapshot }, { runtime }) {
   hide("Deno", "process", "Buffer");
-  const types = { "pyodide.asm.wasm": "application/wasm" };
   globalThis.fetch = async (url) => {
     const name = String(url).split("/").at(-1);
-    if (!(name in files)) throw new Error(`there is no file ${name}`);
-    return new Response(files[name], { headers: { "content-type": types[name] ?? "application/octet-stream" } });
+    if (name === "pyodide.asm.wasm") return await compiling.promise;
+    if (name === "python_stdlib.zip") return new Response(library);
+    throw new Error(`there is no file ${name}`);
   };
-  if (files.snapshot) grow(files.snapshot.length);
+  WebAssembly.instantiateStreaming = async (compiled, imports) => {
+    const module = await compiled;
+    const instance = await WebAssembly.instantiate(module, imports);
+    snapshot?.makeRoom(instance.exports.memory);
+    return { module, instance };
+  };
   const { loadPyodide } = await import(`file://${runtime}/pyodide.mjs`);
   const { default: createPyodideModule } = await import(`file://${runtime}/pyodide.asm.mjs`);
   return await loadPyodide({
@@ -94,20 +102,37 @@ async function start(files, { runtime }) {
     jsglobals: Object.freeze({ __proto__: null, Object: { fromEntries: Object.fromEntries }, setTimeout, clearTimeout }),
     env: { HOME: "/scratch", TMPDIR: "/scratch", LANG: "C.UTF-8", PYTHONHASHSEED: "0" },
     _makeSnapshot: true, // has it keep count of what a snapshot needs, also of one that it was started from
-    ...(files.snapshot ? { _loadSnapshot: files.snapshot } : {}),
+    ...(snapshot ? { _loadSnapshot: snapshot } : {}),
   });
 }
 
-// The module makes its own memory, of its least size; a snapshot is longer.
-function grow(length) {
-  const instantiate = WebAssembly.instantiateStreaming;
-  WebAssembly.instantiateStreaming = async (...given) => {
-    const made = await instantiate.apply(WebAssembly, given);
-    const { memory } = made.instance.exports;
-    const lacking = Math.ceil((length - memory.buffer.byteLength) / 65536);
+// A snapshot, as Pyodide makes and takes it: a head, whose length is its second word, and then the memory. Pyodide asks
+// for the memory as a part of these bytes, and copies that to its own. Thirty megabytes that are read and copied take
+// longer than most else that is done here, so when it asks they are read to where they belong, and it gets nothing.
+class Snapshot extends Uint8Array {
+  static of(path) {
+    const file = deno.openSync(path);
+    const begin = new Uint32Array(2);
+    readAll(file, new Uint8Array(begin.buffer));
+    const head = new Snapshot(begin[1]);
+    head.set(new Uint8Array(begin.buffer));
+    readAll(file, new Uint8Array(head.buffer, begin.byteLength));
+    return Object.assign(head, { file, bytes: file.statSync().size - head.length });
+  }
+
+  // The module makes its own memory, of its least size; a snapshot is longer.
+  makeRoom(memory) {
+    const lacking = Math.ceil((this.bytes - memory.buffer.byteLength) / 65536);
     if (lacking > 0) memory.grow(lacking);
-    return made;
-  };
+    this.memory = memory;
+  }
+
+  subarray(begin, end) {
+    if (begin < this.length) return new Uint8Array(this.buffer, begin, end - begin);
+    readAll(this.file, new Uint8Array(this.memory.buffer, 0, this.bytes));
+    this.file.close();
+    return new Uint8Array();
+  }
 }
 
 // `/dev/rlm` carries frames both ways; reading waits. Writing a number to `/dev/rlm-clock` waits that many milliseconds.
@@ -234,6 +259,14 @@ function say(text) {
 function end(exit) {
   post({ exit });
   Atomics.wait(never, 0, 0);
+}
+
+function readAll(file, bytes) {
+  for (let done = 0; done < bytes.length; ) {
+    const read = file.readSync(bytes.subarray(done));
+    if (read === null) throw new Error("a file of ours ends too early");
+    done += read;
+  }
 }
 
 function writeAll(file, bytes) {

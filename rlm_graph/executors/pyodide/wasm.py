@@ -150,6 +150,7 @@ def prepare() -> None:
     global _worker
     for name in IMPORTED:
         importlib.import_module(name)
+    inline.install()
     _worker = Worker(DeviceChannel(), bash=False)
 
 
@@ -158,7 +159,6 @@ def begin() -> None:
     assert _worker is not None
     sys.argv = [""]
     sys.path[:] = [os.getcwd(), *(entry for entry in sys.path if entry)]
-    inline.install()
     _forget_javascript()
     _worker.begin({})
 
