@@ -16,7 +16,7 @@ from rlm_graph.approval import Approval
 from rlm_graph.events import telling_call
 from rlm_graph.models import ReplyCache
 from rlm_graph.nodes.call import call
-from rlm_graph.nodes.recurse import recurse
+from rlm_graph.nodes.recurse import SANDBOX_ATTEMPTS, may_be_rebuilt, recurse
 from rlm_graph.specialists import Specialist
 from rlm_graph.subcalls import SubcallState, Ticket
 from rlm_graph.tools import HostFunction
@@ -65,7 +65,7 @@ def create_subcall(
             approval=approval,
             max_attempts=retry.max_attempts,
         ),
-        retry_policy=retry,
+        retry_policy=[retry, RetryPolicy(max_attempts=SANDBOX_ATTEMPTS, retry_on=may_be_rebuilt)],
     )
     graph.add_conditional_edges(START, fan_out, ["call", "recurse"])
     graph.add_edge("call", END)

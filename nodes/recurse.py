@@ -12,12 +12,20 @@ from langgraph.runtime import Runtime, get_runtime
 from rlm_graph import bridge
 from rlm_graph.approval import Approval
 from rlm_graph.budget import Budget, Usage
-from rlm_graph.errors import BudgetExceeded, ExecutorError, InputError, ModelError
+from rlm_graph.errors import BudgetExceeded, ExecutorError, InputError, ModelError, ReplLostError
 from rlm_graph.nodes.call import Errand, shown
 from rlm_graph.requests import AgentRequest, unknown_agent
 from rlm_graph.specialists import Specialist
 from rlm_graph.state import SubcallReply
-from rlm_graph.subcalls import Ticket
+from rlm_graph.subcalls import Ticket, child_config
+
+SANDBOX_ATTEMPTS = 2
+"""How often an agent is begun whose sandbox fails. The next time it goes on in another, from its record."""
+
+
+def may_be_rebuilt(error: Exception) -> bool:
+    """Whether a failed sandbox can be replaced by another one, in which the recorded cells run again."""
+    return isinstance(error, ExecutorError) and not isinstance(error, ReplLostError)
 
 
 async def recurse(
@@ -45,25 +53,35 @@ async def recurse(
         return {"replies": {index: SubcallReply(error=rejection)}}
     ticket.asked.append(index)
     info = runtime.execution_info
-    last = info is None or info.node_attempt >= max_attempts
+    last = max(max_attempts, SANDBOX_ATTEMPTS)
+    attempt = last if info is None else info.node_attempt
     try:
         requested = None if request.agent is None else specialists[request.agent].budget
-        reply = await _ask_agent(request, agent(request.agent), ticket, requested, last=last)
+        below = agent(request.agent)
+        reply = await _ask_agent(request, below, ticket, requested, attempt=attempt, max_attempts=max_attempts)
     except BudgetExceeded as error:
         reply = SubcallReply(error=str(error), error_type="BudgetExceeded")
     return {"replies": {index: reply}}
 
 
 async def _ask_agent(
-    request: AgentRequest, agent: Runnable[Any, Any], ticket: Ticket, requested: Budget | None, *, last: bool
+    request: AgentRequest,
+    agent: Runnable[Any, Any],
+    ticket: Ticket,
+    requested: Budget | None,
+    *,
+    attempt: int,
+    max_attempts: int,
 ) -> SubcallReply:
-    """Run the agent; an error that code can act on is its reply. A `ModelError` leaves unless the attempt is the last.
+    """Run the agent; an error that code can act on is its reply. One after which another attempt is due leaves.
 
     What the agent had spent until an error counts; where the next attempt goes on from its record, it counts then.
     """
     grant = ticket.ledger.grant(shares=len(ticket.requests), requested=requested)
     given = {"question": request.question, "context": request.context, "budget": grant}
     config = get_config()
+    # LangGraph counts the agent of another attempt as another agent, which would start over.
+    config = child_config(config, config["configurable"]["checkpoint_ns"])
     with ticket.ledger.reserved(grant.max_tokens or 0, cost_usd=grant.max_cost_usd or 0.0) as reservation:
 
         def note(values: dict[str, Any]) -> None:
@@ -73,8 +91,13 @@ async def _ask_agent(
         try:
             result = await bridge.follow_graph(agent, given, config, note)
         except (ExecutorError, InputError, ModelError) as error:
-            if isinstance(error, ModelError) and error.retryable and not last:
-                if config["configurable"].get("__pregel_checkpointer") is not None:
+            kept = config["configurable"].get("__pregel_checkpointer") is not None
+            if isinstance(error, ModelError):
+                again = error.retryable and attempt < max_attempts
+            else:
+                again = kept and may_be_rebuilt(error) and attempt < SANDBOX_ATTEMPTS
+            if again:
+                if kept:
                     reservation.usage = Usage()
                 raise
             return SubcallReply(error=str(error), usage=reservation.usage + Usage(subcalls=1))

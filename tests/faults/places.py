@@ -72,22 +72,26 @@ class Containers:
             "RLM_EXECUTOR__KIND": "docker", "RLM_EXECUTOR__IMAGE": prepared_image(), "RLM_EXECUTOR__PULL": "false",
         }  # fmt: skip
 
+    def noted(self) -> list[str]:
+        """Return the names of all that were asked for, in that order."""
+        return list(dict.fromkeys(self._noted.read_text().split()))
+
     def repls(self) -> list[str]:
-        noted = self._noted.read_text().split()
+        noted = self.noted()
         if not noted:
             return []
-        return [name for name in _docker("ps", "--all", "--format", "{{.Names}}").split() if name in noted]
+        return [name for name in docker("ps", "--all", "--format", "{{.Names}}").split() if name in noted]
 
     def kill(self) -> None:
         for name in self.repls():
             # One that was made and never started, or has just ended, cannot be killed.
-            _docker("kill", name, check=False)
+            docker("kill", name, check=False)
 
     def clear(self) -> None:
         def gone() -> bool:
             for name in self.repls():
                 # It may be removing itself.
-                _docker("rm", "--force", "--volumes", name, check=False)
+                docker("rm", "--force", "--volumes", name, check=False)
             return not self.repls()
 
         wait_until(gone)
@@ -101,5 +105,6 @@ def has_docker() -> bool:
     )
 
 
-def _docker(*command: str, check: bool = True) -> str:
+def docker(*command: str, check: bool = True) -> str:
+    """Run the docker command and return what it prints."""
     return subprocess.run(["docker", *command], check=check, capture_output=True, text=True, timeout=100).stdout

@@ -32,7 +32,6 @@ MOMENTS = [
     ("while a cell runs beside the model's own calls", CALLS, "frame in calls", 0, True),
     ("inside a child in a container", CONTAINERS, "frame out exec", 2, False),
     ("before a child's container starts", CONTAINERS, "start", 1, False),
-    ("with two children under way in containers", CONTAINERS, "half a reply", 3, True),
     ("while a child's container is removed", CONTAINERS, "daemon remove", 1, True),
 ]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
 
-from rlm_graph import Budget, ContextStore, ModelError, create_rlm_agent
+from rlm_graph import Budget, ContextStore, ExecutorError, ModelError, create_rlm_agent
+from rlm_graph.executors.local import LocalExecutor
+from rlm_graph.executors.repl import SupervisedRepl
 from rlm_graph.intake import RLMGraph
 from rlm_graph.settings import ModelSettings
+from rlm_graph.state import ReplHandle
 from rlm_graph.testing import ScriptedModel
 from tests.graphs.conftest import repl
 
@@ -152,8 +156,11 @@ async def test_a_child_whose_provider_fails_is_an_error_in_the_code(agent: Build
 async def test_a_child_whose_provider_fails_in_its_midst_is_charged_for_what_it_had_spent(
     agent: Build, kept: bool, way: str, retryable: bool
 ) -> None:
+    asked: list[str] = []
+
     def model(messages: Sequence[BaseMessage]) -> str | Exception:
         if messages[0].type != "system":
+            asked.append(messages[-1].text)
             return "answer"
         if asks("child", messages):
             if replies(messages):
@@ -172,10 +179,48 @@ async def test_a_child_whose_provider_fails_in_its_midst_is_charged_for_what_it_
     assert "down" in result["answer"].value
     # Each time that it is begun, two calls of its own; without a record the second attempt begins anew.
     begun = 2 if retryable and not kept else 1
+    assert sorted(asked) == sorted(["a", "b"] * begun)
     attempts = 2 if retryable else 1
     assert result["usage"].subcalls == 2 * begun + attempts
     alone = await agent(ScriptedModel([repl("FINAL(1)")])).ainvoke({"question": "Go."})
     assert result["usage"].output_tokens > alone["usage"].output_tokens + 2 * begun
+
+
+class Crowded(LocalExecutor):
+    """Has room for the root's REPL alone."""
+
+    first: str | None = None
+    refused = 0
+
+    @contextlib.asynccontextmanager
+    async def attached(
+        self, handle: ReplHandle | None, *, name: str | None = None, tools: Sequence[str] = ()
+    ) -> AsyncIterator[SupervisedRepl]:
+        self.first = self.first or name
+        if name != self.first:
+            self.refused += 1
+            raise ExecutorError("there is no room")
+        async with super().attached(handle, name=name, tools=tools) as repl:
+            yield repl
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["without a record", "with a record"])
+async def test_a_child_whose_sandbox_fails_again_is_an_error_in_the_code(agent: Build, kept: bool) -> None:
+    thought: list[str] = []
+
+    def model(messages: Sequence[BaseMessage]) -> str:
+        if asks("child", messages):
+            thought.append("child")
+            return repl("FINAL(1)")
+        return repl("try:\n    rlm_query('child')\nexcept SubcallError as error:\n    FINAL(str(error))")
+
+    executor = Crowded()
+    graph = agent(ScriptedModel(model), executor=executor, checkpointer=InMemorySaver() if kept else None)
+    result = await graph.ainvoke({"question": "Go."}, CONFIG)
+
+    assert result["answer"].value == "there is no room"
+    assert executor.refused == (2 if kept else 1)
+    assert thought == ["child"]
 
 
 async def test_code_of_a_child_waits_for_approval_too(agent: Build, tmp_path: Path) -> None:
