@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,46 @@ async def test_a_rejected_call_of_a_child_is_an_error_in_the_childs_code(
     assert family.asked == []
 
 
+async def test_code_of_a_child_waits_is_edited_and_runs_in_the_childs_repl(
+    agent: Build, executor: ExecutorSettings, tmp_path: Path
+) -> None:
+    family = Family(root=[ASK_CHILD, repl("FINAL(x)")], child=[repl("y = len(context)"), repl("FINAL('theirs')")])
+    async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
+        graph = agent(ScriptedModel(family), checkpointer=saver, approve="code", executor=executor)
+        paused = [await graph.ainvoke({"question": "Go."}, CONFIG)]
+        for decision in (True, True, {"edit": "FINAL(['mine', y, 'x' in globals()])"}):
+            graph = agent(ScriptedModel(family), checkpointer=saver, approve="code", executor=executor)
+            paused.append(await graph.ainvoke(Command(resume=decision), CONFIG))
+        result = await graph.ainvoke(Command(resume=True), CONFIG)
+
+    shown = [interrupt.value["cells"][0] for pause in paused for interrupt in pause["__interrupt__"]]
+    assert [cell.partition("(")[0] for cell in shown] == ["x = rlm_query", "y = len", "FINAL", "FINAL"]
+    assert json.loads(result["answer"].value) == ["mine", 12, False]
+
+
+async def test_what_children_of_a_batch_ask_waits_together_and_each_gets_its_own_decision(
+    agent: Build, executor: ExecutorSettings, tmp_path: Path
+) -> None:
+    ask = "try:\n    y = llm_query(context)\nexcept SubcallError as error:\n    y = str(error)\nFINAL(y)"
+    both = "FINAL(rlm_query_batched([\"the child's question\"] * 2, contexts=['one', 'two']))"
+    family = Family(root=[repl(both)], child=[repl(ask), repl(ask)])
+    async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
+        graph = agent(ScriptedModel(family), checkpointer=saver, approve="subcalls", executor=executor)
+        result = await graph.ainvoke({"question": "Go."}, CONFIG)
+        seen: list[str] = []
+        while waiting := result.get("__interrupt__"):
+            seen += [interrupt.value["preview"] for interrupt in waiting]
+            decisions = {each.id: {"reject": "no"} if each.value["preview"] == "two" else True for each in waiting}
+            graph = agent(ScriptedModel(family), checkpointer=saver, approve="subcalls", executor=executor)
+            result = await graph.ainvoke(Command(resume=decisions), CONFIG)
+
+    first, second = result["answer"].value
+    assert first == "ONE"
+    assert "rejected this call: no" in second
+    assert {"one", "two"} <= set(seen)
+    assert family.asked == ["one"]
+
+
 async def test_a_fork_after_a_child_has_its_answer_and_asks_it_nothing(
     agent: Build, executor: ExecutorSettings, tmp_path: Path
 ) -> None:
@@ -107,6 +148,30 @@ async def test_a_fork_after_a_child_has_its_answer_and_asks_it_nothing(
     assert original["answer"].value == "OF THE CHILD"
     assert forked["answer"].value == ["OF THE CHILD", "another way"]
     assert family.asked == ["of the child"]
+
+
+async def test_time_travel_to_before_a_child_asks_another_one_and_keeps_the_repl_of_that_step(
+    agent: Build, executor: ExecutorSettings, tmp_path: Path
+) -> None:
+    end = repl("FINAL([*before, x])")
+    family = Family(
+        root=[repl("before = ['kept']"), ASK_CHILD, end, ASK_CHILD, end],
+        child=[repl("FINAL(llm_query('first'))"), repl("FINAL(llm_query('other'))")],
+    )
+    async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
+        graph = agent(ScriptedModel(family), checkpointer=saver, executor=executor)
+        original = await graph.ainvoke({"question": "Go."}, CONFIG)
+        [at, *_] = [
+            snapshot.config
+            async for snapshot in graph.aget_state_history(CONFIG)
+            if len(snapshot.values.get("turns", [])) == 1 and snapshot.next == ("observe",)
+        ]
+
+        again = await graph.ainvoke(None, at)
+
+    assert original["answer"].value == ["kept", "FIRST"]
+    assert again["answer"].value == ["kept", "OTHER"]
+    assert family.asked == ["first", "other"]
 
 
 async def test_a_child_whose_host_died_goes_on_and_nothing_is_asked_again(

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-from langgraph.types import Command
 
 from rlm_graph import Budget, ContextStore, ExecutorError, ModelError, create_rlm_agent
 from rlm_graph.executors.local import LocalExecutor
@@ -221,21 +219,3 @@ async def test_a_child_whose_sandbox_fails_again_is_an_error_in_the_code(agent: 
     assert result["answer"].value == "there is no room"
     assert executor.refused == (2 if kept else 1)
     assert thought == ["child"]
-
-
-async def test_code_of_a_child_waits_for_approval_too(agent: Build, tmp_path: Path) -> None:
-    def model(messages: Sequence[BaseMessage]) -> str:
-        if asks("child", messages):
-            return repl("FINAL('child code ran')")
-        return repl("FINAL(rlm_query('child', context='c'))")
-
-    async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
-        graph = agent(ScriptedModel(model), approve="code", checkpointer=saver)
-        first = await graph.ainvoke({"question": "Go."}, CONFIG)
-        second = await graph.ainvoke(Command(resume=True), CONFIG)
-        assert [i.value["cells"] for i in first["__interrupt__"]] == [["FINAL(rlm_query('child', context='c'))"]]
-        assert [i.value["cells"] for i in second["__interrupt__"]] == [["FINAL('child code ran')"]]
-
-        result = await graph.ainvoke(Command(resume=True), CONFIG)
-
-    assert result["answer"].value == "child code ran"
