@@ -18,6 +18,7 @@ for _module in (
     "answers",
     "calls",
     "contexts",
+    "features",
     "language",
     "lifetimes",
     "notebook",
@@ -31,6 +32,7 @@ for _module in (
 from rlm_graph.executors.conformance.answers import AnswerBehaviours  # noqa: E402  # see above
 from rlm_graph.executors.conformance.calls import CallBehaviours  # noqa: E402  # see above
 from rlm_graph.executors.conformance.contexts import ContextBehaviours  # noqa: E402  # see above
+from rlm_graph.executors.conformance.features import FeatureBehaviours  # noqa: E402  # see above
 from rlm_graph.executors.conformance.language import LanguageBehaviours  # noqa: E402  # see above
 from rlm_graph.executors.conformance.lifetimes import LifetimeBehaviours  # noqa: E402  # see above
 from rlm_graph.executors.conformance.notebook import Host, Notebook, Notebooks, stored  # noqa: E402  # see above
@@ -44,6 +46,7 @@ __all__ = ["ExecutorConformance", "Host", "Notebook", "Notebooks", "stored"]
 
 class ExecutorConformance(
     LanguageBehaviours,
+    FeatureBehaviours,
     OutputBehaviours,
     CallBehaviours,
     AnswerBehaviours,

@@ -97,6 +97,13 @@ class ContextBehaviours(Notebooks):
         assert len(text.encode()) > 50_000_000
         assert facts.value == f"({len(text)}, {text[-7:]!r}, 2400000, {text.index('😀') + 2 * len(text) // 2_400_000})"
 
+    async def test_two_hundred_megabytes_arrive_whole(self, notebook: Notebook, tmp_path: Path) -> None:
+        await give(notebook, tmp_path / "context", "0123456789abcde\n" * 12_500_000)
+
+        facts = await notebook.run("len(context), context[-6:], context.count('\\n')")
+
+        assert facts.value == r"(200000000, 'abcde\n', 12500000)"
+
     async def test_a_context_that_is_not_there_is_an_error_of_the_executor(
         self, notebook: Notebook, tmp_path: Path
     ) -> None:

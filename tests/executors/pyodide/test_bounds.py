@@ -8,8 +8,6 @@ import pytest
 
 from rlm_graph.errors import ExecutorError
 from rlm_graph.executors.conformance import Notebook, stored
-from rlm_graph.executors.pyodide import PyodideExecutor
-from rlm_graph.settings import PyodideSettings
 from tests.executors.pyodide.conftest import SMALL
 
 pytestmark = pytest.mark.pyodide
@@ -42,14 +40,3 @@ async def test_a_context_that_does_not_fit_is_refused_with_advice(own: Notebook,
     short = stored(tmp_path / "short", "fits")
     await own.repl.give(1, short, folder=tmp_path / "short")
     assert (await own.run("context")).value == "'fits'"
-
-
-async def test_two_hundred_megabytes_arrive_whole(tmp_path: Path, pyodide_store: Path) -> None:
-    executor = PyodideExecutor(PyodideSettings(store=pyodide_store), folder=tmp_path / "r")
-    context = stored(tmp_path / "context", "0123456789abcde\n" * 12_500_000)
-    async with executor.attached(None) as repl:
-        await repl.give(1, context, folder=tmp_path / "context")
-        execution = await Notebook(repl).run("len(context), context[-6:], context.count('\\n')")
-    await executor.close(repl.handle)
-
-    assert execution.value == "(200000000, 'bcde\\n'[-6:], 12500000)".replace("'bcde\\n'[-6:]", "'abcde\\n'")
