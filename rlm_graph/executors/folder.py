@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import asyncio
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -15,22 +14,18 @@ import signal
 import socket
 import stat
 import struct
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from rlm_graph.errors import ExecutorError, SetupError
-from rlm_graph.executors.bundle import bundle, file_name
+from rlm_graph.executors.fork_server import FORK_SERVER
 from rlm_graph.executors.repl import SupervisedRepl
 from rlm_graph.executors.sandboxes import Sandbox, looked_at
-from rlm_graph.executors.worker.__main__ import CANNOT_CONFINE
 from rlm_graph.executors.worker.removal import remove_tree
 from rlm_graph.state import ReplHandle
 
-START_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 10.0
 BEGIN_S = 5.0
 """Seconds from the making of a REPL's folder until its supervisor must have a socket there."""
@@ -134,32 +129,18 @@ class FolderExecutor(abc.ABC):
 
     def _start(self, folder: Path) -> None:
         """Start a supervisor, which goes on by itself. Raises `SetupError` if the kernel cannot confine its worker."""
-        given = json.dumps(self._given(folder))
+        given = self._given(folder)
         folder.mkdir(mode=0o700)
         try:
-            archive = folder / file_name()
-            archive.write_bytes(bundle())
-            started = subprocess.run(
-                # Without `site`: the start files of the host's packages do not run there.
-                [sys.executable, "-S", "-s", "-X", "utf8", archive, "supervise", given],
-                # Nothing of the host's environment goes in. The order of sets is fixed so that a replay is faithful.
-                env={"PYTHONHASHSEED": "0"},
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                start_new_session=True,
-                timeout=START_TIMEOUT_S,
-                check=False,
-            )
-            if started.returncode == CANNOT_CONFINE:
-                missing = "; ".join(map(str, json.loads(started.stdout)["missing"]))
+            answer = FORK_SERVER.start(given)
+            if "missing" in answer:
+                missing = "; ".join(map(str, answer["missing"]))
                 raise SetupError(
                     f"this machine cannot confine the code that a model writes. Missing: {missing}. "
                     "Choose another executor, or run with --unsafe-local to give the code your own rights"
                 )
-            if started.returncode:
-                words = started.stderr.decode(errors="replace").strip().splitlines()[-1:]
-                raise ExecutorError(f"the {self.kind} sandbox did not start: {' '.join(words) or 'no reason given'}")
+            if "error" in answer:
+                raise ExecutorError(f"the {self.kind} sandbox did not start: {answer['error']}")
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,13 +14,13 @@ PATIENCE_S = 200
 """Seconds for one command. It needs two or three, and far more on a machine that does much else."""
 
 
-def processes_of(folder: Path) -> list[int]:
-    """Return the processes that were started with a path in `folder` among their arguments."""
+def supervisors_of(repls: Iterable[Path]) -> list[int]:
+    """Return the processes that own these REPLs, by their folders: those that listen there."""
     found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with suppress(OSError):
-            if os.fsencode(folder) in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.append(int(pid))
+    for folder in repls:
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as sock:  # some are ending, or have not begun
+            sock.connect(str(folder / "control.sock"))
+            found.append(struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
     return found
 
 
@@ -36,9 +38,8 @@ def children_of(pid: int) -> list[int]:
 
 
 def supervisors_in(folder: Path) -> list[int]:
-    """Return the processes that own REPLs in `folder`."""
-    found = processes_of(folder)
-    return [pid for pid in found if parent_of(pid) not in found]
+    """Return the processes that own the REPLs of commands whose files for temporary use are in `folder`."""
+    return supervisors_of(folder.glob("tmp*/rlm-graph-*/*"))
 
 
 def workers_in(folder: Path) -> list[int]:

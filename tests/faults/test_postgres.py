@@ -17,7 +17,7 @@ import pytest
 from tests.faults.commands import Host, Nursery
 from tests.faults.fuse import Fuse
 from tests.faults.harness import Lane
-from tests.faults.processes import has_stopped, processes_of, wait_until
+from tests.faults.processes import has_stopped, supervisors_of, wait_until
 from tests.faults.script import MARK, plain
 
 pytestmark = [pytest.mark.postgres, pytest.mark.confinement, pytest.mark.timeout(600)]
@@ -75,7 +75,7 @@ class Kept:
         self.under_way = Counter(request for number, request in enumerate(self.requests(), 1) if number not in recorded)
 
     def kill_repls(self) -> None:
-        for pid in processes_of(self.folder / "repls"):
+        for pid in supervisors_of((self.folder / "repls").glob("*")):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 

@@ -18,6 +18,7 @@ from rlm_graph.errors import ReplLostError
 from rlm_graph.executors.local import LocalExecutor
 from rlm_graph.intake import RLMGraph
 from rlm_graph.testing import ScriptedModel
+from tests.faults.processes import supervisors_of
 from tests.graphs.conftest import repl
 
 Build = Callable[..., RLMGraph]
@@ -41,15 +42,8 @@ class Flaky:
 
 def kill_workers(executor: LocalExecutor) -> None:
     """Lose every REPL of the executor, as a reboot does."""
-    folder = executor._base()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if str(folder).encode() in command:
-                os.kill(int(entry.name), signal.SIGKILL)
+    for supervisor in supervisors_of(executor._base().iterdir()):
+        os.kill(supervisor, signal.SIGKILL)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Commands of the bundle: `supervise SETTINGS` (a JSON object) starts a REPL, `relay SOCKET [SECONDS]` speaks to one.
 
-A relay that hears nothing of its host for so many seconds ends.
+`fork-server` starts one for each line of settings that it reads. A relay that hears nothing of its host for so many
+seconds ends.
 """
 
 from __future__ import annotations
@@ -19,26 +20,30 @@ CANNOT_CONFINE = 3
 
 def main() -> None:
     """Run the command that the arguments name."""
-    command, argument, *more = sys.argv[1:]
+    command, *arguments = sys.argv[1:]
     if sys.flags.hash_randomization:
         # The order of sets must be the same on every run, so that a replay finds what was.
         environment = {"PYTHONHASHSEED": "0"}
         os.execve(sys.executable, [sys.executable, "-s", "-X", "utf8", *sys.argv], environment)  # noqa: S606  # ourselves
     if command == "supervise":
-        supervise(json.loads(argument))
+        sys.exit(supervise(json.loads(arguments[0])))
+    elif command == "fork-server":
+        from rlm_graph.executors.worker.fork_server import serve_forks
+
+        serve_forks()
     elif command == "relay":
         from rlm_graph.executors.worker.relay import relay
 
-        relay(argument, *map(float, more))
+        relay(arguments[0], *map(float, arguments[1:]))
     else:
-        sys.exit(f"no command {command!r}; there are: supervise, relay")
+        sys.exit(f"no command {command!r}; there are: supervise, fork-server, relay")
 
 
-def supervise(settings: dict[str, Any]) -> None:
+def supervise(settings: dict[str, Any]) -> int:
     """Start a supervisor and return when it listens; it goes on by itself, in a session of its own.
 
     With `"foreground": true` it is this process instead. Prints one line of JSON: `{}`, or `missing` if the kernel
-    cannot confine a worker, with exit status 3.
+    cannot confine a worker. Returns the exit status, which is 3 then.
     """
     from rlm_graph.executors.worker.confine import probe
     from rlm_graph.executors.worker.process import Settings
@@ -48,8 +53,8 @@ def supervise(settings: dict[str, Any]) -> None:
     chosen = Settings(**settings)
     missing = probe()["missing"] if chosen.confined and chosen.user is None else []
     if missing:
-        print(json.dumps({"missing": missing}))
-        sys.exit(CANNOT_CONFINE)
+        print(json.dumps({"missing": missing}), flush=True)
+        return CANNOT_CONFINE
     os.umask(0o077)
     os.makedirs(chosen.scratch, exist_ok=True)
     os.chdir(chosen.folder)  # the path of a socket may have 107 bytes, and that of a folder more
@@ -67,6 +72,7 @@ def supervise(settings: dict[str, Any]) -> None:
     supervisor = Supervisor(chosen, listener)
     signal.signal(signal.SIGTERM, supervisor.stop)
     supervisor.serve()
+    return 0
 
 
 def _leave(listener: socket.socket) -> int:
