@@ -8,7 +8,6 @@ import os
 import select
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +46,7 @@ class ForkServer:
             answer = None if self._process is None else self._process.ask(request)
             if answer is None:
                 self._end()
-                answer = self._begin().ask(request)
+                answer = self._begin(Path(str(settings["folder"]))).ask(request)
             return {"error": self._end()} if answer is None else answer
 
     def close(self) -> None:
@@ -55,12 +54,12 @@ class ForkServer:
         with self._lock:
             self._end()
 
-    def _begin(self) -> _Process:
+    def _begin(self, folder: Path) -> _Process:
         if not self._hooked:
             self._hooked = True
             atexit.register(self.close)
             os.register_at_fork(after_in_child=self._leave_to_parent)
-        self._process = process = _Process()
+        self._process = process = _Process(folder)
         return process
 
     def _end(self) -> str:
@@ -80,23 +79,24 @@ FORK_SERVER = ForkServer()
 class _Process:
     """A process that serves forks, and the pipes to it. When they are closed, however that comes, it ends."""
 
-    def __init__(self) -> None:
-        # It has read all of the archive when it is ready.
-        with tempfile.TemporaryDirectory(prefix="rlm-graph-") as folder:
-            archive = Path(folder, file_name())
-            archive.write_bytes(bundle())
-            self._popen = subprocess.Popen(
-                # Without `site`: the start files of the host's packages do not run there.
-                [sys.executable, "-S", "-s", "-X", "utf8", archive, "fork-server"],
-                # Nothing of the host's environment goes in. The order of sets is fixed so that a replay is faithful.
-                env={"PYTHONHASHSEED": "0"},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,  # nothing is left in this process that a fork of it could send too
-                start_new_session=True,
-            )
-            self._answer()
+    def __init__(self, folder: Path) -> None:
+        # Whatever removes the first REPL that it starts removes the archive too, if this process is killed meanwhile.
+        archive = folder / file_name()
+        archive.write_bytes(bundle())
+        self._popen = subprocess.Popen(
+            # Without `site`: the start files of the host's packages do not run there.
+            [sys.executable, "-S", "-s", "-X", "utf8", archive, "fork-server"],
+            # Nothing of the host's environment goes in. The order of sets is fixed so that a replay is faithful.
+            env={"PYTHONHASHSEED": "0"},
+            cwd="/",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,  # nothing is left in this process that a fork of it could send too
+            start_new_session=True,
+        )
+        self._answer()  # it has read all of the archive, or ended
+        archive.unlink(missing_ok=True)
 
     @property
     def pid(self) -> int:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rlm_graph.context.store import ContextStore
+from rlm_graph.executors.fork_server import FORK_SERVER
 
 TOKEN_START = "sk-canary-"
 PAGE = b"HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\ncanary"
@@ -110,7 +111,8 @@ class Targets:
             "SECRET": str(self.secret), "FOLDER": str(self.outside), "HOME": os.path.expanduser("~"),
             "TCP": self.servers.tcp, "UDP": self.servers.udp, "UNIX": self.servers.unix,
             "UNIX_DATAGRAM": self.servers.unix_datagram, "ABSTRACT": self.servers.abstract,
-            "VICTIM": self._victim.pid, "HOST": os.getpid(), "CONTEXT": str(self.context_folder / "text"),
+            "VICTIM": self._victim.pid, "HOST": os.getpid(), "FORK_SERVER": FORK_SERVER.pid or os.getpid(),
+            "CONTEXT": str(self.context_folder / "text"),
             "TOKEN_START": TOKEN_START, "DEVICES": ["/dev/mem", "/dev/kmsg", "/dev/vda", "/dev/sda", "/dev/nvme0n1"],
         }  # fmt: skip
 

@@ -3,7 +3,7 @@
 An event of the host is one of these:
   - the rows of a transaction of the database are written, and it is about to be committed;
   - a frame was sent to the supervisor of a REPL, or came from it and has not been looked at yet;
-  - a folder is about to be made or removed, a process started, a socket connected;
+  - a folder is about to be made or removed, the fork server started or asked for a REPL, a socket connected;
   - the Docker daemon is about to be told to change something. That a container starts is called what it is for any
     other sandbox: a start.
 Those of the model's server are a request that came in and a reply of which half is sent; see `script.py`.
@@ -16,15 +16,17 @@ import re
 import socket
 import sqlite3
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rlm_graph.executors.fork_server import FORK_SERVER
 from rlm_graph.executors.repl import SupervisedRepl
 from rlm_graph.executors.worker.frames import Frame
 from tests.faults.fuse import Fuse
 from tests.faults.places import Containers
 
-_STEPS = {"os.mkdir": "mkdir", "shutil.rmtree": "rmtree", "subprocess.Popen": "start"}
+_STEPS = {"os.mkdir": "mkdir", "shutil.rmtree": "rmtree", "subprocess.Popen": "spawn"}
 _ORDER = re.compile(rb"(POST|PUT|DELETE) \S*/containers/(\w+)(?:/(\w+))?(?:\?\S*?\bname=([\w-]+))?")
 """A request to the Docker daemon that changes something: its method, a container or `create`, what to do, a name."""
 
@@ -65,7 +67,14 @@ def arm(folder: Path) -> None:
         fuse.happened(f"frame in {frame.get('ev')}")
         sort(self, frame)
 
+    fork = FORK_SERVER.start
+
+    def watched_start(settings: Mapping[str, object]) -> dict[str, Any]:
+        fuse.happened("start")
+        return fork(settings)
+
     sys.addaudithook(step)
     sqlite3.connect = functools.partial(sqlite3.connect, factory=Traced)
+    FORK_SERVER.start = watched_start  # type: ignore[method-assign]  # Python has no event for it
     # The one class that every executor's frames go through.
     SupervisedRepl._send, SupervisedRepl._sort = watched_send, watched_sort  # type: ignore[method-assign]

@@ -23,7 +23,6 @@ def serve_forks() -> None:
     A line holds the settings of a supervisor. The answer is one line of JSON: what `supervise` prints, or `error`. The
     input ends with the host, however that ends. Memory is as it was for the first child when the last is forked.
     """
-    os.chdir("/")
     print("{}", flush=True)
     requests = select.poll()
     requests.register(0, select.POLLIN)

@@ -60,6 +60,10 @@ attempt(lambda: sc("execveat", -100, b"/bin/true", 0, 0, 0))
         why="not every machine has terminals",
     ),
     Attack("signal the host", "attempt(lambda: os.kill(HOST, 0) or 'reached')"),
+    Attack("signal the fork server", "attempt(lambda: os.kill(FORK_SERVER, 0) or 'reached')"),
+    Attack(
+        "open the requests to the fork server", "attempt(lambda: os.open(f'/proc/{FORK_SERVER}/fd/0', os.O_WRONLY))"
+    ),
     Attack("kill another process", "attempt(lambda: os.kill(VICTIM, 15) or 'killed')"),
     Attack(
         "kill every process",
