@@ -237,4 +237,6 @@ def _age_s(folder: Path) -> float:
 
 
 def _has_ended(pidfd: int, timeout_s: float) -> bool:
-    return bool(select.select([pidfd], [], [], timeout_s)[0])
+    ended = select.poll()  # unlike `select`, it takes descriptors of any number
+    ended.register(pidfd, select.POLLIN)
+    return bool(ended.poll(timeout_s * 1000))
