@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rlm_graph.errors import SetupError, StorageError
@@ -42,10 +42,16 @@ _REFUSED = ("password authentication failed", "no password supplied")
 
 
 class PostgresTables:
-    """A connection to the server, made by `open`. Its failures leave as `StorageError`."""
+    """Connections to the server, made by `open`. Their failures leave as `StorageError`.
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any], place: str) -> None:
+    The saver has one to itself: it sends its statements in a pipeline, which fails where another command is under way.
+    """
+
+    def __init__(
+        self, connection: psycopg.AsyncConnection[Any], of_saver: psycopg.AsyncConnection[Any], place: str
+    ) -> None:
         self._connection = connection
+        self._of_saver = of_saver
         self.place = place
 
     @classmethod
@@ -64,22 +70,28 @@ class PostgresTables:
             raise SetupError(f"{error}; PostgreSQL needs an extra: pip install 'rlm-graph[postgres]'") from error
         place = without_password(address)
         with _storage_errors(place):
-            async with await psycopg.AsyncConnection.connect(
-                address, autocommit=True, prepare_threshold=0, row_factory=dict_row
-            ) as connection:
-                tables = cls(connection, place)
+            async with AsyncExitStack() as stack:
+                connection, of_saver = [
+                    await stack.enter_async_context(
+                        await psycopg.AsyncConnection.connect(
+                            address, autocommit=True, prepare_threshold=0, row_factory=dict_row
+                        )
+                    )
+                    for _ in range(2)
+                ]
+                tables = cls(connection, of_saver, place)
                 await tables._prepare()
                 yield tables
 
     def saver(self, serde: SerializerProtocol, *, sealed: bool = False) -> BaseCheckpointSaver[Any]:
-        """Return LangGraph's saver on the same connection. `sealed`: it keeps no value beside the serializer."""
+        """Return LangGraph's saver. `sealed`: it keeps no value beside the serializer."""
         from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
         if sealed:
             from rlm_graph.sealing import SealedPostgresSaver
 
-            return SealedPostgresSaver(self._connection, serde=serde)
-        return AsyncPostgresSaver(self._connection, serde=serde)
+            return SealedPostgresSaver(self._of_saver, serde=serde)
+        return AsyncPostgresSaver(self._of_saver, serde=serde)
 
     async def write(self, statement: str, values: Sequence[Any]) -> bool:
         """Execute a statement; False if what it inserts is there already."""

@@ -51,6 +51,23 @@ async def test_a_server_that_is_not_there_or_goes_away_is_a_storage_error(postgr
     assert "\n" not in str(caught.value)
 
 
+async def test_what_is_recorded_of_a_run_does_not_get_in_the_way_of_its_checkpoints(postgres: str) -> None:
+    config: Any = {"configurable": {"thread_id": "a", "checkpoint_ns": "", "checkpoint_id": "1"}}
+
+    async with Runs.open(postgres) as runs:
+        run = await create(runs, id="a")
+        with psycopg.connect(postgres) as other:
+            other.execute("LOCK TABLE checkpoint_writes IN ACCESS EXCLUSIVE MODE")
+            under_way = asyncio.create_task(runs.saver.aput_writes(config, [("x", 1)], "a task"))
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            while other.execute(waiting).fetchone() != (1,):
+                await asyncio.sleep(0.01)
+            # On the saver's own connection this would be a second command beside the one that is under way.
+            async with asyncio.timeout(30):
+                await runs.finish(run.id, "done", run.usage)
+        await under_way
+
+
 @pytest.fixture
 def guarded(postgres: str, postgres_server: Any) -> Iterator[str]:
     """A database on a server that asks everybody for a password but its own superuser; the user is `guest`."""

@@ -374,6 +374,8 @@ def test_a_stream_as_json_is_one_object_a_line_and_the_answer_is_alone_on_stdout
 
     assert json.loads(done.stdout)["answer"] == "end"
     told = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-    assert {"token", "turn", "cell", "subcall", "output", "budget", "answer"} == {event["kind"] for event in told}
+    assert {"token", "turn", "cell", "call", "subcall", "output", "budget", "answer"} == {
+        event["kind"] for event in told
+    }
     [root] = {event["call_id"] for event in told if event["kind"] == "turn"}
     assert [event["parent_id"] for event in told if event["kind"] == "subcall"] == [root]

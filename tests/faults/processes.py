@@ -6,8 +6,8 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PATIENCE_S = 200
@@ -18,10 +18,20 @@ def supervisors_of(repls: Iterable[Path]) -> list[int]:
     """Return the processes that own these REPLs, by their folders: those that listen there."""
     found = []
     for folder in repls:
-        with suppress(OSError), socket.socket(socket.AF_UNIX) as sock:  # some are ending, or have not begun
-            sock.connect(str(folder / "control.sock"))
+        with suppress(OSError), _opened(folder) as directory, socket.socket(socket.AF_UNIX) as sock:
+            # Some are ending, or have not begun. Not by the folder's path: that of a socket may have 107 bytes.
+            sock.connect(f"/proc/self/fd/{directory}/control.sock")
             found.append(struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
     return found
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield directory
+    finally:
+        os.close(directory)
 
 
 def parent_of(pid: int) -> int | None:
