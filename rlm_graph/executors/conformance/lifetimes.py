@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -124,16 +125,16 @@ class LifetimeBehaviours(Notebooks):
         ask = "def ask(p):\n    reply = llm_query(p)\n    if p in 'ace': llm_query({'a': 'x', 'c': 'y', 'e': 'z'}[p])\n"
         code = f"from concurrent.futures import ThreadPoolExecutor as Pool\n{ask}    return reply\n"
         code += "with Pool(6) as pool:\n    print(*pool.map(ask, 'abcdef'))"
-        async with executor.attached(None) as repl:
-            running = asyncio.create_task(Notebook(repl).run(code, serve=first))
-            await until(lambda: sorted(first.asked) == list("abcdefxyz"))
-            await repl.interrupt() if running.done() else None
-            running.cancel()
-            await asyncio.wait({running})
-        async with executor.attached(repl.handle) as again:
-            second.answers += "xyz"
-            joined = await Notebook(again).run(code, serve=second)
-        await executor.close(repl.handle)
+        async with AsyncExitStack() as stack:
+            async with executor.attached(None) as repl:
+                stack.push_async_callback(executor.close, repl.handle)
+                running = asyncio.create_task(Notebook(repl).run(code, serve=first))
+                await until(lambda: sorted(first.asked) == list("abcdefxyz"))
+                running.cancel()
+                await asyncio.wait({running})
+            async with executor.attached(repl.handle) as again:
+                second.answers += "xyz"
+                joined = await Notebook(again).run(code, serve=second)
 
         assert joined.stdout == "a1 b2 c1 d2 e1 f2\n"
         assert set("bdf") <= set(second.asked) <= set("bdfxyz")
