@@ -73,7 +73,8 @@ clean: ## Remove what was built, the environment included
 	@rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis .import_linter_cache
 
-# uv comes from the lock too: pip takes it with its hashes from there, and uv takes the rest.
+# uv comes from the lock too: pip takes it with its hashes from there, and uv takes the rest. Compiled here once: where
+# Python may write no bytecode, each process would compile what it imports anew, which takes longer than to run it.
 $(READY): pyproject.toml requirements.lock
 	@python=""; \
 	for candidate in $(or $(PYTHON),$(PYTHONS)); do \
@@ -94,6 +95,6 @@ $(READY): pyproject.toml requirements.lock
 	fi
 	@sed -n '/^uv==/,/^    # via/p' requirements.lock > $(VENV)/uv.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
-	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python requirements.lock
 	@$(BIN)/uv pip install --quiet --offline --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	@touch $(READY)

@@ -36,6 +36,8 @@ MAX_TOOLS = 500
 """Tools of one server that are taken."""
 MAX_STDERR_LINES = 5
 """Last lines of a server's standard error that are told when it fails."""
+LAST_WORDS_S = 1.0
+"""How long the end of what a server has written is waited for: what it started may hold the pipe open."""
 CLOSING_S = 15.0
 """Seconds that all servers have to end."""
 
@@ -173,12 +175,12 @@ class _Connection:
         except MCPError as error:
             if not self._has_ended(error):
                 raise RuntimeError(f"MCP server {self._name}: {error.message}") from error
+            await self.close()  # after it, all that the server said has been read
             words = self._words(error)
-            await self.close()
             raise ConnectionError(f"MCP server {self._name} ended: {words}; the next call starts anew") from error
         except Exception as error:  # what transports raise is not in any contract of theirs
-            words = self._words(error)
             await self.close()
+            words = self._words(error)
             raise ConnectionError(f"MCP server {self._name} cannot be reached: {words}") from error
         return _value(result)
 
@@ -270,9 +272,13 @@ def _last_lines(lines: deque[str]) -> Any:
                 if line.strip():
                     lines.append(line.strip())
 
-    threading.Thread(target=keep, name="rlm-graph-mcp-stderr", daemon=True).start()
-    with open(writing, "w", encoding="utf-8") as file:
-        yield file
+    reader = threading.Thread(target=keep, name="rlm-graph-mcp-stderr", daemon=True)
+    reader.start()
+    try:
+        with open(writing, "w", encoding="utf-8") as file:
+            yield file
+    finally:
+        reader.join(LAST_WORDS_S)
 
 
 def _secret(variable: str) -> str:
