@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
-from typing import Any, TypedDict, assert_never
+from typing import Any, TypedDict
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage
@@ -18,7 +17,7 @@ from rlm_graph.budget import Budget, Usage
 from rlm_graph.errors import BudgetExceeded, ModelError
 from rlm_graph.ledger import Ledger
 from rlm_graph.models import ReplyCache, ask, media_block, unreadable
-from rlm_graph.requests import AgentRequest, ModelRequest, Request, ToolRequest, unknown_agent
+from rlm_graph.requests import ModelRequest, Request, ToolRequest, described, unknown_agent
 from rlm_graph.specialists import Specialist
 from rlm_graph.state import SubcallReply
 from rlm_graph.subcalls import Ticket
@@ -74,17 +73,8 @@ async def call(
 
 def shown(request: Request) -> ApprovalRequest:
     """Return what a human sees of a request."""
-    match request:
-        case ToolRequest():
-            preview, function = json.dumps(request.arguments, ensure_ascii=False), request.tool
-        case ModelRequest():
-            preview, function = request.prompt, "llm_query" if request.agent is None else "rlm_query"
-        case AgentRequest():
-            preview, function = request.question, "rlm_query"
-        case _:
-            assert_never(request)
-    agent = "" if isinstance(request, ToolRequest) else request.agent or ""
-    return ApprovalRequest(kind="subcall", function=function, agent=agent, preview=preview[:PREVIEW_CHARS])
+    function, agent, text = described(request)
+    return ApprovalRequest(kind="subcall", function=function, agent=agent or "", preview=text[:PREVIEW_CHARS])
 
 
 async def _ask_model(

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -25,7 +24,7 @@ from langgraph.runtime import get_runtime
 from pydantic import NonNegativeInt
 
 from rlm_graph.budget import Budget, Ceiling, Usage
-from rlm_graph.requests import AgentRequest, ModelRequest, Request, ToolRequest
+from rlm_graph.requests import Request, described
 from rlm_graph.state import Answer, Cell, Execution, SubcallReply
 from rlm_graph.subcalls import Ticket
 from rlm_graph.value import Value
@@ -230,16 +229,9 @@ def _of_agent(state: Mapping[str, Any], update: Mapping[str, Any]) -> Iterator[E
 def _about(request: Request) -> dict[str, Any]:
     """Return what the events of a call have in common."""
     path = get_config()["configurable"]["checkpoint_ns"].split("|")
+    function, agent, text = described(request)
     ids = {"call_id": _id(path), "parent_id": _id(path[:-3])}
-    match request:
-        case ToolRequest():
-            prompt = json.dumps(request.arguments, ensure_ascii=False)
-            return {**ids, "function": request.tool, "prompt": _cut(prompt)}
-        case AgentRequest():
-            return {**ids, "function": "rlm_query", "agent": request.agent, "prompt": _cut(request.question)}
-        case ModelRequest():
-            function = "llm_query" if request.agent is None else "rlm_query"
-            return {**ids, "function": function, "agent": request.agent, "prompt": _cut(request.prompt)}
+    return {**ids, "function": function, "agent": agent, "prompt": _cut(text)}
 
 
 def _of_call(about: Mapping[str, Any], reply: SubcallReply) -> SubcallEvent:

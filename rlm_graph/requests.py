@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import AliasChoices, Field, JsonValue, PositiveInt, StringConstraints, ValidationError
 
@@ -126,6 +126,28 @@ def read_requests(call: HostCall, *, recursive: bool) -> Sequence[Request]:
     agent = recursive and call.function.startswith("rlm_")
     form = _Batch if call.function.endswith("_batched") else _Query
     return form.model_validate(given).requests(agent=agent)
+
+
+class Description(NamedTuple):
+    """What is said of a request to those who watch a run or decide about it."""
+
+    function: str
+    """`llm_query`, `rlm_query` or the name of a tool."""
+    agent: str | None
+    """The specialist that is asked."""
+    text: str
+    """The prompt, the question, or the tool's arguments as JSON."""
+
+
+def described(request: Request) -> Description:
+    """Say in words what a request is."""
+    match request:
+        case ToolRequest():
+            return Description(request.tool, None, json.dumps(request.arguments, ensure_ascii=False))
+        case ModelRequest():
+            return Description("llm_query" if request.agent is None else "rlm_query", request.agent, request.prompt)
+        case AgentRequest():
+            return Description("rlm_query", request.agent, request.question)
 
 
 def unknown_agent(requests: Sequence[Request], known: Collection[str]) -> str | None:
