@@ -14,8 +14,8 @@ import time
 from statistics import median
 
 from rlm_graph.executors.base import CallResult, HostCall
-from rlm_graph.executors.fork_server import FORK_SERVER
 from rlm_graph.executors.local import LocalExecutor
+from rlm_graph.executors.machine.fork_server import FORK_SERVER
 from rlm_graph.state import Cell
 
 

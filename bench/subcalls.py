@@ -29,13 +29,13 @@ from langgraph.graph import START, StateGraph
 
 from rlm_graph import bridge
 from rlm_graph.budget import Budget, Usage
+from rlm_graph.calls.subcalls import Subcalls
 from rlm_graph.executors.base import HostCall
 from rlm_graph.graphs.subcall import create_subcall
 from rlm_graph.ledger import Ledger
 from rlm_graph.models import ask, retry_policy
 from rlm_graph.settings import ModelSettings
 from rlm_graph.state import STORED_TYPES
-from rlm_graph.subcalls import Subcalls
 from rlm_graph.testing import ScriptedModel
 
 Timings = dict[str, float]

@@ -13,12 +13,12 @@ from langgraph.types import RetryPolicy, Send
 
 from rlm_graph import bridge
 from rlm_graph.approval import Approval
-from rlm_graph.events import telling_call
+from rlm_graph.calls.specialist import Specialist
+from rlm_graph.calls.subcalls import SubcallState, Ticket
+from rlm_graph.events.emitting import telling_call
 from rlm_graph.models import ReplyCache
 from rlm_graph.nodes.call import call
 from rlm_graph.nodes.recurse import SANDBOX_ATTEMPTS, may_be_rebuilt, recurse
-from rlm_graph.specialists import Specialist
-from rlm_graph.subcalls import SubcallState, Ticket
 from rlm_graph.tools import HostFunction
 
 

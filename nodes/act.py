@@ -12,15 +12,15 @@ from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 
 from rlm_graph.budget import Usage
+from rlm_graph.calls.subcalls import CallScope, Subcalls
+from rlm_graph.calls.tool_calls import call_each, each, in_order
 from rlm_graph.context import ContextStore
-from rlm_graph.events import tell_cell, tell_output
+from rlm_graph.events.emitting import tell_cell, tell_output
 from rlm_graph.executors.base import Executor, Repl, repl_name
 from rlm_graph.ledger import Ledger
-from rlm_graph.native import call_each, each, in_order
-from rlm_graph.replay import Replay
-from rlm_graph.snapshots import SnapshotStore
+from rlm_graph.recovery.replay import Replay
+from rlm_graph.recovery.snapshots import SnapshotStore
 from rlm_graph.state import Execution, NativeAnswer, RLMState, RLMUpdate, Turn, Variable
-from rlm_graph.subcalls import CallScope, Subcalls
 
 INTERRUPT_GRACE_S = 5.0
 """Seconds that a cell has to end after it was interrupted at the run's time ceiling."""

@@ -14,13 +14,13 @@ from langgraph.runtime import Runtime, get_runtime
 from rlm_graph import memory
 from rlm_graph.approval import PREVIEW_CHARS, Approval, ApprovalRequest
 from rlm_graph.budget import Budget, Usage
+from rlm_graph.calls.requests import ModelRequest, Request, ToolRequest, described, unknown_agent
+from rlm_graph.calls.specialist import Specialist
+from rlm_graph.calls.subcalls import Ticket
 from rlm_graph.errors import BudgetExceeded, ModelError
 from rlm_graph.ledger import Ledger
 from rlm_graph.models import ReplyCache, ask, media_block, unreadable
-from rlm_graph.requests import ModelRequest, Request, ToolRequest, described, unknown_agent
-from rlm_graph.specialists import Specialist
 from rlm_graph.state import SubcallReply
-from rlm_graph.subcalls import Ticket
 from rlm_graph.tools import HostFunction, use
 
 CHARS_PER_TOKEN = 4

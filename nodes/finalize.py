@@ -22,7 +22,7 @@ from rlm_graph.nodes.observe import settled
 from rlm_graph.nodes.routing import MAX_CORRECTIONS
 from rlm_graph.parsing import parse
 from rlm_graph.prompts import best_effort_prompt
-from rlm_graph.snapshots import SnapshotStore
+from rlm_graph.recovery.snapshots import SnapshotStore
 from rlm_graph.state import Answer, FinalAnswer, ReplHandle, RLMState, RLMUpdate
 from rlm_graph.tools import NativeTools
 

@@ -12,12 +12,12 @@ from langgraph.runtime import Runtime, get_runtime
 from rlm_graph import bridge
 from rlm_graph.approval import Approval
 from rlm_graph.budget import Budget, Usage
+from rlm_graph.calls.requests import AgentRequest, unknown_agent
+from rlm_graph.calls.specialist import Specialist
+from rlm_graph.calls.subcalls import Ticket, child_config
 from rlm_graph.errors import BudgetExceeded, ExecutorError, InputError, ModelError, ReplLostError
 from rlm_graph.nodes.call import Errand, shown
-from rlm_graph.requests import AgentRequest, unknown_agent
-from rlm_graph.specialists import Specialist
 from rlm_graph.state import SubcallReply
-from rlm_graph.subcalls import Ticket, child_config
 
 SANDBOX_ATTEMPTS = 2
 """How often an agent is begun whose sandbox fails. The next time it goes on in another, from its record."""

@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rlm_graph.agents.create import create_rlm_agent
+    from rlm_graph.agents.specialists import AgentSpec
     from rlm_graph.budget import Budget, Caps, Usage
     from rlm_graph.context import ContextStore
     from rlm_graph.errors import (
@@ -20,13 +22,11 @@ if TYPE_CHECKING:
         SetupError,
         StorageError,
     )
-    from rlm_graph.graphs.agent import create_rlm_agent
     from rlm_graph.settings import LocalSettings, MemorySettings, ModelSettings
-    from rlm_graph.specialists import AgentSpec
     from rlm_graph.state import STORED_TYPES, Answer
 
 _HOMES = {
-    "AgentSpec": "rlm_graph.specialists",
+    "AgentSpec": "rlm_graph.agents.specialists",
     "Answer": "rlm_graph.state",
     "Budget": "rlm_graph.budget",
     "BudgetExceeded": "rlm_graph.errors",
@@ -43,7 +43,7 @@ _HOMES = {
     "SetupError": "rlm_graph.errors",
     "StorageError": "rlm_graph.errors",
     "Usage": "rlm_graph.budget",
-    "create_rlm_agent": "rlm_graph.graphs.agent",
+    "create_rlm_agent": "rlm_graph.agents.create",
 }
 
 __all__ = [

@@ -9,7 +9,7 @@ from rlm_graph.errors import SetupError
 from rlm_graph.settings import Settings
 
 if TYPE_CHECKING:
-    from rlm_graph.intake import RLMGraph
+    from rlm_graph.agents.graph import RLMGraph
 
 
 def agent() -> RLMGraph:
@@ -18,10 +18,10 @@ def agent() -> RLMGraph:
     It has no checkpointer and no store: the server brings its own. Raises `SetupError` if no model is set, or if what
     is set cannot be used here.
     """
+    from rlm_graph.agents.create import create_rlm_agent
+    from rlm_graph.agents.specialists import described
     from rlm_graph.context.sealed import contexts_of
-    from rlm_graph.graphs.agent import create_rlm_agent
     from rlm_graph.models import cache_of
-    from rlm_graph.specialists import described
     from rlm_graph.tools.registry import chosen
 
     settings = Settings.load()

@@ -12,13 +12,110 @@ RLMError
 └── ModelError             the provider failed after its retries
 
 An exception in the model's own code is none of these: it is output for the model to read.
+
+An error says what is wrong, with the facts. What to do about it is a `Hint`, which each door puts in its own words:
+parameters in Python, flags and commands on the command line.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+Action = Literal[
+    "raise_budget",
+    "resume",
+    "wait",
+    "install",
+    "name_database",
+    "upgrade",
+    "encrypt",
+    "leave_unencrypted",
+    "list_runs",
+    "show_run",
+    "choose_name",
+    "list_tools",
+    "show_settings",
+    "write_settings",
+    "set_model",
+    "turn_on_memory",
+    "allow_unpriced",
+    "allow_unsafe",
+    "choose_executor",
+    "build_image",
+    "fetch_pyodide",
+    "sweep",
+]
+"""What can be done about an error."""
+
+
+class Hint(NamedTuple):
+    """What to do about an error, for a program to act on and for each door to word.
+
+    `subject` is what the action is done to: the field of `Budget` to raise, the id of the run to resume, wait for, show
+    or name otherwise, the extra to install; empty where the action says it all.
+    """
+
+    action: Action
+    subject: str = ""
+
+
+IN_PYTHON: dict[Action, str] = {
+    "raise_budget": "go on with a larger Budget({}=...)",
+    "resume": "what was done is saved; go on with invoke(None, config)",
+    "wait": "wait until it has ended, or end that process",
+    "install": "pip install 'rlm-graph[{}]'",
+    "name_database": "name another database",
+    "upgrade": "upgrade rlm-graph",
+    "encrypt": "open it with its key: set encrypt=True, and the key in LANGGRAPH_AES_KEY",
+    "leave_unencrypted": "open it with encrypt=False",
+    "list_runs": "list the runs to see what there is",
+    "show_run": "look at run {} to see its turns",
+    "choose_name": "resume run {}, or choose another name",
+    "list_tools": "see rlm_graph.tools for what there is",
+    "show_settings": "see rlm_graph.settings.Settings for all there are",
+    "write_settings": "write the settings file first",
+    "set_model": "give a model, as Settings(model=...) or in RLM_MODEL",
+    "turn_on_memory": "turn it on with create_rlm_agent(memory=...)",
+    "allow_unpriced": "allow it with Budget(allow_unpriced=True)",
+    "allow_unsafe": "allow it with LocalSettings(unsafe=True), which gives the code your own rights",
+    "choose_executor": "choose another executor",
+    "build_image": "build the image with rlm_graph.executors.docker first",
+    "fetch_pyodide": "fetch the runtime first",
+    "sweep": "end what was left behind by sweeping",
+}
+"""How Python says each action; `{}` is the subject."""
+
 
 class RLMError(Exception):
-    """The base of all of them. The message says what failed and what to do next."""
+    """The base of all of them.
+
+    `problem` says what failed, in the words of no door; `hints` what can be done, the best first. As text, an error is
+    its problem and its hints as Python says them.
+    """
+
+    def __init__(self, problem: str, *, hint: Hint | Sequence[Hint] = ()) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.hints: tuple[Hint, ...] = (hint,) if isinstance(hint, Hint) else tuple(hint)
+
+    @property
+    def hint(self) -> Hint | None:
+        """What is best done about it, where that is known."""
+        return self.hints[0] if self.hints else None
+
+    def about(self, subject: str) -> None:
+        """Say in front whose problem it is: `agent coder: ...`."""
+        self.problem = f"{subject}: {self.problem}"
+
+    def __str__(self) -> str:
+        return worded(self, lambda hint: IN_PYTHON[hint.action].format(hint.subject))
+
+
+def worded(error: RLMError, say: Callable[[Hint], str]) -> str:
+    """Return the error in the words of one door, which `say` has for each hint."""
+    advice = " or ".join(map(say, error.hints))
+    return f"{error.problem}; {advice}" if advice else error.problem
 
 
 class SetupError(RLMError):
@@ -43,7 +140,7 @@ class RunHeldError(RLMError):
     def __init__(self, run: str, holder: str) -> None:
         self.run = run
         self.holder = holder
-        super().__init__(f"run {run} is held by {holder}; wait for it (--wait), or end that process")
+        super().__init__(f"run {run} is held by {holder}", hint=Hint("wait", run))
 
     def __reduce__(self) -> tuple[object, ...]:
         return RunHeldError, (self.run, self.holder)
@@ -59,8 +156,7 @@ class BudgetExceeded(RLMError):
         self.ceiling = ceiling
         self.spent = spent
         self.limit = limit
-        flag = "--" + ceiling.removesuffix("_usd").removesuffix("_s").replace("_", "-")
-        super().__init__(f"{ceiling} reached: spent {spent:,g} of {limit:,g}; go on with a larger {flag}")
+        super().__init__(f"{ceiling} reached: spent {spent:,g} of {limit:,g}", hint=Hint("raise_budget", ceiling))
 
     def __reduce__(self) -> tuple[object, ...]:
         return _budget_exceeded, (self.ceiling, self.spent, self.limit)
@@ -86,9 +182,15 @@ class ModelError(RLMError):
     """
 
     def __init__(
-        self, message: str, *, retryable: bool = False, too_long: bool = False, retry_after_s: float | None = None
+        self,
+        problem: str,
+        *,
+        retryable: bool = False,
+        too_long: bool = False,
+        retry_after_s: float | None = None,
+        hint: Hint | Sequence[Hint] = (),
     ) -> None:
+        super().__init__(problem, hint=hint)
         self.retryable = retryable
         self.too_long = too_long
         self.retry_after_s = retry_after_s
-        super().__init__(message)

@@ -66,7 +66,7 @@ _clean_environment()
 
 
 def _no_confinement() -> str | None:
-    from rlm_graph.executors.worker.confine import probe
+    from rlm_graph.executors.sandbox.confinement.confine import probe
 
     missing = probe()["missing"]
     return f"this kernel cannot confine a process; missing: {', '.join(missing)}" if missing else None

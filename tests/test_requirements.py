@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm_graph.executors.worker.confine import probe
+from rlm_graph.executors.sandbox.confinement.confine import probe
 
 
 @pytest.mark.confinement

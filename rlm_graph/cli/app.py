@@ -13,6 +13,7 @@ from rlm_graph.cli.docker import build
 from rlm_graph.cli.doctor import doctor
 from rlm_graph.cli.exits import Exit, exit_code
 from rlm_graph.cli.fork import fork
+from rlm_graph.cli.hints import advised
 from rlm_graph.cli.init import init
 from rlm_graph.cli.logs import logs
 from rlm_graph.cli.memory import clear, list_notes
@@ -41,7 +42,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except RLMError as error:
-            say("error: " + " ".join(str(error).split()))
+            say(f"error: {advised(error)}")
             raise typer.Exit(exit_code(error)) from error
         except KeyboardInterrupt:
             raise typer.Exit(Exit.INTERRUPTED) from None

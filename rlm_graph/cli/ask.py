@@ -46,7 +46,7 @@ def ask(
     the run's, counted anew; flags change them.
     """
     from rlm_graph.cli import session
-    from rlm_graph.cli.job import check_question, take
+    from rlm_graph.cli.asking import check_question, take
     from rlm_graph.cli.output import Output
     from rlm_graph.settings import Settings
 

@@ -87,7 +87,7 @@ def _python() -> Check:
 
 
 def _sandbox() -> Check:
-    from rlm_graph.executors.worker.confine import probe
+    from rlm_graph.executors.sandbox.confinement.confine import probe
 
     found = probe()
     if found["missing"]:
@@ -152,7 +152,7 @@ def _e2b() -> Check:
 def _packaged() -> Iterator[Check]:
     """Tell of the executors that other packages bring."""
     from rlm_graph.errors import SetupError
-    from rlm_graph.kinds import brought, package, settings_of
+    from rlm_graph.settings.plugins import brought, package, settings_of
 
     for point in brought():
         try:
@@ -190,9 +190,9 @@ def _data_dir(settings: Settings) -> Check:
 def _database(settings: Settings) -> Check:
     import asyncio
 
-    from rlm_graph.cli.job import opened
     from rlm_graph.cli.printing import counted
     from rlm_graph.errors import SetupError, StorageError
+    from rlm_graph.runs.job import opened
 
     async def count() -> int:
         async with opened(settings) as runs:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rlm_graph.cli.job import Policy
+    from rlm_graph.runs.job import Policy
 
 
 def _ceiling(*flags: str, metavar: str, help: str) -> Any:

@@ -55,11 +55,11 @@ def fork(
     it. The other run stays as it is. `rlm-graph logs RUN` shows the numbers of its turns.
     """
     from rlm_graph.cli import session
-    from rlm_graph.cli.job import check_question, take
+    from rlm_graph.cli.asking import check_question, take
     from rlm_graph.cli.output import Output
     from rlm_graph.errors import InputError
-    from rlm_graph.runs import check_name
     from rlm_graph.settings import Settings
+    from rlm_graph.storage.runs import check_name
 
     if question is not None:
         check_question(question)

@@ -13,8 +13,8 @@ from rlm_graph.cli.printing import console, cost, counted, printable, put, put_j
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from rlm_graph.runs import Run
     from rlm_graph.state import CallSummary, Execution, Turn
+    from rlm_graph.storage.runs import Run
 
 _QUESTION_CHARS = 60
 _CALLS_SHOWN = 20
@@ -45,7 +45,7 @@ def logs(
     """
     import asyncio
 
-    from rlm_graph.cli.job import opened
+    from rlm_graph.runs.job import opened
     from rlm_graph.settings import Settings
 
     settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)

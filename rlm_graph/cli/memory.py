@@ -126,9 +126,9 @@ def _with(
     """Do something with the notes of that user in that project."""
     import asyncio
 
-    from rlm_graph.cli.job import vault_of
     from rlm_graph.memory import Notes
-    from rlm_graph.memory_store import opened_store
+    from rlm_graph.memory.store import opened_store
+    from rlm_graph.runs.job import vault_of
     from rlm_graph.settings import Settings
 
     owner = {name: value for name, value in (("user", user), ("project", project)) if value is not None}
@@ -145,9 +145,9 @@ def _with(
 def _everyones(db: str | None, encrypt: bool, config: Path | None) -> list[Note]:
     import asyncio
 
-    from rlm_graph.cli.job import vault_of
     from rlm_graph.memory import Notes, owners
-    from rlm_graph.memory_store import opened_store
+    from rlm_graph.memory.store import opened_store
+    from rlm_graph.runs.job import vault_of
     from rlm_graph.settings import Settings
 
     settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)

@@ -15,8 +15,8 @@ from rlm_graph.errors import InputError, RLMError
 
 if TYPE_CHECKING:
     from rlm_graph.budget import Usage
-    from rlm_graph.runs import Run
     from rlm_graph.state import Answer
+    from rlm_graph.storage.runs import Run
 
 
 @dataclass(frozen=True)

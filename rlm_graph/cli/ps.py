@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from rlm_graph.executors.sandboxes import Sandbox
-    from rlm_graph.runs import Run
+    from rlm_graph.executors.host.sandboxes import Sandbox
     from rlm_graph.settings import Settings
+    from rlm_graph.storage.runs import Run
 
 
 def ps(
@@ -65,7 +65,7 @@ def runs_of(repls: Sequence[str], settings: Settings) -> dict[str, str]:
     """Return the runs that use these REPLs, by the REPLs' names."""
     import asyncio
 
-    from rlm_graph.cli.job import opened
+    from rlm_graph.runs.job import opened
 
     async def look() -> dict[str, str]:
         found: dict[str, str] = {}
@@ -84,7 +84,7 @@ def runs_of(repls: Sequence[str], settings: Settings) -> dict[str, str]:
 def _under_way(settings: Settings) -> list[dict[str, Any]]:
     import asyncio
 
-    from rlm_graph.cli.job import opened
+    from rlm_graph.runs.job import opened
 
     async def look() -> list[Run]:
         async with opened(settings) as runs:

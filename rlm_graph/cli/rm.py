@@ -10,8 +10,8 @@ from rlm_graph.cli import flags as given
 from rlm_graph.cli.printing import counted, say, waiting
 
 if TYPE_CHECKING:
-    from rlm_graph.runs import Run, Runs
     from rlm_graph.settings import Settings
+    from rlm_graph.storage.runs import Run, Runs
 
 
 def rm(
@@ -31,7 +31,7 @@ def rm(
     """
     import asyncio
 
-    from rlm_graph.cli.job import opened
+    from rlm_graph.runs.job import opened
     from rlm_graph.settings import Settings
 
     settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)
@@ -62,11 +62,11 @@ def _confirm(runs: list[Run], yes: bool) -> None:
 
 
 async def _remove(runs: Runs, run: Run, settings: Settings, *, wait: bool) -> None:
-    from rlm_graph.cli.job import Job
     from rlm_graph.context.sealed import contexts_of
-    from rlm_graph.deletion import delete
     from rlm_graph.executors import create_executor
-    from rlm_graph.locks import aheld, forget_lock
+    from rlm_graph.runs.deletion import delete
+    from rlm_graph.runs.job import Job
+    from rlm_graph.storage.locks import aheld, forget_lock
 
     asked = Job.of(run, settings, {}).settings
     async with aheld(runs.saver, run.id, waiting=waiting if wait else None) as place:

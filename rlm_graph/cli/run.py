@@ -74,11 +74,12 @@ def run(
     and the summary go to stderr. Keys come from the environment, such as OPENAI_API_KEY.
     """
     from rlm_graph.cli import session
-    from rlm_graph.cli.job import Job, check_question, model_of, prepare, take
+    from rlm_graph.cli.asking import check_question, take
     from rlm_graph.cli.output import Output
-    from rlm_graph.cli.schema import read_schema
-    from rlm_graph.runs import check_name
+    from rlm_graph.runs.answer_form import read_schema
+    from rlm_graph.runs.job import Job, model_of, prepare
     from rlm_graph.settings import Settings
+    from rlm_graph.storage.runs import check_name
 
     check_question(question)
     out = Output(json=as_json, file=output, stream=stream, quiet=quiet, verbose=verbose)

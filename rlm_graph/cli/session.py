@@ -14,16 +14,16 @@ from rlm_graph.budget import Budget, Usage
 from rlm_graph.cli.approvals import Verdict, show
 from rlm_graph.cli.exits import Exit
 from rlm_graph.cli.interrupts import Interrupts
-from rlm_graph.cli.job import Job, model_of, opened, prepare
 from rlm_graph.cli.output import Output
 from rlm_graph.cli.printing import say, waiting
 from rlm_graph.cli.progress import Progress
-from rlm_graph.cli.schema import form_of
 from rlm_graph.cli.streaming import Streamed
 from rlm_graph.errors import InputError, RLMError, SetupError
-from rlm_graph.runs import Run, Runs
+from rlm_graph.runs.answer_form import form_of
+from rlm_graph.runs.job import Job, model_of, opened, prepare
 from rlm_graph.settings import Settings
 from rlm_graph.state import Answer, ContextRef
+from rlm_graph.storage.runs import Run, Runs
 
 Continuation = Callable[[Any, Mapping[str, Any], Mapping[str, Any], Job], Awaitable[Any]]
 """Makes the graph's input of the graph, the config, the state and the job."""
@@ -54,7 +54,7 @@ def start(job: Job, *, source: str, id: str | None, output: Output, wait: bool =
     """Run `job` under a new id. With `wait`, that of a run which another process is deleting just now is new too."""
 
     async def started() -> Outcome:
-        from rlm_graph.locks import aheld
+        from rlm_graph.storage.locks import aheld
 
         async with opened(job.settings) as runs, AsyncExitStack() as stack:
             graph = await stack.enter_async_context(_graph(job, runs))  # what cannot be built leaves no run behind
@@ -121,7 +121,7 @@ def fork(
     prepare(job.settings)
 
     async def forked() -> Outcome:
-        from rlm_graph.cli.forks import copy
+        from rlm_graph.runs.forks import copy
 
         async with opened(job.settings) as runs, AsyncExitStack() as stack:
             graph = await stack.enter_async_context(_graph(job, runs))
@@ -158,7 +158,7 @@ async def _carry_out(
     graph: Any, runs: Runs, run: Run, job: Job, output: Output, continuation: Continuation, *, wait: bool = False
 ) -> Outcome:
     """Hold the run and go on with it, with the input that `continuation` makes of its state."""
-    from rlm_graph.locks import aheld
+    from rlm_graph.storage.locks import aheld
 
     async with aheld(runs.saver, run.id, waiting=waiting if wait else None):
         await runs.get(run.id)  # whoever held it may have deleted it
@@ -186,7 +186,7 @@ async def _booked(
 async def _drive(
     graph: Any, runs: Runs, run: Run, job: Job, output: Output, interrupts: Interrupts, continuation: Continuation
 ) -> Outcome:
-    from rlm_graph.subcalls import HELD
+    from rlm_graph.calls.subcalls import HELD
 
     config = {"configurable": {"thread_id": run.id, HELD: True}}
     earlier = await runs.state(run.id)
@@ -249,11 +249,11 @@ async def _watch(
 @asynccontextmanager
 async def _graph(job: Job, runs: Runs) -> AsyncIterator[Any]:
     """Build the run's graph; the servers of its tools, and its memory, are open as long as it is at work."""
+    from rlm_graph.agents.create import create_rlm_agent
+    from rlm_graph.agents.specialists import described
     from rlm_graph.context.sealed import contexts_of
-    from rlm_graph.graphs.agent import create_rlm_agent
-    from rlm_graph.memory_store import opened_store
+    from rlm_graph.memory.store import opened_store
     from rlm_graph.models import cache_of
-    from rlm_graph.specialists import described
     from rlm_graph.tools.registry import chosen
 
     settings = job.settings

@@ -18,7 +18,7 @@ CONTINUATION = bytes(range(0x80, 0xC0))
 WHOLE_TEXT_BYTES = 256 << 20
 PIECE_BYTES = 64 << 20
 """A context that is one text beyond ASCII and longer than the former is given to code in pieces of the latter (see
-`executors/worker/context.py`), so that one wide character does not widen all of it."""
+`executors/sandbox/worker/context.py`), so that one wide character does not widen all of it."""
 
 
 class Part(NamedTuple):

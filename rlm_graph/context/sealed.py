@@ -16,10 +16,10 @@ from pathlib import Path
 from rlm_graph.context.draft import INDEX, TEXT, UNFINISHED, is_whole, remove
 from rlm_graph.context.sources import Plan
 from rlm_graph.context.store import ContextStore
-from rlm_graph.encryption import Vault
 from rlm_graph.errors import StorageError
 from rlm_graph.settings import ContextSettings, Settings
 from rlm_graph.state import ContextRef
+from rlm_graph.storage.encryption import Vault
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - not for secret names: what is made there is ours alone
 """A file system that has no disk."""

@@ -13,10 +13,10 @@ from rlm_graph.context.draft import INDEX, TEXT, Draft, is_whole, remove
 from rlm_graph.context.memory import Part
 from rlm_graph.context.notes import printable
 from rlm_graph.context.sources import Plan, combination, from_source, plan
-from rlm_graph.encryption import Vault
 from rlm_graph.errors import InputError, StorageError
 from rlm_graph.settings import ContextSettings
 from rlm_graph.state import ContextRef
+from rlm_graph.storage.encryption import Vault
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 

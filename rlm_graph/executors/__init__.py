@@ -14,8 +14,8 @@ def create_executor(settings: ExecutorSettings | str | Executor) -> Executor:
 
     Raises `SetupError` for a name that there is not.
     """
-    from rlm_graph.kinds import PackagedSettings
     from rlm_graph.settings import DockerSettings, E2BSettings, LocalSettings, PyodideSettings
+    from rlm_graph.settings.plugins import PackagedSettings
 
     if isinstance(settings, str):
         settings = _by_name(settings)
@@ -45,8 +45,8 @@ def create_executor(settings: ExecutorSettings | str | Executor) -> Executor:
 
 def _by_name(name: str) -> ExecutorSettings:
     from rlm_graph.errors import SetupError
-    from rlm_graph.kinds import settings_of
     from rlm_graph.settings import DockerSettings, E2BSettings, LocalSettings, PyodideSettings
+    from rlm_graph.settings.plugins import settings_of
 
     built_in: dict[str, type[ExecutorSettings]] = {
         "local": LocalSettings, "docker": DockerSettings, "pyodide": PyodideSettings,

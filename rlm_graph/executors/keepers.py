@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from rlm_graph.errors import SetupError
-from rlm_graph.executors.sandboxes import Sandbox
-from rlm_graph.kinds import PackagedSettings
+from rlm_graph.executors.host.sandboxes import Sandbox
 from rlm_graph.settings import DockerSettings, E2BSettings, ExecutorSettings, LocalSettings, PyodideSettings
+from rlm_graph.settings.plugins import PackagedSettings
 from rlm_graph.state import ReplHandle
 
 

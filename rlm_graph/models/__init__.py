@@ -11,12 +11,12 @@ from rlm_graph.models.asking import retry_policy as retry_policy
 from rlm_graph.models.asking import tool_options as tool_options
 from rlm_graph.models.chat import chat_model as chat_model
 from rlm_graph.models.chat import check_model as check_model
-from rlm_graph.models.chat import model_name as model_name
 from rlm_graph.models.chat import profile as profile
 from rlm_graph.models.errors import as_model_error as as_model_error
 from rlm_graph.models.library import warm_up as warm_up
 from rlm_graph.models.media import media_block as media_block
 from rlm_graph.models.media import unreadable as unreadable
+from rlm_graph.models.names import model_name as model_name
 from rlm_graph.models.prices import has_price as has_price
 from rlm_graph.models.prices import reads as reads
 from rlm_graph.models.prices import window as window

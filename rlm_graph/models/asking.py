@@ -15,8 +15,8 @@ from langgraph.types import RetryPolicy
 from rlm_graph.budget import Usage
 from rlm_graph.errors import ModelError, SetupError
 from rlm_graph.models import pacing
-from rlm_graph.models.chat import DEFAULTS, base_url, model_name
 from rlm_graph.models.errors import as_model_error
+from rlm_graph.models.names import DEFAULTS, base_url, model_name
 from rlm_graph.models.pool import Pool, destination
 from rlm_graph.models.prices import cost_usd
 from rlm_graph.models.replies import ReplyCache

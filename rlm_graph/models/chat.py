@@ -13,9 +13,9 @@ from langchain_core.language_models import BaseChatModel
 
 from rlm_graph.errors import SetupError
 from rlm_graph.models.library import load_litellm
+from rlm_graph.models.names import DEFAULTS, base_url, model_name
 from rlm_graph.settings import ModelSettings, PoolSettings
 
-DEFAULTS = ModelSettings()
 NO_KEY = "no-key"
 """Sent to a server of one's own where no key is set: clients insist on one, and such servers ignore it."""
 
@@ -149,26 +149,6 @@ def _unknown(model: str) -> str:
         close = [f"{each}/{bare}" for each in difflib.get_close_matches(provider, providers, n=3, cutoff=0.6)] or close
     advice = "name it provider/model, such as openai/gpt-5, or set LLM_BASE_URL for a server of your own"
     return f"unknown model {model!r}: {advice}" + (f"; close matches: {', '.join(close)}" if close else "")
-
-
-def model_name(model: str | BaseChatModel) -> str:
-    """Return the name that a model goes by, with its provider where it is known."""
-    if isinstance(model, str):
-        return model
-    for attribute in ("model", "model_name", "model_id", "deployment_name"):
-        name = getattr(model, attribute, None)
-        if isinstance(name, str) and name:
-            return name
-    return model._llm_type
-
-
-def base_url(model: BaseChatModel) -> str | None:
-    """Return the address that a model object sends to, where it tells."""
-    for attribute in ("api_base", "openai_api_base", "base_url", "anthropic_api_url"):
-        address: Any = getattr(model, attribute, None)
-        if isinstance(address, str) and address:
-            return address
-    return None
 
 
 def profile(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) -> Literal["standard", "small"]:

@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
-from rlm_graph.models.chat import model_name
+from rlm_graph.models.names import model_name
 from rlm_graph.models.prices import Medium, reads
 
 _MEDIA: dict[str, Medium] = {"image": "image", "image_url": "image", "audio": "audio", "input_audio": "audio"}

@@ -15,8 +15,8 @@ from langchain_core.runnables import Runnable
 from pydantic import PrivateAttr, SkipValidation
 
 from rlm_graph.models import pacing
-from rlm_graph.models.chat import base_url, model_name
 from rlm_graph.models.media import media_of
+from rlm_graph.models.names import base_url, model_name
 from rlm_graph.models.prices import rates, reads, window
 from rlm_graph.settings import Policy
 

@@ -10,8 +10,8 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata
 
-from rlm_graph.models.chat import DEFAULTS, model_name
 from rlm_graph.models.library import facts, load_litellm
+from rlm_graph.models.names import DEFAULTS, model_name
 from rlm_graph.settings import ModelPrice, ModelSettings
 
 _PROVIDERS = {

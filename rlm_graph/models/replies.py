@@ -13,9 +13,9 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from rlm_graph.encryption import Vault
-from rlm_graph.models.chat import base_url, model_name
+from rlm_graph.models.names import base_url, model_name
 from rlm_graph.settings import Settings
+from rlm_graph.storage.encryption import Vault
 
 NAMESPACE = ("rlm_graph", "replies")
 

@@ -7,7 +7,7 @@ In a test, on loopback and at a free port:
 
 As a program, for a process that is to be killed while another one holds the script and the count:
 
-    python -m rlm_graph.testing.server --script my_script.py --log requests.jsonl
+    python -m rlm_graph.testing --script my_script.py --log requests.jsonl
 """
 
 from __future__ import annotations
@@ -270,10 +270,3 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _wire_error(message: str) -> dict[str, Any]:
     return ScriptedReply(error=message).error_body
-
-
-if __name__ == "__main__":
-    # Imported by its name, not run as `__main__`: a script that imports this module must meet the same classes.
-    from rlm_graph.testing.serve import main
-
-    main()

@@ -13,7 +13,7 @@ from langgraph.errors import GraphBubbleUp
 from pydantic import JsonValue, ValidationError
 
 from rlm_graph.errors import RLMError
-from rlm_graph.executors.worker.values import as_json
+from rlm_graph.executors.sandbox.worker.values import as_json
 from rlm_graph.state import SubcallReply
 from rlm_graph.tools.functions import HostFunction
 

@@ -14,7 +14,7 @@ from langchain_core.tools import BaseTool
 
 from rlm_graph import bridge
 from rlm_graph.errors import RLMError, SetupError
-from rlm_graph.executors.worker.values import as_json
+from rlm_graph.executors.sandbox.worker.values import as_json
 from rlm_graph.tools.calling import own_arguments, use
 from rlm_graph.tools.functions import HostFunction, host_functions
 

@@ -102,7 +102,7 @@ def test_a_human_is_shown_which_specialist_a_call_asks(shell: Shell, serve: Serv
 
 
 def test_the_recorded_ceilings_of_a_specialist_are_those_that_were_set(shell: Shell, serve: Serve) -> None:
-    from rlm_graph.cli.job import Job
+    from rlm_graph.runs.job import Job
     from rlm_graph.settings import Settings
 
     Path("rlm.toml").write_text(CODER)

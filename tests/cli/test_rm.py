@@ -7,10 +7,11 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from rlm_graph.runs import Runs
+from tests.test_locks import another_process
+
+from rlm_graph.storage.runs import Runs
 from rlm_graph.testing import ScriptedReply, ScriptedServer
 from tests.cli.conftest import Shell, code
-from tests.test_locks import another_process
 
 Serve = Callable[..., ScriptedServer]
 

@@ -9,10 +9,10 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
+from tests.test_locks import another_process
 
 from rlm_graph.testing import ScriptedReply, ScriptedServer
 from tests.cli.conftest import MODEL, Shell, code, turns
-from tests.test_locks import another_process
 
 Serve = Callable[..., ScriptedServer]
 
@@ -281,7 +281,7 @@ def test_a_key_that_is_refused_is_told_in_the_providers_words(shell: Shell, serv
 
 
 def test_tracing_stays_off_unless_the_settings_ask_for_it(shell: Shell, serve: Serve) -> None:
-    from rlm_graph.cli.job import prepare
+    from rlm_graph.runs.job import prepare
     from rlm_graph.settings import Settings
 
     serve("unused")

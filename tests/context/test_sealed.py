@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from rlm_graph.context.sealed import SealedContextStore
-from rlm_graph.encryption import Vault
 from rlm_graph.errors import InputError, StorageError
+from rlm_graph.storage.encryption import Vault
 
 KEY = b"k" * 32
 ANOTHER_PROCESS = """
 import sys
 from pathlib import Path
 from rlm_graph.context.sealed import SealedContextStore
-from rlm_graph.encryption import Vault
+from rlm_graph.storage.encryption import Vault
 store = SealedContextStore(Path(sys.argv[1]), vault=Vault(b"k" * 32))
 ref = store.take("the secret")
 print(store.folder(ref), flush=True)

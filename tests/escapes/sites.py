@@ -18,7 +18,7 @@ from rlm_graph.executors.docker.archive import CONTEXTS
 from rlm_graph.executors.docker.container import HOME, SCRATCH, SOCKET
 from rlm_graph.executors.local import LocalExecutor
 from rlm_graph.executors.pyodide import PyodideExecutor, image
-from rlm_graph.executors.worker.removal import remove_tree
+from rlm_graph.executors.sandbox.supervisor.removal import remove_tree
 from rlm_graph.settings import DockerSettings, LocalSettings, PyodideSettings
 from rlm_graph.state import ReplHandle
 from tests.escapes.e2b_site import E2BSite

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rlm_graph.context.store import ContextStore
-from rlm_graph.executors.fork_server import FORK_SERVER
+from rlm_graph.executors.machine.fork_server import FORK_SERVER
 
 TOKEN_START = "sk-canary-"
 PAGE = b"HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\ncanary"

@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from rlm_graph.executors.worker.confine import probe
+from rlm_graph.executors.sandbox.confinement.confine import probe
 from tests.escapes.attack import Attack, Outcome
 from tests.escapes.attacks import ATTACKS
 from tests.escapes.e2b_site import BESIDE_PROGRAMS, OF_THE_MACHINE

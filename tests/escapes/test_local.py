@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlm_graph.executors.worker.confine import probe
+from rlm_graph.executors.sandbox.confinement.confine import probe
 from tests.escapes.attack import Attack, Control
 from tests.escapes.attacks import ATTACKS
 from tests.escapes.lane import CONTROL, Shot, runs_here, shoot

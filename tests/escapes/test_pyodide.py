@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm_graph.executors.worker.confine import probe
+from rlm_graph.executors.sandbox.confinement.confine import probe
 from tests.escapes.attack import Attack
 from tests.escapes.attacks.javascript import JAVASCRIPT
 from tests.escapes.lane import Shot, shoot

@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTS = {
-    "local": "tests/executors/test_conformance.py::TestLocalExecutor",
+    "local": "tests/executors/local/test_conformance.py::TestLocalExecutor",
     "docker": "tests/executors/docker/test_conformance.py::TestConformance",
     "pyodide": "tests/executors/pyodide/test_conformance.py::TestConformance",
     "e2b": "tests/executors/e2b/test_conformance.py::TestConformance",

@@ -18,8 +18,8 @@ from rlm_graph.errors import InputError, SetupError
 from rlm_graph.executors import create_executor
 from rlm_graph.executors.keepers import keepers
 from rlm_graph.executors.local import LocalExecutor
-from rlm_graph.kinds import BUILT_IN, PackagedSettings
 from rlm_graph.settings import ExecutorSettings, Settings
+from rlm_graph.settings.plugins import BUILT_IN, PackagedSettings
 from rlm_graph.testing import ScriptedModel
 
 SETTINGS = '''
@@ -28,7 +28,7 @@ from typing import Literal
 
 from pydantic import PositiveFloat
 
-from rlm_graph.kinds import PackagedSettings
+from rlm_graph.settings.plugins import PackagedSettings
 
 sys.shed_was_imported = True
 

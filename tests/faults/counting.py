@@ -22,7 +22,7 @@ class ModelServer:
         self._log = trials / "requests.jsonl"
         self._log.touch()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "rlm_graph.testing.server", "--script", "tests.faults.script", "--log", self._log],
+            [sys.executable, "-m", "rlm_graph.testing", "--script", "tests.faults.script", "--log", self._log],
             stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, TRIALS: str(trials)},
         )  # fmt: skip
         assert self._process.stdout is not None

@@ -20,9 +20,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rlm_graph.executors.fork_server import FORK_SERVER
-from rlm_graph.executors.repl import SupervisedRepl
-from rlm_graph.executors.worker.frames import Frame
+from rlm_graph.executors.host.repl import SupervisedRepl
+from rlm_graph.executors.machine.fork_server import FORK_SERVER
+from rlm_graph.executors.sandbox.frames import Frame
 from tests.faults.fuse import Fuse
 from tests.faults.places import Containers
 

@@ -20,7 +20,7 @@ NEEDED = (
     "docker", "filelock", "langchain_litellm", "langgraph.checkpoint.postgres.aio", "langgraph.checkpoint.sqlite.aio",
     "openai.resources", "openai.types.chat", "platformdirs", "rich.console", "rlm_graph.cli.app",
     "rlm_graph.cli.session", "rlm_graph.executors.docker", "rlm_graph.executors.local", "rlm_graph.graphs.agent",
-    "rlm_graph.layers", "rlm_graph.runs", "rlm_graph.testing",
+    "rlm_graph.settings.sources", "rlm_graph.storage.runs", "rlm_graph.testing",
 )  # fmt: skip
 """Modules that the command imports late, seconds in all."""
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from rlm_graph.executors.hosts import process_start
+from rlm_graph.executors.host.process import process_start
 from rlm_graph.testing import ScriptedRequest, ScriptedServer
 from rlm_graph.testing.script import text_of
 from rlm_graph.testing.server import Hold

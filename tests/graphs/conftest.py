@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rlm_graph import ContextStore, create_rlm_agent
-from rlm_graph.intake import RLMGraph
+from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.testing import ScriptedModel
 
 BuildAgent = Callable[..., RLMGraph]

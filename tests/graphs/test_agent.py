@@ -30,8 +30,8 @@ from rlm_graph import (
     Usage,
     create_rlm_agent,
 )
+from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.executors.local import LocalExecutor
-from rlm_graph.intake import RLMGraph
 from rlm_graph.state import ReplHandle
 from rlm_graph.testing import ScriptedModel, ScriptedReply, ScriptedRequest, ScriptedServer
 from tests.graphs.conftest import repl

@@ -12,8 +12,8 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
 
 from rlm_graph import InputError
+from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.approval import ApprovalRequest, Decision
-from rlm_graph.intake import RLMGraph
 from rlm_graph.testing import ScriptedModel
 from tests.graphs.conftest import repl
 

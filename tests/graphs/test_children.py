@@ -12,9 +12,9 @@ from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
 
-from rlm_graph.forking import fork
-from rlm_graph.intake import RLMGraph
+from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.settings import DockerSettings, ExecutorSettings, LocalSettings
+from rlm_graph.storage.copying import fork
 from rlm_graph.testing import ScriptedModel
 from tests.graphs.conftest import repl
 

@@ -12,7 +12,7 @@ from langchain_core.tracers.base import BaseTracer
 from langchain_core.tracers.schemas import Run
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from rlm_graph.intake import RLMGraph
+from rlm_graph.agents.graph import RLMGraph
 from tests.graphs.conftest import repl
 
 Build = Callable[..., RLMGraph]

@@ -13,6 +13,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 
 from rlm_graph import Budget
+from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.events import (
     MAX_CHARS,
     AnswerEvent,
@@ -25,7 +26,6 @@ from rlm_graph.events import (
     TurnEvent,
     call_of,
 )
-from rlm_graph.intake import RLMGraph
 from rlm_graph.testing import ScriptedModel
 from tests.graphs.conftest import repl
 

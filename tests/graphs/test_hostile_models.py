@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rlm_graph import Budget, ContextStore, create_rlm_agent
-from rlm_graph.intake import RLMGraph
+from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.settings import LocalSettings, ModelSettings
 from rlm_graph.testing import ScriptedCall, ScriptedReply, ScriptedRequest, ScriptedServer
 from tests.graphs.conftest import repl

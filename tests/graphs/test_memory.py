@@ -14,11 +14,11 @@ from langgraph.store.sqlite import SqliteStore
 from langgraph.types import Command
 
 from rlm_graph import AgentSpec, LocalSettings, MemorySettings, ModelError, SetupError, StorageError, create_rlm_agent
+from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.context.sealed import SealedContextStore
-from rlm_graph.encryption import Vault
 from rlm_graph.executors.local import LocalExecutor
-from rlm_graph.intake import RLMGraph
 from rlm_graph.settings import SnapshotSettings
+from rlm_graph.storage.encryption import Vault
 from rlm_graph.testing import ScriptedModel
 from tests.graphs.conftest import repl
 from tests.graphs.test_resume import kill_workers

@@ -13,9 +13,9 @@ from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
 from rlm_graph import Budget, ContextStore, ExecutorError, ModelError, create_rlm_agent
+from rlm_graph.agents.graph import RLMGraph
+from rlm_graph.executors.host.repl import SupervisedRepl
 from rlm_graph.executors.local import LocalExecutor
-from rlm_graph.executors.repl import SupervisedRepl
-from rlm_graph.intake import RLMGraph
 from rlm_graph.settings import ModelSettings
 from rlm_graph.state import ReplHandle
 from rlm_graph.testing import ScriptedModel

@@ -14,9 +14,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from rlm_graph import Budget, LocalSettings, ModelError
+from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.errors import ReplLostError
 from rlm_graph.executors.local import LocalExecutor
-from rlm_graph.intake import RLMGraph
 from rlm_graph.testing import ScriptedModel
 from tests.faults.processes import supervisors_of
 from tests.graphs.conftest import repl

@@ -18,9 +18,9 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
 
 from rlm_graph import Answer, Budget, LocalSettings, ModelError, Usage
+from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.approval import ApprovalRequest
 from rlm_graph.executors.local import LocalExecutor
-from rlm_graph.intake import RLMGraph
 from rlm_graph.state import CallSummary, ContextRef, Execution, ReplHandle, Turn, Variable
 from rlm_graph.testing import ScriptedModel
 from tests.graphs.conftest import repl

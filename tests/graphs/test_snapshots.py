@@ -12,9 +12,9 @@ from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
 from rlm_graph import Budget, LocalSettings, ModelError
+from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.executors.base import PastCell, Repl
 from rlm_graph.executors.local import LocalExecutor
-from rlm_graph.intake import RLMGraph
 from rlm_graph.settings import SnapshotSettings
 from rlm_graph.state import ReplHandle
 from rlm_graph.testing import ScriptedModel

@@ -15,10 +15,10 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
 
 from rlm_graph import AgentSpec, Budget, LocalSettings, ModelError, SetupError
+from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.executors.local import LocalExecutor
-from rlm_graph.forking import fork
-from rlm_graph.intake import RLMGraph
 from rlm_graph.settings import DockerSettings, PyodideSettings
+from rlm_graph.storage.copying import fork
 from rlm_graph.testing import ScriptedModel
 from tests.graphs.conftest import repl
 from tests.graphs.test_recursion import replies

@@ -15,7 +15,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from rlm_graph import StorageError
-from rlm_graph.intake import RLMGraph
+from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.testing import ScriptedModel
 from tests.graphs.conftest import repl
 

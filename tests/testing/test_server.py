@@ -220,7 +220,7 @@ def script(tmp_path: Path) -> Path:
 
 
 def serve(*arguments: str, folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "rlm_graph.testing.server", *arguments]
+    command = [sys.executable, "-m", "rlm_graph.testing", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder)
 
 
@@ -260,7 +260,7 @@ def test_the_program_takes_a_file_or_a_module(name: str, script: Path, tmp_path:
 
 @pytest.mark.parametrize("name", ["missing.py", "missing_module:script", "replies.py:nothing"])
 def test_a_script_that_is_not_there_is_one_line(name: str, script: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "rlm_graph.testing.server", "--script", name]
+    command = [sys.executable, "-m", "rlm_graph.testing", "--script", name]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
 
     assert done.returncode == 1
@@ -271,7 +271,7 @@ def test_a_script_that_is_not_there_is_one_line(name: str, script: Path, tmp_pat
 def test_the_program_ends_when_its_parent_dies(script: Path, tmp_path: Path) -> None:
     parent = f"""
 import subprocess, sys
-child = subprocess.Popen([sys.executable, "-m", "rlm_graph.testing.server", "--script", {str(script)!r}],
+child = subprocess.Popen([sys.executable, "-m", "rlm_graph.testing", "--script", {str(script)!r}],
                          stdout=subprocess.PIPE, text=True)
 print(child.pid, child.stdout.readline(), flush=True)
 sys.stdin.read()

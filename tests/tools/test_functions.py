@@ -10,8 +10,8 @@ from langchain_core.tools import BaseTool, StructuredTool, Tool, tool
 from pydantic import BaseModel, Field
 
 from rlm_graph.errors import SetupError
-from rlm_graph.executors.worker.calls import HostCalls
-from rlm_graph.executors.worker.namespace import Namespace, _stub
+from rlm_graph.executors.sandbox.worker.calls import HostCalls
+from rlm_graph.executors.sandbox.worker.namespace import Namespace, _stub
 from rlm_graph.memory import NAMES
 from rlm_graph.tools.functions import RESERVED, HostFunction, host_functions, name_problem
 

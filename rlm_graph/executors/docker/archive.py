@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlm_graph.executors.bundle import bundle, file_name
+from rlm_graph.executors.host.bundle import bundle, file_name
 
 if TYPE_CHECKING:
     from docker import APIClient

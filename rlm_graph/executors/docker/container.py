@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from rlm_graph.errors import SetupError
-from rlm_graph.executors.bundle import file_name, version
-from rlm_graph.executors.hosts import has_ended, this_host
+from rlm_graph.executors.host.bundle import file_name, version
+from rlm_graph.executors.host.process import has_ended, this_host
 from rlm_graph.settings import DockerSettings
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from rlm_graph.errors import ExecutorError, SetupError
 from rlm_graph.executors.docker.endpoint import Endpoint, find_endpoint
 from rlm_graph.executors.docker.stream import Output, open_exec
-from rlm_graph.executors.stream import LinkLost, Writer
+from rlm_graph.executors.host.stream import LinkLost, Writer
 
 if TYPE_CHECKING:
     from docker import APIClient

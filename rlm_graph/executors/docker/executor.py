@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from rlm_graph.errors import ExecutorError
-from rlm_graph.executors.bundle import version
 from rlm_graph.executors.docker import lifecycle
 from rlm_graph.executors.docker.archive import CONTEXTS, ContextArchive
 from rlm_graph.executors.docker.container import HOME, relay_command
 from rlm_graph.executors.docker.daemon import Daemon, DaemonLost, told
 from rlm_graph.executors.docker.stream import Output
-from rlm_graph.executors.repl import ContextMissing, SupervisedRepl
-from rlm_graph.executors.sandboxes import Sandbox, State, looked_at
-from rlm_graph.executors.stream import Writer
+from rlm_graph.executors.host.bundle import version
+from rlm_graph.executors.host.repl import ContextMissing, SupervisedRepl
+from rlm_graph.executors.host.sandboxes import Sandbox, State, looked_at
+from rlm_graph.executors.host.stream import Writer
 from rlm_graph.settings import DockerSettings
 from rlm_graph.state import ContextRef, ReplHandle
 

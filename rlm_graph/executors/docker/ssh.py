@@ -19,7 +19,7 @@ import requests.adapters
 import urllib3
 import urllib3.connection
 
-from rlm_graph.executors.stream import Writer
+from rlm_graph.executors.host.stream import Writer
 
 BASE_URL = "tcp://localhost:2375"
 """What the SDK takes the daemon's address for; nobody connects to it."""

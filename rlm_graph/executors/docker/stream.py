@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from rlm_graph.errors import ExecutorError
 from rlm_graph.executors.docker.endpoint import Endpoint
-from rlm_graph.executors.stream import Writer
+from rlm_graph.executors.host.stream import Writer
 
 DIAL_TIMEOUT_S = 30.0
 BUFFER_BYTES = 1 << 20

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rlm_graph.errors import ExecutorError, RLMError, SetupError
-from rlm_graph.executors.bundle import version
-from rlm_graph.executors.stream import LinkLost
+from rlm_graph.executors.host.bundle import version
+from rlm_graph.executors.host.stream import LinkLost
 from rlm_graph.settings import E2BSettings
 
 if TYPE_CHECKING:

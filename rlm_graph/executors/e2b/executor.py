@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rlm_graph.errors import ExecutorError, RLMError
 from rlm_graph.executors.base import Serve
-from rlm_graph.executors.bundle import version
 from rlm_graph.executors.e2b.cloud import HOST, REPL, VERSION, Cloud, CloudLost, SandboxGone
 from rlm_graph.executors.e2b.relay import Input, Output, open_relay
 from rlm_graph.executors.e2b.sandbox import context_folder, relay_command, start_supervisor, upload
-from rlm_graph.executors.repl import ContextMissing, SupervisedRepl
-from rlm_graph.executors.sandboxes import Sandbox, looked_at
-from rlm_graph.executors.stream import Writer
+from rlm_graph.executors.host.bundle import version
+from rlm_graph.executors.host.repl import ContextMissing, SupervisedRepl
+from rlm_graph.executors.host.sandboxes import Sandbox, looked_at
+from rlm_graph.executors.host.stream import Writer
 from rlm_graph.settings import E2BSettings
 from rlm_graph.state import Cell, ContextRef, Execution, ReplHandle
 

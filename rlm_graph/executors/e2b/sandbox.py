@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rlm_graph.errors import ExecutorError, SetupError
-from rlm_graph.executors.bundle import bundle, file_name, version
 from rlm_graph.executors.e2b.cloud import asked
 from rlm_graph.executors.e2b.relay import COMPLAINT_CHARS, ROOT
-from rlm_graph.executors.worker.__main__ import CANNOT_CONFINE
+from rlm_graph.executors.host.bundle import bundle, file_name, version
+from rlm_graph.executors.sandbox.supervisor.starting import CANNOT_CONFINE
 from rlm_graph.settings import E2BSettings
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlm_graph.executors import bundle
-from rlm_graph.executors.folder import FolderExecutor
+from rlm_graph.executors.host import bundle
+from rlm_graph.executors.machine.folder import FolderExecutor
 from rlm_graph.executors.pyodide.image import image, version
 from rlm_graph.settings import PyodideSettings, data_dir
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rlm_graph.errors import SetupError
-from rlm_graph.executors.bundle import sources as worker_sources
+from rlm_graph.executors.host.bundle import sources as worker_sources
 from rlm_graph.executors.pyodide.runtime import INTEGRITY, installed
-from rlm_graph.executors.worker.program import ENVIRONMENT
+from rlm_graph.executors.sandbox.supervisor.program import ENVIRONMENT
 
 PROGRAMS = ("host.mjs", "python.mjs")
 INSIDE = ("wasm.py", "inline.py")

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rlm_graph.executors.pyodide import inline
-from rlm_graph.executors.worker.frames import MAX_FRAME, Frame, FrameError, decode, encode
-from rlm_graph.executors.worker.worker import LOST_CHANNEL, Worker
+from rlm_graph.executors.sandbox.frames import MAX_FRAME, Frame, FrameError, decode, encode
+from rlm_graph.executors.sandbox.worker.worker import LOST_CHANNEL, Worker
 
 DEVICE = "/dev/rlm"
 RECEIVE_BYTES = 1 << 18

@@ -13,11 +13,11 @@ from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
 from rlm_graph import ContextStore, create_rlm_agent
+from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.errors import ExecutorError
 from rlm_graph.executors import create_executor
 from rlm_graph.executors.docker import DockerExecutor
-from rlm_graph.executors.repl import SupervisedRepl
-from rlm_graph.intake import RLMGraph
+from rlm_graph.executors.host.repl import SupervisedRepl
 from rlm_graph.settings import DockerSettings, Settings
 from rlm_graph.state import ReplHandle
 from rlm_graph.testing import ScriptedModel

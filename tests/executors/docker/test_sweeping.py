@@ -15,11 +15,11 @@ import docker
 import pytest
 from typer.testing import CliRunner
 
-from rlm_graph.executors.bundle import version
 from rlm_graph.executors.docker import DockerExecutor
 from rlm_graph.executors.docker.container import container_name
+from rlm_graph.executors.host.bundle import version
+from rlm_graph.executors.host.sandboxes import Sandbox
 from rlm_graph.executors.keepers import find, sweep
-from rlm_graph.executors.sandboxes import Sandbox
 from rlm_graph.state import ReplHandle
 from tests.executors.docker.conftest import exists, settings
 from tests.executors.docker.proxy import Proxy
@@ -73,7 +73,7 @@ async def test_what_nobody_uses_is_swept_and_what_somebody_uses_is_not(
 
 OTHER = """
 import asyncio, sys
-from rlm_graph.executors.bundle import version
+from rlm_graph.executors.host.bundle import version
 from rlm_graph.executors.docker import DockerExecutor
 from rlm_graph.settings import DockerSettings
 

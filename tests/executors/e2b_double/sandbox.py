@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from rlm_graph.executors.worker.removal import remove_tree
+from rlm_graph.executors.sandbox.supervisor.removal import remove_tree
 
 READ_BYTES = 1 << 15
 UNREAD_EVENTS = 64

@@ -17,7 +17,7 @@ import pytest
 from rlm_graph.errors import SetupError
 from rlm_graph.executors import create_executor
 from rlm_graph.executors.pyodide import PyodideExecutor, image, runtime
-from rlm_graph.executors.worker.program import ENVIRONMENT
+from rlm_graph.executors.sandbox.supervisor.program import ENVIRONMENT
 from rlm_graph.settings import PyodideSettings
 
 pytestmark = pytest.mark.pyodide

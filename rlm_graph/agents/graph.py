@@ -1,0 +1,132 @@
+"""Intake: what a caller gives a run → what the run's state can hold."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import ensure_config, merge_configs
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command
+from pydantic import TypeAdapter
+
+from rlm_graph.bridge import in_thread
+from rlm_graph.calls.subcalls import HELD
+from rlm_graph.context import ContextStore
+from rlm_graph.errors import InputError, StorageError
+from rlm_graph.state import RLMInput
+from rlm_graph.storage.failures import advice
+from rlm_graph.storage.locks import aplace_of, held, place_of
+
+
+class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
+    """A compiled graph that takes the context out of its input before LangGraph sees it.
+
+    LangGraph stores the whole input in a run's first checkpoint and hands it to tracers, whatever the channel of a
+    key says. So the context goes into the content-addressed store here, and a reference goes on.
+
+    A run with a checkpointer is stored with `durability="sync"` unless the caller asks for another: with `"async"`, a
+    kill can lose a model's reply that was already paid for.
+    """
+
+    contexts: ContextStore
+
+    @classmethod
+    def of(cls, compiled: CompiledStateGraph[Any, Any, Any, Any], contexts: ContextStore) -> RLMGraph:
+        """Make one of a graph that `StateGraph.compile` returned, which names the class itself."""
+        compiled.__class__ = cls
+        assert isinstance(compiled, cls)
+        compiled.contexts = contexts
+        return compiled
+
+    def copy(self, update: dict[str, Any] | None = None) -> RLMGraph:
+        """Copy the graph, as `with_config` does."""
+        contexts = self.__dict__.pop("contexts")
+        try:
+            copied = super().copy(update)
+        finally:
+            self.contexts = contexts
+        copied.contexts = contexts
+        return copied
+
+    def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:
+        """Return the schema of what a caller gives, which Studio shows as a form."""
+        return TypeAdapter(RLMInput).json_schema()
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
+        """Stream the run; see LangGraph.
+
+        Raises `InputError` if the context cannot be taken in, `RunHeldError` if another process is at work on the run,
+        `StorageError` if the database fails: what was recorded is kept, and `invoke(None, config)` goes on from there.
+        """
+        saver, run = self._record(config)
+        with _storage_errors(), nullcontext() if saver is None or run is None else held(place_of(saver), run):
+            yield from super().stream(self._taken_in(input, config), config, **_durable(saver, kwargs))
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
+        """Stream the run; see `stream`."""
+        saver, run = self._record(config)
+        with _storage_errors():
+            lock = nullcontext() if saver is None or run is None else held(await aplace_of(saver), run)
+        await in_thread(lock.__enter__)
+        try:
+            taken = await in_thread(self._taken_in, input, config)
+            with _storage_errors():
+                async for part in super().astream(taken, config, **_durable(saver, kwargs)):
+                    yield part
+        finally:
+            lock.__exit__(None, None, None)
+
+    def _record(self, config: RunnableConfig | None) -> tuple[BaseCheckpointSaver[Any] | None, str | None]:
+        """Return the saver of this run, its parent's if it is nested, and the name of the run to be held, if any."""
+        merged = ensure_config(merge_configs(self.config, config))
+        saver = self._resolve_checkpointer(merged)
+        configurable = merged["configurable"]
+        if HELD in configurable:
+            return saver, None
+        namespace = configurable.get("checkpoint_ns", "")
+        run = f"{configurable.get('thread_id', '')}{'|' if namespace else ''}{namespace}"
+        return saver, run
+
+    def _taken_in(self, given: Any, config: RunnableConfig | None) -> Any:
+        # Inside a larger graph a text is what another step made of its input: it must not fetch a URL by being one.
+        literal = "__pregel_task_id" in ensure_config(config).get("configurable", {})
+        if isinstance(given, Command) and isinstance(given.update, dict):
+            return Command(**{**vars(given), "update": self._state_of(given.update, literal)})
+        return self._state_of(given, literal) if isinstance(given, dict) else given
+
+    def _state_of(self, given: dict[str, Any], literal: bool) -> dict[str, Any]:
+        state = {key: value for key, value in given.items() if key not in ("question", "context")}
+        question, context = given.get("question"), given.get("context")
+        if question is not None:
+            if not isinstance(question, str) or not question.strip():
+                raise InputError("the question is empty: give it in words")
+            messages = state.get("messages") or []
+            state["messages"] = [*(messages if isinstance(messages, list) else [messages]), HumanMessage(question)]
+        if context is not None:
+            state["contexts"] = [self.contexts.take(context, literal=literal)]
+        return state
+
+
+def _durable(saver: BaseCheckpointSaver[Any] | None, options: dict[str, Any]) -> dict[str, Any]:
+    return options if saver is None or options.get("durability") is not None else {**options, "durability": "sync"}
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StorageError(f"the database failed: {advice(error)}") from error
+    except Exception as error:
+        psycopg = sys.modules.get("psycopg")  # whoever keeps a run in PostgreSQL has loaded it
+        if psycopg is None or not isinstance(error, psycopg.Error):
+            raise
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise StorageError(f"the database failed: {words}; once it answers again, resume the run") from error

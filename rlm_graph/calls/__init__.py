@@ -1,0 +1,1 @@
+"""What code asks of the host: requests, their record, and who may be asked."""

@@ -1,0 +1,287 @@
+"""Host calls → subgraph runs, each under a name that is its content.
+
+LangGraph matches the graphs that a node invokes by their order. Code calls from threads and in another order on a
+re-run, so a resumed run would hand one call the answer of another. Here a child's namespace carries a digest of the
+call instead, and its checkpoint is the record: asked again, it answers from there and asks nobody.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphInterrupt
+from langgraph.types import Interrupt
+from pydantic import JsonValue, ValidationError
+
+from rlm_graph import bridge
+from rlm_graph.budget import Usage
+from rlm_graph.calls.requests import (
+    MODEL_CALLS,
+    AgentRequest,
+    ModelRequest,
+    Request,
+    ToolRequest,
+    as_context,
+    read_requests,
+    unknown_agent,
+    words_of,
+)
+from rlm_graph.executors.base import CallResult, HostCall
+from rlm_graph.ledger import Ledger
+from rlm_graph.state import STORED_TYPES, CallSummary, SubcallReply
+from rlm_graph.tools import HostFunction
+
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
+
+HELD = "__rlm_graph_held"
+"""Set in the config of all that runs below an act: whoever runs the act holds the run already."""
+
+
+ACT = "rlm_act"
+"""Key of a record's metadata: the namespace of the act that made the call."""
+AGENTS = "rlm_agents"
+"""The same: the specialists that were asked, with commas between them."""
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What a child graph works on. It is handed over in memory on every run and never stored: prompts are long."""
+
+    requests: Sequence[Request]
+    ledger: Ledger
+    asked: list[int] = field(default_factory=list)
+    """Indexes of the requests that this process really made; those missing were answered from the record."""
+
+
+def merge(replies: Mapping[int, SubcallReply], more: Mapping[int, SubcallReply]) -> dict[int, SubcallReply]:
+    """Put the replies of a fan-out together."""
+    return {**replies, **more}
+
+
+class SubcallState(TypedDict):
+    """What is recorded of a call: how many requests it has and what each was answered."""
+
+    kind: Literal["call", "recurse"]
+    count: int
+    replies: Annotated[dict[int, SubcallReply], merge]
+
+
+class Subcalls:
+    """Answers the calls that code makes, through `graph` (see `graphs/subcall.py`)."""
+
+    def __init__(
+        self,
+        graph: CompiledStateGraph[SubcallState, Ticket, Any, Any],
+        *,
+        tools: Mapping[str, HostFunction] | None = None,
+        retrieval: HostFunction | None = None,
+        agents: Collection[str] = (),
+        max_concurrency: int,
+    ) -> None:
+        """`retrieval` answers the `context_query` of calls."""
+        self._graph = graph
+        self._retrieval = retrieval
+        self._agents = agents
+        self._max_concurrency = max_concurrency
+        self.tools = tuple(function.signature for function in (tools or {}).values())
+
+    def within(self, ledger: Ledger, config: RunnableConfig, *, namespace: str | None = None) -> CallScope:
+        """Serve the calls of one act, charged to `ledger`.
+
+        `namespace` is the act's, under which its calls are recorded; by default the one that runs now, and for a
+        replay the one that made the calls.
+        """
+        return CallScope(
+            self._graph,
+            self._max_concurrency,
+            ledger,
+            config,
+            namespace,
+            self.tools,
+            retrieval=self._retrieval,
+            agents=self._agents,
+        )
+
+
+class CallScope:
+    """The calls of one act."""
+
+    def __init__(
+        self,
+        graph: CompiledStateGraph[SubcallState, Ticket, Any, Any],
+        max_concurrency: int,
+        ledger: Ledger,
+        config: RunnableConfig,
+        namespace: str | None,
+        tools: Sequence[str],
+        *,
+        retrieval: HostFunction | None = None,
+        agents: Collection[str] = (),
+    ) -> None:
+        self.tools = tools
+        self._retrieval = retrieval
+        self._agents = agents
+        self._graph = graph
+        self._ledger = ledger
+        self._config = config
+        self.max_concurrency = max_concurrency
+        """Requests of one batch, and calls of one reply, that are under way at once."""
+        self._replaying = namespace is not None
+        self.namespace: str = namespace or config["configurable"]["checkpoint_ns"]
+        self.asked = 0
+        """Requests that were really made, not answered from the record."""
+        self._charged: set[str] = set()
+        self._calls: dict[str, CallSummary] = {}
+        self.interrupts: list[Interrupt] = []
+        """Calls that wait for a human. Several may, when threads or a batch made them."""
+
+    async def serve(self, cell: int, call: HostCall) -> CallResult:
+        """Answer one call of the cell of that number: from the record if it is there, else by making it."""
+        try:
+            requests = read_requests(call, recursive=self._ledger.budget.max_depth > 0)
+        except (ValidationError, TypeError) as error:
+            return CallResult(error=f"{call.function}: {words_of(error)}", error_type="TypeError")
+        # In a replay the record may hold the answer of a specialist that the run has lost since.
+        unknown = None if self._replaying else unknown_agent(requests, self._agents)
+        if unknown is not None:
+            return CallResult(error=f"{call.function}: {unknown}", error_type="ValueError")
+        if not requests:
+            return CallResult(value=[])
+        query = call.arguments.get("context_query")
+        if call.function in MODEL_CALLS and query is not None:
+            found = await self._retrieved(cell, call, query)
+            if found.error is not None:
+                return CallResult(error=f"context_query: {found.error}", error_type=found.error_type)
+            text = as_context(found.value)
+            requests = [request.about(text) for request in requests if isinstance(request, ModelRequest)]
+        replies = await self._answered(cell, f"{call.function}:{_key(cell, call)}", requests)
+        ordered = [replies[index] for index in range(len(requests))]
+        if call.function.endswith("_batched"):
+            return CallResult(value=[_batch_item(reply) for reply in ordered])
+        reply = ordered[0]
+        return CallResult(value=reply.value, error=reply.error, error_type=reply.error_type)
+
+    async def _retrieved(self, cell: int, call: HostCall, query: JsonValue) -> SubcallReply:
+        """Ask the retrieval tool, in a step of its own: a resumed run puts what was found then before the prompt."""
+        if self._retrieval is None:
+            problem = "this run has no tool that looks for a context; give the text in the prompt"
+            return SubcallReply(error=problem, error_type="ValueError")
+        [parameter, *_] = self._retrieval.parameters
+        request = ToolRequest(tool=self._retrieval.name, arguments={parameter: query})
+        before = call.model_copy(update={"function": f"{call.function} context_query"})
+        return (await self._answered(cell, f"{self._retrieval.name}:{_key(cell, before)}", [request]))[0]
+
+    async def _answered(self, cell: int, name: str, requests: Sequence[Request]) -> Mapping[int, SubcallReply]:
+        """Make the requests, or take their answers from the record, which are charged once."""
+        ticket = Ticket(requests, self._ledger)
+        replies = await self._run(name, ticket)
+        self.asked += len(ticket.asked)
+        self._note(cell, name, replies, agents=_agents(requests))
+        if not self._replaying and name not in self._charged:
+            for index, reply in replies.items():
+                if index not in ticket.asked:
+                    self._ledger.charge(reply.usage)
+        return replies
+
+    def calls(self) -> tuple[CallSummary, ...]:
+        """Return the calls of this act, those that were answered before it was interrupted first."""
+        return tuple(self._calls.values())
+
+    def _note(
+        self, cell: int | None, name: str, replies: Mapping[int, SubcallReply], *, agents: tuple[str, ...]
+    ) -> None:
+        self._calls.setdefault(
+            name,
+            CallSummary(
+                cell=cell,
+                function=name.partition(":")[0],
+                agents=agents,
+                requests=len(replies),
+                failed=sum(reply.error is not None for reply in replies.values()),
+                usage=sum((reply.usage for reply in replies.values()), Usage()),
+            ),
+        )
+
+    async def charge_recorded(self) -> None:
+        """Charge the calls that were answered when this act ran before.
+
+        A cell that lived on has their answers already and does not make them again; what they spent counts all the
+        same.
+        """
+        saver = self._config["configurable"].get("__pregel_checkpointer")
+        if saver is None:
+            return
+        thread: RunnableConfig = {"configurable": {"thread_id": self._config["configurable"]["thread_id"]}}
+        saver = saver.with_allowlist({(kind.__module__, kind.__name__) for kind in STORED_TYPES})
+        if bridge.under_invoke():
+            found = await bridge.in_thread(lambda: list(saver.list(thread, filter={ACT: self.namespace})))
+        else:
+            found = [kept async for kept in saver.alist(thread, filter={ACT: self.namespace})]
+        # Newest first: the last checkpoint of a call that has been answered holds all its replies.
+        for kept in found:
+            values = kept.checkpoint["channel_values"]
+            name = kept.config["configurable"]["checkpoint_ns"].removeprefix(f"{self.namespace}|")
+            if name not in self._charged and len(values.get("replies", ())) == values.get("count", -1):
+                self._charged.add(name)
+                self._note(
+                    None, name, values["replies"], agents=tuple(filter(None, kept.metadata.get(AGENTS, "").split(",")))
+                )
+                for reply in values["replies"].values():
+                    self._ledger.charge(reply.usage)
+
+    async def _run(self, name: str, ticket: Ticket) -> Mapping[int, SubcallReply]:
+        config = child_config(self._config, f"{self.namespace}|{name}")
+        config["max_concurrency"] = self.max_concurrency
+        agents = ",".join(_agents(ticket.requests))
+        config["metadata"] = {**config.get("metadata", {}), ACT: self.namespace, AGENTS: agents}
+        kind = "recurse" if isinstance(ticket.requests[0], AgentRequest) else "call"
+        given = {"kind": kind, "count": len(ticket.requests)}
+        try:
+            state = await bridge.run_graph(self._graph, given, config, context=ticket)
+        except GraphInterrupt as waiting:
+            self.interrupts += waiting.args[0]
+            raise
+        replies: Mapping[int, SubcallReply] = state["replies"]
+        return replies
+
+
+def child_config(config: RunnableConfig, namespace: str) -> RunnableConfig:
+    """Return the config under which a child graph records itself as exactly `namespace`.
+
+    The scratchpad counts the subgraphs that a task has invoked, and LangGraph appends that number to the namespace of
+    all but the first; a counter of its own makes every child the first. `resuming` makes a child that has a record go
+    on from it instead of starting over, and does nothing to one that has none.
+    """
+    configurable = dict(config["configurable"])
+    scratchpad = configurable["__pregel_scratchpad"]
+    configurable["checkpoint_ns"] = namespace
+    configurable["__pregel_resuming"] = True
+    configurable[HELD] = True
+    configurable["__pregel_scratchpad"] = dataclasses.replace(scratchpad, subgraph_counter=itertools.count().__next__)
+    return {**config, "configurable": configurable}
+
+
+def _agents(requests: Sequence[Request]) -> tuple[str, ...]:
+    """Return the specialists that a call asks: those of a batch may differ."""
+    named = (request.agent for request in requests if not isinstance(request, ToolRequest))
+    return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
+def _key(cell: int, call: HostCall) -> str:
+    """Name a call by its content, its cell, and how many equal calls that cell made before."""
+    content = json.dumps([cell, call.function, call.arguments, call.nth], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()[:24]
+
+
+def _batch_item(reply: SubcallReply) -> JsonValue:
+    if reply.error is None:
+        return {"text": reply.value}
+    return {"error": reply.error, "type": reply.error_type}

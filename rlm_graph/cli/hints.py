@@ -1,0 +1,49 @@
+"""What can be done about an error, in the words of the command line: flags and commands."""
+
+from __future__ import annotations
+
+from rlm_graph.errors import Action, Hint, RLMError, worded
+
+_FLAGS = {
+    "max_turns": "--max-turns",
+    "max_cost_usd": "--max-cost",
+    "max_tokens": "--max-tokens",
+    "max_subcalls": "--max-subcalls",
+    "timeout_s": "--timeout",
+}
+"""The flag of each ceiling that has one."""
+
+ON_COMMAND_LINE: dict[Action, str] = {
+    "raise_budget": "go on with a larger {}",
+    "resume": "what was done is saved; go on: rlm-graph resume {}",
+    "wait": "wait for it (--wait), or end that process",
+    "install": "pip install 'rlm-graph[{}]'",
+    "name_database": "name another with --db",
+    "upgrade": "upgrade rlm-graph",
+    "encrypt": "give --encrypt (RLM_ENCRYPT=1), with its key in LANGGRAPH_AES_KEY",
+    "leave_unencrypted": "leave --encrypt out",
+    "list_runs": "`rlm-graph logs` lists all",
+    "show_run": "`rlm-graph logs {}` shows its turns",
+    "choose_name": "take it up with `rlm-graph resume {}`, or choose another name",
+    "list_tools": "`rlm-graph tools` shows what there is",
+    "show_settings": "`rlm-graph config show` lists all",
+    "write_settings": "`rlm-graph init` writes one",
+    "set_model": "give -m NAME, set RLM_MODEL, or write `model` into rlm.toml (`rlm-graph init`)",
+    "turn_on_memory": "turn it on with --memory",
+    "allow_unpriced": "allow it with --allow-unpriced",
+    "allow_unsafe": "run with --unsafe-local to give the code your own rights",
+    "choose_executor": "choose another with --executor",
+    "build_image": "run `rlm-graph docker build`",
+    "fetch_pyodide": "run `rlm-graph pyodide fetch`",
+    "sweep": "end it with: rlm-graph sweep",
+}
+"""How the command line says each action; `{}` is the subject."""
+
+
+def advised(error: RLMError) -> str:
+    """Return the error as the command line says it, in one line."""
+    return " ".join(worded(error, _say).split())
+
+
+def _say(hint: Hint) -> str:
+    return ON_COMMAND_LINE[hint.action].format(_FLAGS.get(hint.subject, hint.subject))

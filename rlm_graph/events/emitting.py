@@ -1,0 +1,151 @@
+"""How nodes tell events: what happened, under the id of the call in which it happened."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any
+
+from langgraph.config import get_config
+from langgraph.runtime import get_runtime
+
+from rlm_graph.budget import Usage
+from rlm_graph.calls.requests import Request, described
+from rlm_graph.calls.subcalls import Ticket
+from rlm_graph.events.types import (
+    MAX_CHARS,
+    AnswerEvent,
+    BudgetEvent,
+    CallEvent,
+    CellEvent,
+    Event,
+    OutputEvent,
+    SubcallEvent,
+    TurnEvent,
+)
+from rlm_graph.state import Answer, Cell, Execution, SubcallReply
+
+Node = Callable[..., Awaitable[Mapping[str, Any]]]
+
+
+def telling(node: Node) -> Node:
+    """Return the agent's node, and have it tell of what it has done."""
+
+    @functools.wraps(node)
+    async def told(state: Any, **given: Any) -> Mapping[str, Any]:
+        update = await node(state, **given)
+        for event in _of_agent(state, update):
+            _write(event)
+        return update
+
+    return told
+
+
+def telling_call(node: Node) -> Node:
+    """Return the node that answers one request of a `Ticket`, and have it tell before and after."""
+
+    @functools.wraps(node)
+    async def told(errand: Any, **given: Any) -> Mapping[str, Any]:
+        runtime = get_runtime(Ticket)
+        about = _about(runtime.context.requests[errand["index"]])
+        if runtime.execution_info is None or runtime.execution_info.node_attempt == 1:
+            _write(CallEvent(**about))
+        update = await node(errand, **given)
+        for reply in update["replies"].values():
+            _write(_of_call(about, reply))
+        return update
+
+    return told
+
+
+def tell_cell(cell: Cell) -> None:
+    """Tell that the agent whose node runs now is about to run the cell."""
+    _write(CellEvent(**_ids(), language=cell.language, code=_cut(cell.code), chars=len(cell.code)))
+
+
+def tell_output(execution: Execution) -> None:
+    """Tell what became of a cell."""
+    error, value = execution.error, execution.value
+    _write(
+        OutputEvent(
+            **_ids(),
+            number=execution.number,
+            status=execution.status,
+            stdout=_cut(execution.stdout),
+            stderr=_cut(execution.stderr),
+            value=None if value is None else _cut(value),
+            error=None if error is None else _cut(f"{error.type}: {error.message}"),
+            calls=execution.calls,
+        )
+    )
+
+
+def call_of(namespace: str) -> tuple[str, str | None]:
+    """Return the ids of the call, and of the one that made it, to which a node's checkpoint namespace belongs.
+
+    For the tokens of LangGraph's stream mode `messages`, whose metadata has `langgraph_checkpoint_ns`.
+    """
+    path = namespace.split("|")
+    *above, last = path
+    if last.partition(":")[0] == "call":
+        return _id(path), _id(above[:-2])
+    return _id(above), _parent(above)
+
+
+def _write(event: Event) -> None:
+    get_runtime().stream_writer(event)
+
+
+def _ids() -> dict[str, Any]:
+    call_id, parent_id = call_of(get_config()["configurable"]["checkpoint_ns"])
+    return {"call_id": call_id, "parent_id": parent_id}
+
+
+def _parent(agent: list[str]) -> str | None:
+    """An agent that a call asked lies below the parent's act, the call's own name and the node that recursed."""
+    return _id(agent[:-3]) if agent and agent[-1].partition(":")[0] == "recurse" else None
+
+
+def _id(path: list[str]) -> str:
+    return hashlib.sha256("|".join(path).encode()).hexdigest()[:16]
+
+
+def _of_agent(state: Mapping[str, Any], update: Mapping[str, Any]) -> Iterator[Event]:
+    ids = _ids()
+    spent = update.get("usage")
+    if "corrections" in update and isinstance(spent, Usage):  # think's
+        text = update["dialogue"][-1].text
+        number = (state["usage"] + spent).turns
+        yield TurnEvent(**ids, number=number, text=_cut(text), chars=len(text))
+    if isinstance(spent, Usage):
+        yield BudgetEvent(**ids, spent=state["usage"] + spent, budget=state["budget"], ceiling=update.get("ceiling"))
+    answer = update.get("answer")
+    if isinstance(answer, Answer):
+        yield AnswerEvent(
+            **ids, text=_cut(answer.text), chars=len(answer.text), complete=answer.complete, ceiling=answer.ceiling
+        )
+
+
+def _about(request: Request) -> dict[str, Any]:
+    """Return what the events of a call have in common."""
+    path = get_config()["configurable"]["checkpoint_ns"].split("|")
+    function, agent, text = described(request)
+    ids = {"call_id": _id(path), "parent_id": _id(path[:-3])}
+    return {**ids, "function": function, "agent": agent, "prompt": _cut(text)}
+
+
+def _of_call(about: Mapping[str, Any], reply: SubcallReply) -> SubcallEvent:
+    return SubcallEvent(
+        **about,
+        reply="" if reply.value is None else _cut(str(reply.value)),
+        error=None if reply.error is None else _cut(reply.error),
+        usage=reply.usage,
+    )
+
+
+def _cut(text: str) -> str:
+    if len(text) <= MAX_CHARS:
+        return text
+    half = MAX_CHARS // 2
+    return f"{text[:half]}…{text[-half:]}"

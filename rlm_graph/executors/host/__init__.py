@@ -1,0 +1,1 @@
+"""The host's end of every REPL that has a supervisor in its sandbox."""

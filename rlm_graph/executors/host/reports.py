@@ -1,0 +1,108 @@
+"""What a sandbox reports, checked field by field: code may have written any of it."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+)
+
+from rlm_graph.errors import ExecutorError
+from rlm_graph.executors.sandbox.frames import MAX_REASON, Frame
+from rlm_graph.state import CellError, FinalAnswer, Variable
+
+
+class FromSandbox(BaseModel):
+    """Strict, for it is untrusted; what a later version may add is passed over."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+FrameT = TypeVar("FrameT", bound=FromSandbox)
+
+
+class Past(FromSandbox):
+    """A cell that the namespace holds the effects of."""
+
+    number: PositiveInt
+    branch: str
+
+
+class Pong(FromSandbox):
+    """Where the REPL is."""
+
+    version: str
+    failure: str | None
+    generation: PositiveInt
+    cells_done: NonNegativeInt
+    past: list[Past]
+
+
+class Call(FromSandbox):
+    """A call to the host that code makes."""
+
+    id: PositiveInt
+    function: str = Field(max_length=200)
+    arguments: dict[str, JsonValue]
+    nth: NonNegativeInt
+
+
+class Calls(FromSandbox):
+    """Calls that a cell waits for."""
+
+    cell: int
+    calls: list[Call]
+
+
+class Done(FromSandbox):
+    """The end of a cell."""
+
+    cell: int
+    status: Literal["ok", "error", "final", "killed"]
+    stdout: str
+    stdout_chars: NonNegativeInt
+    stderr: str
+    stderr_chars: NonNegativeInt
+    value: str | None
+    error: CellError | None
+    final: FinalAnswer | None
+    calls: NonNegativeInt
+    digest: str = Field(max_length=64)
+    started_at: NonNegativeFloat
+    cpu_s: NonNegativeFloat
+    wall_s: NonNegativeFloat
+    peak_memory_bytes: NonNegativeInt
+    read_bytes: NonNegativeInt | None = None
+    write_bytes: NonNegativeInt | None = None
+
+
+class Variables(FromSandbox):
+    """The names that cells have bound."""
+
+    variables: list[Variable]
+
+
+class Snapshot(FromSandbox):
+    """A copy of the namespace, or how one was taken in."""
+
+    snapshot: str | None
+    reason: str | None = Field(max_length=MAX_REASON)
+    """Why there is none, or why it cannot be used."""
+
+
+def read(model: type[FrameT], frame: Frame) -> FrameT:
+    """Read a frame as that report. Raises `ExecutorError` if it is none."""
+    try:
+        return model.model_validate(frame)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ExecutorError(f"the sandbox sent nonsense: {frame.get('ev')!r}: {where}: {first['msg']}") from None

@@ -1,0 +1,202 @@
+"""One run of a cell, as the supervisor keeps it: its clock, its calls, and what is told of it in the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rlm_graph.executors.sandbox.frames import Frame, is_deep
+from rlm_graph.executors.sandbox.supervisor.process import STREAMS, WorkerProcess
+from rlm_graph.executors.sandbox.worker.calls import MAX_UNANSWERED
+
+COALESCE_S = 0.002
+GRACE_S = 1.0
+"""Seconds that a cell has to end after it was interrupted at its deadline."""
+ANNOUNCE_BYTES = 8 << 20
+"""Of calls in one frame, unless one alone is longer."""
+
+_STATUSES = ("ok", "error", "final")
+
+
+class BadFrame(ValueError):
+    """The worker sent what no worker of ours sends: code has got hold of its channel."""
+
+
+class CellRun:
+    """A cell that runs. Its clock stands still while a call of it is unanswered."""
+
+    def __init__(self, request: Frame, worker: WorkerProcess) -> None:
+        self.number: int = request["cell"]
+        self.branch = str(request.get("branch", ""))
+        self.identity = identity(request)
+        self.language = str(request["language"])
+        self.timeout_s = float(request["timeout"])
+        self.worker = worker
+        self.started_at = request.get("started_at") or time.time()
+        self.unanswered: dict[int, Frame] = {}
+        self.held_bytes = 0
+        """Of the arguments of unanswered calls."""
+        self.announce_at: float | None = None
+        """When calls that came just now are passed on (monotonic)."""
+        self.timed_out = False
+        self._sizes: dict[int, int] = {}
+        self._announced: set[int] = set()
+        self._called: list[str] = []
+        self._last_id = 0
+        self._ran_s = 0.0
+        self._since: float | None = time.monotonic()
+        self._kill_at: float | None = None
+        self._used_before = worker.used()
+        self._used = self._used_before.since(self._used_before)
+
+    def name(self) -> Frame:
+        """Return what tells the cell from all others of the run that it belongs to."""
+        return {"number": self.number, "branch": self.branch}
+
+    def measure(self) -> None:
+        """Read what the worker has used, while it is there."""
+        self._used = self.worker.used().since(self._used_before)
+
+    def add_call(self, frame: Frame) -> None:
+        """Note a call that the code makes. Raises `BadFrame`."""
+        call = _checked_call(frame)
+        if call["id"] <= self._last_id:
+            raise BadFrame(f"call {call['id']} came twice")
+        if len(self.unanswered) >= MAX_UNANSWERED:
+            raise BadFrame("more calls than can be made")
+        self._last_id = call["id"]
+        content = json.dumps([call["function"], call["arguments"], call["nth"]], sort_keys=True)
+        self._called.append(hashlib.sha256(content.encode()).hexdigest())
+        self._sizes[call["id"]] = len(content)
+        self.held_bytes += len(content)
+        self.unanswered[call["id"]] = call
+        self._stop_clock()
+        if self.announce_at is None:
+            self.announce_at = time.monotonic() + (0.0 if frame.get("alone") else COALESCE_S)
+
+    def announcements(self, *, again: bool = False) -> Iterator[Frame]:
+        """Return frames that tell the host of calls: those it has not been told of, or all that are unanswered."""
+        self.announce_at = None
+        calls = [call for call in self.unanswered.values() if again or call["id"] not in self._announced]
+        while calls:
+            together, size = [calls.pop(0)], 0
+            while calls and (size := size + self._sizes[calls[0]["id"]]) < ANNOUNCE_BYTES:
+                together.append(calls.pop(0))
+            self._announced.update(call["id"] for call in together)
+            yield {"ev": "calls", "cell": self.number, "calls": together}
+
+    def answer(self, results: list[Frame]) -> list[Frame]:
+        """Return the answers that are news; those to calls already answered are dropped."""
+        news = []
+        for result in results:
+            if self.unanswered.pop(result["id"], None) is not None:
+                self.held_bytes -= self._sizes.pop(result["id"])
+                news.append({key: result.get(key) for key in ("id", "value", "error", "error_type")})
+        if news and not self.unanswered and self._since is None:
+            self._since = time.monotonic()
+        return news
+
+    def due(self) -> float | None:
+        """When something has to be done about this run next (monotonic)."""
+        times = [self.announce_at, self._kill_at]
+        if self._since is not None and not self.timed_out:
+            times.append(self._since + self.timeout_s - self._ran_s)
+        return min((at for at in times if at is not None), default=None)
+
+    def check_deadline(self, now: float) -> str | None:
+        """Return `"interrupt"` when the time is up, `"kill"` when the code went on regardless."""
+        if self._kill_at is not None:
+            return "kill" if now >= self._kill_at else None
+        if not self.timed_out and self._since is not None and self._ran_s + now - self._since >= self.timeout_s:
+            self.timed_out = True
+            self._kill_at = now + GRACE_S
+            return "interrupt"
+        return None
+
+    def finish(self, frame: Frame) -> Frame:
+        """Return what the host is told when the worker says that the cell has ended. Raises `BadFrame`."""
+        self.measure()
+        status, error, final = frame.get("status"), frame.get("error"), frame.get("final")
+        value = frame.get("value")
+        if status not in _STATUSES or not (value is None or isinstance(value, str)):
+            raise BadFrame("a cell ended in a way that none can")
+        if (error is None) != (status != "error") or (final is None) != (status != "final"):
+            raise BadFrame("a cell ended with an outcome that does not fit its status")
+        if error is not None:
+            error = self._timed(_checked_error(error))
+        if final is not None:
+            final = _checked_final(final)
+        return self._told(status, value=value, error=error, final=final)
+
+    def killed(self, kind: str, message: str) -> Frame:
+        """Return what the host is told when the cell ended with its worker, which has been stopped."""
+        error = {"type": kind, "message": message, "line": None, "traceback": ""}
+        return self._told("killed", value=None, error=error, final=None)
+
+    def _timed(self, error: Frame) -> Frame:
+        if self.timed_out and error["type"] == "KeyboardInterrupt":
+            message = (
+                f"the cell computed for longer than {self.timeout_s:g} s and was interrupted; its variables remain"
+            )
+            return {**error, "type": "TimeoutError", "message": message}
+        return error
+
+    def _told(self, status: str, *, value: str | None, error: Frame | None, final: Frame | None) -> Frame:
+        self._stop_clock()
+        printed: dict[str, Any] = {}
+        for stream in STREAMS:
+            printed[stream], printed[f"{stream}_chars"] = self.worker.outputs[stream].take()
+        outcome = [printed["stdout"], printed["stderr"], value, error and [error["type"], error["line"]], final]
+        return {
+            "ev": "done", "cell": self.number, "generation": self.worker.generation, "status": status, **printed,
+            "value": value, "error": error, "final": final, "calls": len(self._called),
+            "digest": hashlib.sha256(json.dumps([*outcome, sorted(self._called)]).encode()).hexdigest(),
+            "started_at": self.started_at, "wall_s": round(self._ran_s, 6),
+            **self._used._asdict(),
+        }  # fmt: skip
+
+    def _stop_clock(self) -> None:
+        if self._since is not None:
+            self._ran_s += time.monotonic() - self._since
+            self._since = None
+
+
+def identity(request: Frame) -> str:
+    """Return a digest of a cell's branch, language and code: the same cell has the same."""
+    content = f"{request.get('branch', '')}\0{request['language']}\0{request['code']}"
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _checked_call(frame: Frame) -> Frame:
+    function, arguments = frame.get("function"), frame.get("arguments")
+    counts = [frame.get("id"), frame.get("nth")]
+    if not (isinstance(function, str) and len(function) <= 200 and isinstance(arguments, dict)):
+        raise BadFrame("a call without a function or arguments")
+    if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts):
+        raise BadFrame("a call with numbers that are none")
+    if is_deep(arguments):
+        raise BadFrame("a call with arguments that nest too deep")
+    return {"id": frame["id"], "function": function, "arguments": arguments, "nth": frame["nth"]}
+
+
+def _checked_error(error: Any) -> Frame:
+    texts = ("type", "message", "traceback")
+    if not isinstance(error, dict) or not all(isinstance(error.get(key), str) for key in texts):
+        raise BadFrame("an error without words")
+    line = error.get("line")
+    if line is not None and type(line) is not int:
+        raise BadFrame("an error in a line that is none")
+    return {**{key: error[key][:100_000] for key in texts}, "line": line}
+
+
+def _checked_final(final: Any) -> Frame:
+    if not isinstance(final, dict) or set(final) != {"value", "exact", "via"} or type(final["exact"]) is not bool:
+        raise BadFrame("an answer of another form")
+    if final["via"] not in ("FINAL", "FINAL_VAR", "answer"):
+        raise BadFrame("an answer by a way that there is not")
+    if is_deep(final["value"]):
+        raise BadFrame("an answer that nests too deep")
+    return final

@@ -1,0 +1,155 @@
+"""Host calls: functions that run on the host, seen from the code that calls them."""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import json
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rlm_graph.executors.sandbox.frames import MAX_BITS, MAX_DEPTH, MAX_VALUE, Frame, is_deep
+
+MAX_UNANSWERED = 500
+"""Calls that may wait for an answer at once. A batch counts as one."""
+
+
+class BudgetExceeded(RuntimeError):
+    """The run has no budget left for this call. What was asked before stays answered."""
+
+
+class SubcallError(RuntimeError):
+    """A call to a model failed. Of a batch, `errors` has the failures by index and `results` what did succeed."""
+
+    def __init__(
+        self, message: str = "", *, errors: dict[int, Exception] | None = None, results: list[Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.errors = errors or {}
+        self.results = results or []
+
+
+for _error in (BudgetExceeded, SubcallError):
+    _error.__module__ = "__main__"  # where code finds them, and so what tracebacks and pickles say
+
+
+class Transport(Protocol):
+    """Carries calls to the host. It is all that differs between a process, which has threads, and WebAssembly."""
+
+    def post(self, call: Frame) -> Callable[[], Frame]:
+        """Send a call; what is returned waits for its answer: `{"value": …}` or `{"error": …, "error_type": …}`."""
+
+
+class HostCalls:
+    """Numbers the calls of a cell, and turns answers into values or exceptions. Threads may call at once."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._lock = threading.Lock()
+        self._cell: int | None = None
+        self._count = 0
+        self._seen: dict[bytes, int] = {}
+        self._unanswered = 0
+
+    def open(self, cell: int) -> None:
+        """Let the cell of that number make calls."""
+        with self._lock:
+            self._cell, self._count, self._seen = cell, 0, {}
+
+    def close(self) -> None:
+        """Let no more calls out: none can follow the end of its cell."""
+        with self._lock:
+            self._cell = None
+
+    def ask(self, function: str, arguments: dict[str, Any]) -> Any:
+        """Call the host and wait for its answer.
+
+        Raises `TypeError` for arguments that are no JSON values, and the error that the host answers with.
+        """
+        text = _as_argument(function, arguments)
+        key = hashlib.sha256(f"{function}\0{text}".encode("ascii", "backslashreplace")).digest()
+        with self._lock:
+            if self._cell is None:
+                raise RuntimeError(
+                    f"{function}: no cell is running; a thread may call the host only while its cell runs"
+                )
+            if self._unanswered >= MAX_UNANSWERED:
+                raise RuntimeError(f"{function}: {MAX_UNANSWERED} calls are waiting already; use a batch for many")
+            self._count += 1
+            nth = self._seen.get(key, 0)
+            self._seen[key] = nth + 1
+            call = {"id": self._count, "cell": self._cell, "function": function, "arguments": arguments, "nth": nth}
+            wait = self._transport.post(call)
+            self._unanswered += 1
+        try:
+            return _outcome(wait())
+        finally:
+            with self._lock:
+                self._unanswered -= 1
+
+    def ask_each(self, function: str, arguments: dict[str, Any], *, return_exceptions: bool) -> list[Any]:
+        """Call the host with a batch and return a text for each item.
+
+        An item that fails is an exception in the list if `return_exceptions`; else a `SubcallError` tells of all.
+        """
+        results: list[Any] = []
+        errors: dict[int, Exception] = {}
+        for index, item in enumerate(self.ask(function, arguments)):
+            if "error" in item:
+                errors[index] = _exception(item["error"], item.get("type"))
+            results.append(errors.get(index, item.get("text")))
+        if not errors or return_exceptions:
+            return results
+        first = min(errors)
+        others = f"; also {', '.join(f'#{index}' for index in sorted(errors)[1:20])}" if len(errors) > 1 else ""
+        message = (
+            f"{function}: {len(errors)} of {len(results)} failed: #{first}: {errors[first]}{others}. "
+            "The others are in this error's .results; return_exceptions=True puts errors into the list instead"
+        )
+        kept = [None if index in errors else result for index, result in enumerate(results)]
+        if all(isinstance(error, BudgetExceeded) for error in errors.values()):
+            raise BudgetExceeded(message)
+        raise SubcallError(message, errors=errors, results=kept)
+
+
+def _as_argument(function: str, arguments: dict[str, Any]) -> str:
+    try:
+        text = json.dumps(arguments, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(
+            f"{function}: arguments must be JSON values (str, int, float, list, dict, …): {error}"
+        ) from None
+    if len(text) > MAX_VALUE:
+        raise ValueError(f"{function}: the arguments take {len(text):,} bytes, more than {MAX_VALUE:,}; ask in parts")
+    if is_deep(arguments):
+        raise TypeError(f"{function}: arguments nest deeper than {MAX_DEPTH}")
+    _refuse_long_integers(function, arguments)
+    return text
+
+
+def _refuse_long_integers(function: str, value: Any) -> None:
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise TypeError(f"{function}: an integer of more than {MAX_BITS} bits; pass it as a str")
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    for item in items:
+        _refuse_long_integers(function, item)
+
+
+def _outcome(answer: Frame) -> Any:
+    if answer.get("error") is None:
+        return answer.get("value")
+    raise _exception(answer["error"], answer.get("error_type"))
+
+
+def _exception(message: Any, name: Any) -> Exception:
+    """Make the exception that the host named: ours, or one of Python's own."""
+    cls = {"BudgetExceeded": BudgetExceeded, "SubcallError": SubcallError}.get(name) or getattr(
+        builtins, str(name), None
+    )
+    if isinstance(cls, type) and issubclass(cls, Exception):
+        try:
+            return cls(str(message))
+        except TypeError:  # one that wants more than a message
+            pass
+    return SubcallError(str(message))

@@ -1,0 +1,202 @@
+"""Running a cell as a notebook does: names stay, the last expression is shown, errors carry their line."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import linecache
+import traceback
+import types
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rlm_graph.executors.sandbox.worker.namespace import Ended, Namespace
+from rlm_graph.executors.sandbox.worker.preview import shorten, show
+from rlm_graph.executors.sandbox.worker.shell import run_shell
+
+if TYPE_CHECKING:
+    import asyncio
+
+VALUE_CHARS = 100_000
+MESSAGE_CHARS = 4_000
+TRACEBACK_CHARS = 20_000
+
+
+class Cells:
+    """Runs cells in one namespace.
+
+    A cell's code is known by the file name `<cell N>`, so that tracebacks can show it. Later cells keep the
+    `__future__` features of earlier ones, and one event loop serves all that await.
+    """
+
+    def __init__(self, namespace: Namespace, *, bash: bool = True) -> None:
+        """Cells in the shell's language are refused unless `bash`."""
+        self._namespace = namespace
+        self._bash = bash
+        self.flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        """For the compiler."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def has_awaited(self) -> bool:
+        """Whether there is an event loop, which may hold tasks."""
+        return self._loop is not None
+
+    def run(self, number: int, code: str, language: str) -> dict[str, Any]:
+        """Run a cell to its end and return `status`, `value`, `error` and `final`. Nothing that it raises escapes."""
+        self._namespace.begin()
+        error = value = None
+        try:
+            if language == "bash":
+                run_shell(code, allowed=self._bash)
+            else:
+                result = self._run_python(number, code)
+                value = None if result is None else show(result, VALUE_CHARS)
+                self._namespace.take_answer()
+        except Ended:
+            pass
+        except BaseException as raised:  # whatever code raises is for the model to read, SystemExit too
+            error = describe(raised, number)
+        final = self._namespace.final
+        status = "final" if final is not None else "ok" if error is None else "error"
+        return {"status": status, "value": value, "error": error if final is None else None, "final": final}
+
+    def _run_python(self, number: int, code: str) -> Any:
+        name = file_name(number)
+        linecache.cache[name] = (len(code), None, source_lines(code), name)
+        tree: ast.Module = compile(code, name, "exec", self.flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        parts = [compile(tree, name, "exec", self.flags, dont_inherit=True)]
+        self.flags |= parts[0].co_flags & _FUTURE
+        if isinstance(last, ast.Expr):
+            parts.append(compile(ast.Expression(last.value), name, "eval", self.flags, dont_inherit=True))
+        if any(part.co_flags & inspect.CO_COROUTINE for part in parts):
+            return self._wait_for(self._run_parts(parts))
+        result = None
+        for part in parts:
+            result = eval(part, self._namespace.names)
+        return result
+
+    async def _run_parts(self, parts: list[types.CodeType]) -> Any:
+        # All of a cell that awaits somewhere runs in the loop: what does not await may still make tasks.
+        result = None
+        for part in parts:
+            result = eval(part, self._namespace.names)
+            if part.co_flags & inspect.CO_COROUTINE:
+                result = await result
+        return result
+
+    def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        import asyncio
+
+        if self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)
+        task = self._loop.create_task(coroutine)
+        try:
+            return self._loop.run_until_complete(task)
+        except BaseException:
+            # An interrupt leaves the task behind, and the next cell that awaits would go on with it.
+            if not task.done():
+                task.cancel()
+                self._loop.run_until_complete(asyncio.wait([task]))
+            raise
+
+
+def prepare(names: dict[str, Any]) -> None:
+    """Replace what needs somebody at the keyboard, and what would end the process, with what tells the model so."""
+
+    def no_input(prompt: object = "") -> NoReturn:
+        raise RuntimeError("input() has nobody to answer it; what you need is in `context` and the variables")
+
+    def no_debugger(*_: object, **__: object) -> NoReturn:
+        raise RuntimeError("breakpoint() has nobody to use it; print what you want to see")
+
+    def leave(code: object = None) -> NoReturn:
+        raise SystemExit(code)
+
+    replaced: dict[str, Callable[..., Any]] = {
+        "input": no_input, "breakpoint": no_debugger, "exit": leave, "quit": leave,
+    }  # fmt: skip
+    for name, function in replaced.items():
+        setattr(builtins, name, function)
+    if not hasattr(builtins, "help"):  # where Python was started without `site`
+        from _sitebuiltins import _Helper
+
+        setattr(builtins, "help", _Helper())  # noqa: B010  # no checker knows that it may be missing
+    names.setdefault("__builtins__", builtins)
+
+
+def file_name(number: int) -> str:
+    """Return the name under which tracebacks know the code of a cell."""
+    return f"<cell {number}>"
+
+
+def source_lines(code: str) -> list[str]:
+    """Return the lines of a cell, as `linecache` has them."""
+    # As the compiler counts them: `str.splitlines` also breaks at characters that end no line in Python.
+    return [line + "\n" for line in code.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+
+
+def describe(raised: BaseException, number: int) -> dict[str, Any]:
+    """Return an exception as `type`, `message`, `line` in cell `number`, and a traceback of the cells' frames."""
+    try:
+        told = traceback.TracebackException(type(raised), raised, raised.__traceback__)
+        _keep_cells(told, set())
+        text = shorten("".join(told.format()), TRACEBACK_CHARS)
+    except Exception as error:  # an exception whose own code fails while it is told
+        text = f"{type(raised).__name__} (its traceback cannot be shown: {type(error).__name__})\n"
+    return {
+        "type": type(raised).__name__,
+        "message": shorten(_message(raised), MESSAGE_CHARS),
+        "line": _line(raised, number),
+        "traceback": text,
+    }
+
+
+def _message(raised: BaseException) -> str:
+    if isinstance(raised, SystemExit):
+        return f"{raised.code!r}: the cell tried to leave Python. The REPL lives on; FINAL(...) gives the answer"
+    try:
+        if isinstance(raised, SyntaxError):
+            return str(raised.msg)
+        return str(raised)
+    except Exception as error:
+        return f"(its message cannot be shown: {type(error).__name__})"
+
+
+def _line(raised: BaseException, number: int) -> int | None:
+    name = file_name(number)
+    if isinstance(raised, SyntaxError) and raised.filename == name:
+        return raised.lineno
+    frames = traceback.walk_tb(raised.__traceback__)
+    return next((line for frame, line in reversed(list(frames)) if frame.f_code.co_filename == name), None)
+
+
+def _keep_cells(told: traceback.TracebackException, seen: set[int]) -> None:
+    """Cut a traceback, and those of its causes, to the frames of cells."""
+    seen.add(id(told))
+    frames = [frame for frame in told.stack if frame.filename.startswith("<cell ")]
+    told.stack = traceback.StackSummary.from_list(frames)
+    for other in _linked(told):
+        if id(other) not in seen:
+            _keep_cells(other, seen)
+
+
+def _linked(told: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
+    for other in (told.__cause__, told.__context__, *(getattr(told, "exceptions", None) or ())):
+        if other is not None:
+            yield other
+
+
+def _future_flags() -> int:
+    import __future__
+
+    flags = 0
+    for name in __future__.all_feature_names:
+        flags |= getattr(__future__, name).compiler_flag
+    return flags
+
+
+_FUTURE = _future_flags()

@@ -1,0 +1,277 @@
+"""The worker: the process that runs a model's code. It holds the namespace; everything it says is untrusted."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import mmap
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+import types
+from array import array
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rlm_graph.executors.sandbox.frames import MAX_REASON, Frame, FrameError, Splitter, encode
+from rlm_graph.executors.sandbox.worker.calls import HostCalls, Transport
+from rlm_graph.executors.sandbox.worker.cells import Cells, describe, prepare
+from rlm_graph.executors.sandbox.worker.context import load
+from rlm_graph.executors.sandbox.worker.determinism import Determinism
+from rlm_graph.executors.sandbox.worker.namespace import Ended, Namespace
+from rlm_graph.executors.sandbox.worker.snapshot import Snapshots, Unsupported
+from rlm_graph.executors.sandbox.worker.streams import Streams
+
+RECEIVE_BYTES = 1 << 18
+SETTLE_S = 0.02
+"""How long a thread has, after an answer, to ask again before its cell ends."""
+LOST_CHANNEL = 70
+"""Exit status of a worker that cannot reach its supervisor."""
+
+
+class Channel(Transport, Protocol):
+    """Carries frames to and from the supervisor."""
+
+    def start(self) -> None:
+        """Read from now on."""
+
+    def send(self, frame: Frame) -> None:
+        """Send a frame whole. Raises `FrameError` if it is too long."""
+
+    def next_job(self) -> Frame:
+        """Wait for what the supervisor wants done next."""
+
+    def text(self, job: Frame) -> Any:
+        """Return the bytes of the context that came with a job."""
+
+    def settle(self) -> None:
+        """Wait until the threads of a cell have all their answers and ask no more."""
+
+    def abandon(self) -> None:
+        """End the waiting of threads whose cell is over."""
+
+    def close(self) -> None:
+        """Let this process send nothing more."""
+
+
+class SocketChannel:
+    """A stream socket. One thread reads; a thread that asks the host blocks until it is answered."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._sending = threading.Lock()
+        self._changed = threading.Condition()
+        self._waiting: dict[int, queue.SimpleQueue[Frame]] = {}
+        self._jobs: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+
+    def start(self) -> None:
+        """Read from now on."""
+        threading.Thread(target=self._read, name="rlm-channel", daemon=True).start()
+
+    def send(self, frame: Frame) -> None:
+        """Send a frame whole. Raises `FrameError` if it is too long."""
+        line = encode(frame)
+        try:
+            with self._sending:
+                self._sock.sendall(line)
+        except OSError:  # code closed the descriptor, or the supervisor is gone
+            os._exit(LOST_CHANNEL)
+
+    def post(self, call: Frame) -> Callable[[], Frame]:
+        """Send a call of the host; what is returned waits for the answer."""
+        answer: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        with self._changed:
+            self._waiting[call["id"]] = answer
+        # The supervisor holds calls back for others that threads are about to make; two threads are ours.
+        self.send({"ev": "call", **call, "alone": threading.active_count() <= 2})
+        return answer.get
+
+    def settle(self) -> None:
+        """Wait until the threads of a cell have all their answers and ask no more."""
+        while self._waiting:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._waiting)
+            time.sleep(SETTLE_S)
+
+    def abandon(self) -> None:
+        """End the waiting of threads whose cell is over."""
+        with self._changed:
+            waiting, self._waiting = self._waiting, {}
+        for answer in waiting.values():
+            answer.put({"error": "the cell ended before the answer came", "error_type": "RuntimeError"})
+
+    def next_job(self) -> Frame:
+        """Wait for what the supervisor wants done next."""
+        return self._jobs.get()
+
+    def text(self, job: Frame) -> Any:
+        """Return the context's bytes: mapped and not read, so that a gigabyte is held once, as text."""
+        try:
+            size = os.fstat(job["text"]).st_size
+            return mmap.mmap(job["text"], 0, prot=mmap.PROT_READ) if size else b""
+        finally:
+            os.close(job["text"])
+
+    def close(self) -> None:
+        """Let this process send nothing more."""
+        with contextlib.suppress(OSError):
+            self._sock.close()
+
+    def _read(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the main thread is the one to interrupt
+        splitter = Splitter()
+        descriptors = array("i")
+        space = socket.CMSG_SPACE(4 * descriptors.itemsize)
+        while True:
+            try:
+                data, ancillary, _, _ = self._sock.recvmsg(RECEIVE_BYTES, space)
+            except OSError:
+                data, ancillary = b"", []
+            if not data:
+                os._exit(LOST_CHANNEL)
+            for _, _, content in ancillary:
+                descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+            for frame in splitter.feed(data):
+                self._dispatch(frame, descriptors)
+
+    def _dispatch(self, frame: Frame, descriptors: array[int]) -> None:
+        if frame["op"] == "results":
+            for result in frame["results"]:
+                with self._changed:
+                    answer = self._waiting.pop(result["id"], None)
+                    self._changed.notify_all()
+                if answer is not None:
+                    answer.put(result)
+            return
+        if frame["op"] == "context":
+            frame["text"] = descriptors.pop(0)
+        self._jobs.put(frame)
+
+
+class Worker:
+    """Does what the supervisor asks, one thing after another, in the main thread."""
+
+    def __init__(self, channel: Channel, *, bash: bool) -> None:
+        main = types.ModuleType("__main__")
+        sys.modules["__main__"] = main
+        self._channel = channel
+        self._calls = HostCalls(self._channel)
+        self._namespace = Namespace(main.__dict__, self._calls)
+        self._cells = Cells(self._namespace, bash=bash)
+        self._snapshots = Snapshots(self._namespace, self._cells)
+        self._determinism = Determinism()
+        self._given: set[int] = set()
+        self._in_cell = False
+        self._forked = False
+        prepare(main.__dict__)
+
+    def serve(self, report: Frame) -> None:
+        """Say that the worker is ready, with `report`, and work until the process ends."""
+        self.begin(report)
+        while True:
+            self.work()
+
+    def begin(self, report: Frame) -> None:
+        """Take hold of what belongs to the process, and say that the worker is ready, with `report`."""
+        self._determinism.install()
+        self._streams = Streams()
+        self._streams.restore()
+        if hasattr(os, "register_at_fork"):  # WebAssembly has no processes
+            os.register_at_fork(after_in_child=self._disown)
+        threading.excepthook = _tell_of_thread
+        signal.signal(signal.SIGINT, self._interrupt)
+        self._channel.start()
+        self._channel.send({"ev": "ready", "report": report})
+
+    def work(self) -> None:
+        """Do the next thing that the supervisor asks for."""
+        job = self._channel.next_job()
+        if job["op"] == "exec":
+            self._exec(job)
+        else:
+            self._channel.send({"ev": "reply", "re": job["re"], **self._answer(job)})
+
+    def _exec(self, job: Frame) -> None:
+        number = job["cell"]
+        self._streams.restore()
+        signal.signal(signal.SIGINT, self._interrupt)
+        self._determinism.begin(job["seed"], job["started_at"])
+        self._calls.open(number)
+        self._snapshots.note(number, job["code"], job["language"])
+        outcome: Frame = {}
+        try:
+            self._in_cell = True
+            outcome = self._cells.run(number, job["code"], job["language"])
+            if outcome["status"] == "ok" and not self._forked:
+                self._channel.settle()
+            self._in_cell = False
+        except BaseException as raised:  # an interrupt that came when the code had ended
+            self._in_cell = False
+            outcome = {"value": None, "final": None, **outcome, "status": "error", "error": describe(raised, number)}
+        if self._forked:
+            self._streams.flush()
+            os._exit(0 if outcome["error"] is None else 1)
+        self._calls.close()
+        self._channel.abandon()
+        self._streams.flush()
+        self._report(number, outcome)
+
+    def _report(self, number: int, outcome: Frame) -> None:
+        try:
+            self._channel.send({"ev": "done", "cell": number, **outcome})
+        except FrameError as error:
+            told = describe(error, number)
+            self._channel.send(
+                {"ev": "done", "cell": number, "status": "error", "value": None, "error": told, "final": None}
+            )
+
+    def _answer(self, job: Frame) -> Frame:
+        try:
+            if job["op"] == "vars":
+                return {"variables": self._namespace.variables()}
+            if job["op"] == "tools":
+                self._namespace.set_tools(job["tools"])
+            elif job["op"] == "context":
+                self._take(job)
+            elif job["op"] in ("snapshot", "restore"):
+                return self._snapshot(job)
+            else:
+                return {"error": f"the worker knows no {job['op']!r}"}
+        except Exception as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+        return {}
+
+    def _snapshot(self, job: Frame) -> Frame:
+        """Take a snapshot or bring one back, or say why that cannot be."""
+        try:
+            if job["op"] == "snapshot":
+                return {"snapshot": base64.b64encode(self._snapshots.take(job["max_bytes"])).decode(), "reason": None}
+            self._snapshots.restore(base64.b64decode(job["snapshot"]))
+        except Unsupported as error:
+            return {"snapshot": None, "reason": str(error)[:MAX_REASON]}
+        return {"snapshot": None, "reason": None}
+
+    def _take(self, job: Frame) -> None:
+        data = self._channel.text(job)
+        if job["number"] not in self._given:
+            self._namespace.give(job["number"], load(job["kind"], job["parts"], data))
+            self._given.add(job["number"])
+
+    def _interrupt(self, *_: object) -> None:
+        if self._in_cell:
+            raise KeyboardInterrupt("interrupted")
+
+    def _disown(self) -> None:
+        # A process that code forked must not speak to the supervisor in its parent's name.
+        self._forked = True
+        self._calls.close()
+        self._channel.close()
+
+
+def _tell_of_thread(arguments: threading.ExceptHookArgs) -> None:
+    if not issubclass(arguments.exc_type, Ended):
+        threading.__excepthook__(arguments)

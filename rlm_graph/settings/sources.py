@@ -1,0 +1,254 @@
+"""Where settings come from: flags, variables and files, each a layer over the next."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError, TomlConfigSettingsSource
+
+from rlm_graph.errors import InputError, SetupError
+from rlm_graph.settings import plugins
+
+FLAG = "flag"
+CONFIG_NAME = "rlm.toml"
+PREFIX = "RLM_"
+
+OTHER_VARIABLES = frozenset({"RLM_LIVE", "RLM_REQUIRE"})
+"""Variables with our prefix that are no settings: our tests read them, to say what may not be skipped."""
+
+SECRET_WORDS = ("api_key", "apikey", "secret", "password")
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+class Layer(NamedTuple):
+    """What one place sets, nested as the settings are, and what messages call that place."""
+
+    place: str
+    values: dict[str, Any]
+    folder: Path | None = None
+    """Where relative paths of a file start."""
+
+
+def user_file() -> Path:
+    """The file that holds the user's own settings for all folders."""
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("rlm-graph", appauthor=False)) / CONFIG_NAME
+
+
+def read_layers(
+    settings: type[BaseSettings], flags: Mapping[str, Any], *, config: Path | None, folder: Path
+) -> list[Layer]:
+    """Read every place, the strongest first. Raises `SetupError` for an unknown key or a file that cannot be read."""
+    if config is not None and not config.is_file():
+        raise SetupError(f"{config}: no such settings file; `rlm-graph init` writes one")
+    layers = [
+        Layer(FLAG, dict(flags)),
+        Layer("environment", _environment(settings)),
+        _file(settings, config or folder / CONFIG_NAME),
+        _file(settings, folder / "pyproject.toml", table=("tool", "rlm-graph")),
+        _file(settings, user_file()),
+    ]
+    for layer in layers:
+        layer.values.update(_plain(layer, layer.values))
+        _check_keys(settings, layer)
+    return layers
+
+
+def merged(layers: list[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Lay the layers over one another. Returns the values and, for each dotted key, the place it came from."""
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for layer in reversed(layers):
+        kind = layer.values.get("executor", {}).get("kind")
+        if kind and kind != values.get("executor", {}).get("kind", "local"):
+            # Options of one kind of executor mean nothing to another.
+            values["executor"] = {}
+            origins = {key: place for key, place in origins.items() if not key.startswith("executor.")}
+        _overlay(values, layer.values)
+        origins.update({".".join(path): _place(layer, path) for path, _ in _leaves(layer.values)})
+    return values, origins
+
+
+def validated(settings: type[S], values: Mapping[str, Any], origins: Mapping[str, str]) -> S:
+    """Build the settings. Raises `SetupError` naming the place and the key of the first value that does not fit.
+
+    It is an `InputError` if that value was given as a flag.
+    """
+    try:
+        return settings(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        chosen = values.get("executor", {}).get("kind")
+        # pydantic names the member of a union that it chose, between the field and the key in it.
+        place_of_kind = [at + 1 for at, part in enumerate(first["loc"]) if part == "executor" and at in (0, 2)]
+        keys = [str(part) for at, part in enumerate(first["loc"]) if at not in place_of_kind]
+        prefixes = [".".join(keys[:length]) for length in range(len(keys), 0, -1)]
+        key = next((prefix for prefix in prefixes if prefix in origins), prefixes[0])
+        place = origins.get(key, "settings")
+        raise (InputError if place == FLAG else SetupError)(f"{place}: {key}: {_objection(first, chosen)}") from error
+
+
+def _objection(error: Mapping[str, Any], chosen: str | None) -> str:
+    value = error["input"]
+    match error["type"]:
+        case "literal_error":
+            return f"{value!r} is none of {error['ctx']['expected']}"
+        case "extra_forbidden":
+            return f"the {chosen} executor has no such setting" if error["loc"][0] == "executor" else "no such setting"
+        case "value_error":  # of our own validators, which know what may be repeated
+            return str(error["msg"]).removeprefix("Value error, ")
+    return f"{error['msg']}" + (f" (given: {value!r})" if isinstance(value, str | int | float) else "")
+
+
+def is_address(db: object) -> bool:
+    """Tell whether a database is named by the address of a PostgreSQL server."""
+    return isinstance(db, str) and db.startswith(("postgresql://", "postgres://"))
+
+
+def without_password(address: str) -> str:
+    """Return the address as it can be shown."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(address)
+    if parts.password is None:
+        return address
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{parts.username}:***@{host}").geturl()
+
+
+def overlaid(values: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of `values` with those of `stronger` in their place, table by table."""
+    copy: dict[str, Any] = {}
+    _overlay(copy, values)
+    _overlay(copy, _plain(Layer(FLAG, {}), stronger))
+    return copy
+
+
+class _Environment(EnvSettingsSource):
+    """`RLM_*` variables; `RLM_EXECUTOR` may be the bare kind beside `RLM_EXECUTOR__…`."""
+
+    def prepare_field_value(self, field_name: str, field: FieldInfo, value: Any, value_is_complex: bool) -> Any:
+        if field_name == "executor" and isinstance(value, str):
+            return {"kind": value} | self.explode_env_vars(field_name, field, self.env_vars)
+        return super().prepare_field_value(field_name, field, value, value_is_complex)
+
+
+def _environment(settings: type[BaseSettings]) -> dict[str, Any]:
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name not in OTHER_VARIABLES:
+            path = name.removeprefix(PREFIX).lower().split("__")
+            near = _nearest(settings, path)
+            if near is not None:
+                known = PREFIX + near.replace(".", "__").upper() if near else ""
+                raise SetupError(f"environment: unknown variable {name}{_hint(name, known)}")
+    try:
+        return _Environment(settings)()
+    except SettingsError as error:
+        raise SetupError(f"environment: {error}; give each field its own variable, as RLM_BUDGET__MAX_TURNS") from error
+
+
+def _file(settings: type[BaseSettings], path: Path, *, table: tuple[str, ...] = ()) -> Layer:
+    try:
+        values: Any = TomlConfigSettingsSource(settings, path).toml_data if path.is_file() else {}
+    except (ValueError, OSError) as error:
+        raise SetupError(f"{path}: cannot be read: {error}") from error
+    for name in table:
+        values = values.get(name, {})
+    if not isinstance(values, dict):
+        raise SetupError(f"{path}: [{'.'.join(table)}] must be a table")
+    return Layer(str(path), values, path.parent)
+
+
+def _plain(layer: Layer, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Write out the short forms: a bare executor, `"none"` for no ceiling, paths relative to their file."""
+    plain: dict[str, Any] = {}
+    for key, value in values.items():
+        if key == "executor" and isinstance(value, str):
+            plain[key] = {"kind": value}
+        elif isinstance(value, dict):
+            plain[key] = _plain(layer if key == "tools" else layer._replace(folder=None), value)
+        elif isinstance(value, str) and value.lower() == "none":
+            plain[key] = None
+        elif key == "db" and is_address(value):
+            plain[key] = value
+        elif key in {"db", "data_dir"} and isinstance(value, str | Path):
+            plain[key] = (layer.folder or Path()) / Path(value).expanduser()
+        elif key == "roots" and isinstance(value, list | tuple):
+            plain[key] = [(layer.folder or Path()) / Path(root).expanduser() for root in value]
+        else:
+            plain[key] = value
+    return plain
+
+
+def _check_keys(settings: type[BaseSettings], layer: Layer) -> None:
+    for path, value in _leaves(layer.values):
+        key = ".".join(path)
+        near = _nearest(settings, path)
+        if near is not None:
+            raise SetupError(f"{layer.place}: unknown key {key}{_hint(key, near)}")
+        if _is_table(settings, path) and not isinstance(value, dict | BaseModel):
+            raise SetupError(f"{_place(layer, path)}: {key} is a table, not {value!r}")
+
+
+def _hint(name: str, near: str) -> str:
+    if any(word in name.lower() for word in SECRET_WORDS):
+        return "; keys are no settings: set the provider's own variable, such as OPENAI_API_KEY"
+    return f"; did you mean {near}?" if near else "; `rlm-graph config show` lists all"
+
+
+def _nearest(model: type[BaseModel], path: Sequence[str]) -> str | None:
+    """Return None if `path` names a setting, else the setting most like it, or '' if none is."""
+    name, *rest = path
+    if name not in model.model_fields:
+        return next(iter(get_close_matches(name, model.model_fields, n=1, cutoff=0.5)), "")
+    annotation = model.model_fields[name].annotation
+    if not rest or get_origin(annotation) is dict:
+        return None
+    found = []
+    for member in _models_in(annotation):
+        near = _nearest(member, rest)
+        if near is None:
+            return None
+        found.append(near)
+    return f"{name}.{max(found, key=len, default='')}".rstrip(".")
+
+
+def _is_table(model: type[BaseModel], path: Sequence[str]) -> bool:
+    return len(path) == 1 and any(_models_in(model.model_fields[path[0]].annotation))
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if annotation is plugins.PackagedSettings:  # the last of the executors: none is imported for what the others know
+        yield from plugins.loadable()
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for member in get_args(annotation):
+        yield from _models_in(member)
+
+
+def _leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, (*above, key))
+        else:
+            yield (*above, key), value
+
+
+def _overlay(values: dict[str, Any], stronger: Mapping[str, Any]) -> None:
+    for key, value in stronger.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict):
+            _overlay(values[key], value)
+        else:
+            values[key] = dict(value) if isinstance(value, dict) else value
+
+
+def _place(layer: Layer, path: Sequence[str]) -> str:
+    return PREFIX + "__".join(path).upper() if layer.place == "environment" else layer.place
