@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rlm_graph.budget import Budget, Caps, Usage
-from rlm_graph.errors import BudgetExceeded, SetupError
+from rlm_graph.cli.hints import advised
+from rlm_graph.errors import BudgetExceeded, Hint, SetupError
 from rlm_graph.ledger import Ledger
 
 
@@ -42,9 +43,13 @@ def test_no_ceiling_is_met_below_it_and_none_is_no_ceiling() -> None:
     assert unlimited.met(Usage(turns=10**6, cost_usd=1e9, input_tokens=10**9, wall_s=1e9)) is None
 
 
-def test_a_message_about_a_ceiling_names_the_flag_that_raises_it() -> None:
-    assert str(BudgetExceeded("max_cost_usd", spent=2.5, limit=2)).endswith("go on with a larger --max-cost")
-    assert str(BudgetExceeded("timeout_s", spent=9, limit=8)).endswith("go on with a larger --timeout")
+def test_a_message_about_a_ceiling_names_what_raises_it_at_each_door() -> None:
+    cost, time = BudgetExceeded("max_cost_usd", spent=2.5, limit=2), BudgetExceeded("timeout_s", spent=9, limit=8)
+
+    assert cost.hint == Hint("raise_budget", "max_cost_usd")
+    assert str(cost) == "max_cost_usd reached: spent 2.5 of 2; go on with a larger Budget(max_cost_usd=...)"
+    assert advised(cost).endswith("go on with a larger --max-cost")
+    assert advised(time).endswith("go on with a larger --timeout")
 
 
 def test_a_reserved_call_counts_while_it_is_under_way() -> None:

@@ -149,7 +149,6 @@ def test_what_the_package_imports_is_what_it_depends_on() -> None:
         for folder in ("rlm_graph", *MOUNTED)
         for path in (ROOT / folder).rglob("*.py")
         for name in _foreign_imports(path)
-        if path.parent != ROOT / "rlm_graph" / "executors" / "worker"  # its files import one another by bare name
         and declared.isdisjoint(owner.replace("_", "-") for owner in distributions.get(name, []))
     }
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from tests.test_locks import another_process
-
 from rlm_graph.testing import ScriptedServer
 from tests.cli.conftest import Shell, code, turns
+from tests.storage.test_locks import another_process
 
 Serve = Callable[..., ScriptedServer]
 

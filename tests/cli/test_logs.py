@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable
 
 import pytest
-from tests.test_locks import another_process
 
 from rlm_graph.storage.runs import Runs
 from rlm_graph.testing import ScriptedServer
 from tests.cli.conftest import MODEL, Shell, code
+from tests.storage.test_locks import another_process
 
 Serve = Callable[..., ScriptedServer]
 

@@ -7,11 +7,10 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.test_locks import another_process
-
 from rlm_graph.storage.runs import Runs
 from rlm_graph.testing import ScriptedReply, ScriptedServer
 from tests.cli.conftest import Shell, code
+from tests.storage.test_locks import another_process
 
 Serve = Callable[..., ScriptedServer]
 

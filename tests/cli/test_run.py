@@ -9,10 +9,10 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from tests.test_locks import another_process
 
 from rlm_graph.testing import ScriptedReply, ScriptedServer
 from tests.cli.conftest import MODEL, Shell, code, turns
+from tests.storage.test_locks import another_process
 
 Serve = Callable[..., ScriptedServer]
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.test_runs import create
 
 from rlm_graph.errors import StorageError
 from rlm_graph.settings import Settings
 from rlm_graph.storage.runs import Runs
 from rlm_graph.testing import ScriptedServer
 from tests.cli.conftest import Shell, code, serve, shell
+from tests.storage.test_runs import create
 
 __all__ = ["serve", "shell"]
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]

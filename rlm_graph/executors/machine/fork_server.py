@@ -1,4 +1,4 @@
-"""The fork server of this process: what its REPLs on this machine are forked from; see `sandbox/supervisor/fork_server.py`."""
+"""The fork server of this process, from which the REPLs on this machine are forked; see `sandbox/supervisor`."""
 
 from __future__ import annotations
 

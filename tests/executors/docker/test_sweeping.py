@@ -88,7 +88,7 @@ asyncio.run(main())
 
 async def test_what_a_host_with_another_version_uses_is_not_swept(docker_image: str, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "rlm_graph", tmp_path / "rlm_graph", ignore=shutil.ignore_patterns("__pycache__"))
-    with (tmp_path / "rlm_graph" / "executors" / "worker" / "frames.py").open("a") as source:
+    with (tmp_path / "rlm_graph" / "executors" / "sandbox" / "frames.py").open("a") as source:
         source.write("# of another version\n")
     mine = Mine(DockerExecutor(settings(docker_image)), {"00000000000000b1"})
 

@@ -23,7 +23,7 @@ from rlm_graph.executors.local import LocalExecutor
 from rlm_graph.settings import LocalSettings
 from rlm_graph.state import ReplHandle
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NAME = "feedbeefcafe0001"
 
 HOST = """

@@ -21,7 +21,7 @@ from rlm_graph.executors.machine import fork_server
 from rlm_graph.executors.machine.fork_server import FORK_SERVER, ForkServer
 from tests.faults.processes import children_of, parent_of, supervisors_of, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 HOST = """
 import asyncio, os, sys

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from rlm_graph.executors.sandbox import confine as confining
-from rlm_graph.executors.sandbox import seccomp, syscalls
+from rlm_graph.executors.sandbox.confinement import confine as confining
+from rlm_graph.executors.sandbox.confinement import seccomp, syscalls
 
 MIB = 1 << 20
 offered = confining.probe()

@@ -14,7 +14,7 @@ import grimp
 from rlm_graph.settings.plugins import BUILT_IN
 
 ROOT = Path(__file__).resolve().parents[1]
-WORKER = ROOT / "rlm_graph" / "executors" / "worker"
+WORKER = ROOT / "rlm_graph" / "executors" / "sandbox"
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 
 
