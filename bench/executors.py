@@ -117,7 +117,7 @@ class ExecutorSession:
             raise SystemExit(f"a cell failed: {execution.error or execution.status}")
 
     async def give(self, ref: ContextRef, folder: Path) -> None:
-        await self._repl.give(1, ref, folder=folder)
+        await self._repl.add_context(1, ref, folder=folder)
 
 
 class ExecutorPlace:
@@ -185,7 +185,7 @@ async def measure(
         async with place.session() as session:
             await session.run("x = 0")
             try:
-                given = await seconds(session.give(ref, store.folder(ref)))
+                given = await seconds(session.add_context(ref, store.folder(ref)))
             except ExecutorError as error:
                 print(f"a context of {megabytes} MB: {error}", file=sys.stderr)
                 continue

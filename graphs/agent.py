@@ -10,7 +10,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import RetryPolicy
 
 from rlm_graph.nodes.routing import route_after_act, route_after_approve, route_after_finalize, route_after_think
-from rlm_graph.state import RLMIntake, RLMOutput
+from rlm_graph.state import GraphInput, RLMOutput
 
 
 def agent_graph(
@@ -20,7 +20,7 @@ def agent_graph(
 
     `schema` is the state, `retry` says when a request to the model is made once more.
     """
-    graph: StateGraph[Any, Any, Any, Any] = StateGraph(schema, input_schema=RLMIntake, output_schema=RLMOutput)
+    graph: StateGraph[Any, Any, Any, Any] = StateGraph(schema, input_schema=GraphInput, output_schema=RLMOutput)
     graph.add_node("observe", nodes["observe"])
     graph.add_node("think", nodes["think"], retry_policy=retry)
     graph.add_node("act", nodes["act"])

@@ -14,8 +14,8 @@ from langgraph.types import RetryPolicy, Send
 from rlm_graph import bridge
 from rlm_graph.approval import Approval
 from rlm_graph.calls.specialist import Specialist
-from rlm_graph.calls.subcalls import SubcallState, Ticket
-from rlm_graph.events.emitting import telling_call
+from rlm_graph.calls.subcalls import CallBatch, SubcallState
+from rlm_graph.events.emitting import with_call_events
 from rlm_graph.models import ReplyCache
 from rlm_graph.nodes.call import call
 from rlm_graph.nodes.recurse import SANDBOX_ATTEMPTS, may_be_rebuilt, recurse
@@ -36,17 +36,17 @@ def create_subcall(
     agent: Callable[[str | None], Runnable[Any, Any]] | None = None,
     specialists: Mapping[str, Specialist] | None = None,
     replies: ReplyCache | None = None,
-) -> CompiledStateGraph[SubcallState, Ticket, Any, Any]:
+) -> CompiledStateGraph[SubcallState, CallBatch, Any, Any]:
     """Return the graph that a host call runs: `call` or `recurse` for each request, side by side.
 
     `agent` gives the agent that `recurse` runs, or the specialist of a name, when it is first needed.
     """
     approval = approval or Approval(None)
-    graph = StateGraph(SubcallState, context_schema=Ticket)
+    graph = StateGraph(SubcallState, context_schema=CallBatch)
     graph.add_node(
         "call",
         bridge.node(
-            telling_call(call),
+            with_call_events(call),
             models=models,
             tools=tools or {},
             specialists=specialists or {},
@@ -59,7 +59,7 @@ def create_subcall(
     graph.add_node(
         "recurse",
         bridge.node(
-            telling_call(recurse),
+            with_call_events(recurse),
             agent=agent,
             specialists=specialists or {},
             approval=approval,

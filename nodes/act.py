@@ -15,7 +15,7 @@ from rlm_graph.budget import Usage
 from rlm_graph.calls.subcalls import CallScope, Subcalls
 from rlm_graph.calls.tool_calls import call_each, each, in_order
 from rlm_graph.context import ContextStore
-from rlm_graph.events.emitting import tell_cell, tell_output
+from rlm_graph.events.emitting import emit_cell, emit_output
 from rlm_graph.executors.base import Executor, Repl, repl_name
 from rlm_graph.ledger import Ledger
 from rlm_graph.recovery.replay import Replay
@@ -73,7 +73,7 @@ async def act(
     for execution in turn.executions:
         ledger.charge(Usage(cpu_s=execution.cpu_s, peak_memory_bytes=execution.peak_memory_bytes))
     final = turn.executions[-1].final if turn.executions else None
-    met = None if final is not None else ledger.met()
+    met = None if final is not None else ledger.exceeded()
     return {
         "turns": [turn],
         "cells": [],
@@ -122,7 +122,7 @@ async def _attached(executor: Executor, state: RLMState, scope: CallScope, name:
     async with AsyncExitStack() as stack:
         handle = state.get("repl")
         repl = await stack.enter_async_context(executor.attached(handle, name=name, tools=scope.tools))
-        if not Replay.fits(repl, state["turns"], scope.namespace):
+        if not Replay.belongs_to(repl, state["turns"], scope.namespace):
             repl = await stack.enter_async_context(executor.attached(None, name=name, tools=scope.tools))
         yield repl
 
@@ -132,7 +132,7 @@ async def _run_cells(
 ) -> list[Execution]:
     executions: list[Execution] = []
     for number, cell in enumerate(state["cells"], start=last_number(state["turns"]) + 1):
-        tell_cell(cell)
+        emit_cell(cell)
         running = asyncio.ensure_future(
             repl.run(
                 cell,
@@ -149,7 +149,7 @@ async def _run_cells(
             raise GraphInterrupt(scope.interrupts) from None
         finally:
             running.cancel()
-        tell_output(executions[-1])
+        emit_output(executions[-1])
         if executions[-1].status != "ok":
             break
     return executions

@@ -14,9 +14,9 @@ from langgraph.runtime import Runtime, get_runtime
 from rlm_graph import memory
 from rlm_graph.approval import PREVIEW_CHARS, Approval, ApprovalRequest
 from rlm_graph.budget import Budget, Usage
-from rlm_graph.calls.requests import ModelRequest, Request, ToolRequest, described, unknown_agent
+from rlm_graph.calls.requests import ModelRequest, Request, ToolRequest, describe, unknown_agent
 from rlm_graph.calls.specialist import Specialist
-from rlm_graph.calls.subcalls import Ticket
+from rlm_graph.calls.subcalls import CallBatch
 from rlm_graph.errors import BudgetExceeded, ModelError
 from rlm_graph.ledger import Ledger
 from rlm_graph.models import ReplyCache, ask, media_block, unreadable
@@ -27,14 +27,14 @@ CHARS_PER_TOKEN = 4
 """A rough figure, for reserving a call before the provider has counted its tokens."""
 
 
-class Errand(TypedDict):
-    """Which request of the ticket to work on."""
+class CallIndex(TypedDict):
+    """Which request of the batch to work on."""
 
     index: int
 
 
 async def call(
-    errand: Errand,
+    position: CallIndex,
     *,
     models: Mapping[str | None, BaseChatModel],
     tools: Mapping[str, HostFunction],
@@ -48,19 +48,19 @@ async def call(
     An error that code can act on is recorded as the reply. `ModelError` leaves while another attempt is due, so that
     the retry policy makes it.
     """
-    runtime: Runtime[Ticket] = get_runtime()
-    ticket, index = runtime.context, errand["index"]
-    request = ticket.requests[index]
+    runtime: Runtime[CallBatch] = get_runtime()
+    batch, index = runtime.context, position["index"]
+    request = batch.requests[index]
     rejection = approval.rejection(shown(request))
     if rejection is not None:
         return {"replies": {index: SubcallReply(error=rejection)}}
-    ticket.asked.append(index)
+    batch.asked.append(index)
     try:
         if isinstance(request, ToolRequest):
-            reply = await _use_tool(request, tools, ticket.ledger)
+            reply = await _use_tool(request, tools, batch.ledger)
         else:
             assert isinstance(request, ModelRequest)
-            reply = await _ask_model(request, models, specialists, ticket.ledger, replies)
+            reply = await _ask_model(request, models, specialists, batch.ledger, replies)
     except BudgetExceeded as error:
         reply = SubcallReply(error=str(error), error_type="BudgetExceeded")
     except ModelError as error:
@@ -73,7 +73,7 @@ async def call(
 
 def shown(request: Request) -> ApprovalRequest:
     """Return what a human sees of a request."""
-    function, agent, text = described(request)
+    function, agent, text = describe(request)
     return ApprovalRequest(kind="subcall", function=function, agent=agent or "", preview=text[:PREVIEW_CHARS])
 
 

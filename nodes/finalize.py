@@ -24,7 +24,7 @@ from rlm_graph.parsing import parse
 from rlm_graph.prompts import best_effort_prompt
 from rlm_graph.recovery.snapshots import SnapshotStore
 from rlm_graph.state import Answer, FinalAnswer, ReplHandle, RLMState, RLMUpdate
-from rlm_graph.tools import NativeTools
+from rlm_graph.tools import OfferedTools
 
 LAST_CALL_S = 60.0
 """Seconds for the one request that is made after the time ceiling, so that what was found is not lost."""
@@ -39,7 +39,7 @@ async def finalize(
     executor: Executor,
     snapshots: SnapshotStore,
     answer_format: AnswerFormat,
-    native: NativeTools | None = None,
+    native: OfferedTools | None = None,
 ) -> RLMUpdate:
     """Turn the claimed answer into the run's answer; without one, ask once for the best that the evidence allows.
 
@@ -55,7 +55,7 @@ async def finalize(
         )
     else:
         problem = answer_format.problem(final)
-        if problem is not None and ledger.met() is None and state["misfits"] < MAX_CORRECTIONS:
+        if problem is not None and ledger.exceeded() is None and state["misfits"] < MAX_CORRECTIONS:
             return {"final": None, "problem": problem, "misfits": state["misfits"] + 1, "usage": ledger.used}
         answer = Answer(value=final.value, text=as_text(final), complete=problem is None, via=final.via)
     repl = await _closed(executor, state.get("repl"))

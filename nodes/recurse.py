@@ -14,9 +14,9 @@ from rlm_graph.approval import Approval
 from rlm_graph.budget import Budget, Usage
 from rlm_graph.calls.requests import AgentRequest, unknown_agent
 from rlm_graph.calls.specialist import Specialist
-from rlm_graph.calls.subcalls import Ticket, child_config
+from rlm_graph.calls.subcalls import CallBatch, child_config
 from rlm_graph.errors import BudgetExceeded, ExecutorError, InputError, ModelError, ReplLostError
-from rlm_graph.nodes.call import Errand, shown
+from rlm_graph.nodes.call import CallIndex, shown
 from rlm_graph.state import SubcallReply
 
 SANDBOX_ATTEMPTS = 2
@@ -29,7 +29,7 @@ def may_be_rebuilt(error: Exception) -> bool:
 
 
 async def recurse(
-    errand: Errand,
+    position: CallIndex,
     *,
     agent: Callable[[str | None], Runnable[Any, Any]] | None,
     specialists: Mapping[str, Specialist],
@@ -41,9 +41,9 @@ async def recurse(
     What it spends is charged here, as if this call had spent it. A run that was stopped in the middle goes on there.
     """
     assert agent is not None
-    runtime: Runtime[Ticket] = get_runtime()
-    ticket, index = runtime.context, errand["index"]
-    request = ticket.requests[index]
+    runtime: Runtime[CallBatch] = get_runtime()
+    batch, index = runtime.context, position["index"]
+    request = batch.requests[index]
     assert isinstance(request, AgentRequest)
     unknown = unknown_agent([request], specialists)
     if unknown is not None:
@@ -51,14 +51,14 @@ async def recurse(
     rejection = approval.rejection(shown(request))
     if rejection is not None:
         return {"replies": {index: SubcallReply(error=rejection)}}
-    ticket.asked.append(index)
+    batch.asked.append(index)
     info = runtime.execution_info
     last = max(max_attempts, SANDBOX_ATTEMPTS)
     attempt = last if info is None else info.node_attempt
     try:
         requested = None if request.agent is None else specialists[request.agent].budget
         below = agent(request.agent)
-        reply = await _ask_agent(request, below, ticket, requested, attempt=attempt, max_attempts=max_attempts)
+        reply = await _ask_agent(request, below, batch, requested, attempt=attempt, max_attempts=max_attempts)
     except BudgetExceeded as error:
         reply = SubcallReply(error=str(error), error_type="BudgetExceeded")
     return {"replies": {index: reply}}
@@ -67,7 +67,7 @@ async def recurse(
 async def _ask_agent(
     request: AgentRequest,
     agent: Runnable[Any, Any],
-    ticket: Ticket,
+    batch: CallBatch,
     requested: Budget | None,
     *,
     attempt: int,
@@ -77,12 +77,12 @@ async def _ask_agent(
 
     What the agent had spent until an error counts; where the next attempt goes on from its record, it counts then.
     """
-    grant = ticket.ledger.grant(shares=len(ticket.requests), requested=requested)
+    grant = batch.ledger.grant(shares=len(batch.requests), requested=requested)
     given = {"question": request.question, "context": request.context, "budget": grant}
     config = get_config()
     # LangGraph counts the agent of another attempt as another agent, which would start over.
     config = child_config(config, config["configurable"]["checkpoint_ns"])
-    with ticket.ledger.reserved(grant.max_tokens or 0, cost_usd=grant.max_cost_usd or 0.0) as reservation:
+    with batch.ledger.reserved(grant.max_tokens or 0, cost_usd=grant.max_cost_usd or 0.0) as reservation:
 
         def note(values: dict[str, Any]) -> None:
             # Its turns are its own, and its time has passed here too.

@@ -11,9 +11,9 @@ from rlm_graph.budget import Usage
 from rlm_graph.dialogue import converse
 from rlm_graph.ledger import Ledger
 from rlm_graph.models import ReplyCache
-from rlm_graph.parsing import Reply, answerable, parse, parse_native
+from rlm_graph.parsing import Reply, answerable, parse, parse_tool_calls
 from rlm_graph.state import RLMState, RLMUpdate
-from rlm_graph.tools import NativeTools
+from rlm_graph.tools import OfferedTools
 
 
 async def think(
@@ -23,7 +23,7 @@ async def think(
     system_prompt: str,
     window_tokens: int,
     wants_code: bool,
-    native: NativeTools | None = None,
+    native: OfferedTools | None = None,
     replies: ReplyCache | None = None,
 ) -> RLMUpdate:
     """Ask the model for its next step and take code, calls or an answer from the reply.
@@ -55,11 +55,11 @@ async def think(
     else:
         invalid = len(message.invalid_tool_calls)
         message = answerable(message)
-        reply = parse_native(message, hosts=native.hosts, invalid=invalid, variables=variables)
+        reply = parse_tool_calls(message, hosts=native.hosts, invalid=invalid, variables=variables)
     if wants_code and reply.final is not None and not turns:
         reply = Reply(problem="Look at the evidence first: run at least one cell before the final answer.")
     # Code that was paid for still runs, and an answer is an answer: only a reply without either ends the run here.
-    met = None if reply.cells or reply.calls or reply.final is not None else ledger.met()
+    met = None if reply.cells or reply.calls or reply.final is not None else ledger.exceeded()
     return {
         "dialogue": [message],
         **({} if held == window else {"window": held}),

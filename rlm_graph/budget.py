@@ -81,7 +81,7 @@ class Budget(Value):
             return {**given, "allow_unpriced": False}
         return given
 
-    def met(self, usage: Usage) -> BudgetExceeded | None:
+    def exceeded(self, usage: Usage) -> BudgetExceeded | None:
         """Return the first ceiling that `usage` has reached, as the error that names it."""
         for ceiling, spent, limit in self._measures(usage):
             if spent >= limit:
@@ -107,13 +107,13 @@ class Budget(Value):
             granted["timeout_s"] = (self.timeout_s - usage.wall_s) * SHARE
         for ceiling, value in granted.items():
             if value <= 0 and ceiling != "max_depth":
-                raise self.met(usage) or BudgetExceeded(ceiling, spent=0, limit=0)
+                raise self.exceeded(usage) or BudgetExceeded(ceiling, spent=0, limit=0)
         if self.max_subcalls is not None:
             granted["max_subcalls"] = max(0, int((self.max_subcalls - usage.subcalls) * part))
         grant = self.model_copy(update=granted)
-        return grant if requested is None else grant.limited(requested)
+        return grant if requested is None else grant.capped_by(requested)
 
-    def limited(self, other: Budget) -> Budget:
+    def capped_by(self, other: Budget) -> Budget:
         """Return the budget with each ceiling of `other` that was set there by hand, where it is the lower one.
 
         What either refuses to call, a model of unknown price, is refused.

@@ -19,17 +19,17 @@ def agent() -> RLMGraph:
     is set cannot be used here.
     """
     from rlm_graph.agents.create import create_rlm_agent
-    from rlm_graph.agents.specialists import described
-    from rlm_graph.context.sealed import contexts_of
+    from rlm_graph.agents.specialists import specs_from
+    from rlm_graph.context.encrypted import contexts_of
     from rlm_graph.models import cache_of
-    from rlm_graph.tools.registry import chosen
+    from rlm_graph.tools.registry import open_tools
 
     settings = Settings.load()
     if settings.model is None:
         raise SetupError("no model is set; set RLM_MODEL, as RLM_MODEL=openai/gpt-5, or `model` in rlm.toml")
     # Never left: the server builds the agent once, and its tools live as long as it does.
     stack = ExitStack()
-    tools, agents = stack.enter_context(chosen(settings.tools)), stack.enter_context(described(settings))
+    tools, agents = stack.enter_context(open_tools(settings.tools)), stack.enter_context(specs_from(settings))
     return create_rlm_agent(
         settings.model,
         sub_model=settings.sub_model,

@@ -56,9 +56,9 @@ class Ledger:
             return None
         return max(0.0, self.budget.timeout_s - self.total.wall_s)
 
-    def met(self) -> BudgetExceeded | None:
+    def exceeded(self) -> BudgetExceeded | None:
         """Return the ceiling that has been reached, if any."""
-        return self.budget.met(self.total)
+        return self.budget.exceeded(self.total)
 
     def grant(self, *, shares: int = 1, requested: Budget | None = None) -> Budget:
         """Return a child's budget, out of what is neither spent nor reserved: see `Budget.grant`."""
@@ -71,7 +71,7 @@ class Ledger:
         if session is None:
             return grant
         left = max(0, session - self._earlier_subcalls - self.total.subcalls)
-        return grant.limited(Budget(max_subcalls=int(left * SHARE / shares)))
+        return grant.capped_by(Budget(max_subcalls=int(left * SHARE / shares)))
 
     def charge(self, usage: Usage) -> None:
         """Add what was spent elsewhere, such as by a call that is answered from the record."""
@@ -106,6 +106,6 @@ class Ledger:
         if self.budget.max_cost_usd is not None and cost + cost_usd > self.budget.max_cost_usd:
             raise BudgetExceeded("max_cost_usd", spent=cost, limit=self.budget.max_cost_usd)
         # Turns are the root model's: the calls of its last turn are not over them.
-        met = self.budget.model_copy(update={"max_turns": None}).met(total)
+        met = self.budget.model_copy(update={"max_turns": None}).exceeded(total)
         if met is not None:
             raise met

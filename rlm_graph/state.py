@@ -15,10 +15,10 @@ from pydantic import Field, JsonValue, NonNegativeInt
 from typing_extensions import TypedDict
 
 from rlm_graph.budget import Budget, Ceiling, Usage
-from rlm_graph.value import Recorded, Value
+from rlm_graph.value import CheckpointValue, Value
 
 
-class ContextRef(Recorded):
+class ContextRef(CheckpointValue):
     """Where a long input lies. Equal content has an equal `sha256`, whatever it was called."""
 
     sha256: str
@@ -52,14 +52,14 @@ class ReplHandle(Value):
     """Digest of the supervisor and worker that run in it."""
 
 
-class Cell(Recorded):
+class Cell(CheckpointValue):
     """A piece of code to run."""
 
     code: str
     language: Literal["python", "bash"] = "python"
 
 
-class CellError(Recorded):
+class CellError(CheckpointValue):
     """An exception in a cell, as the model reads it."""
 
     type: str
@@ -70,7 +70,7 @@ class CellError(Recorded):
     """Cut to the frames in cells."""
 
 
-class FinalAnswer(Recorded):
+class FinalAnswer(CheckpointValue):
     """What the code gave as the answer."""
 
     value: JsonValue
@@ -80,7 +80,7 @@ class FinalAnswer(Recorded):
     via: Literal["FINAL", "FINAL_VAR", "answer"] = "FINAL"
 
 
-class Execution(Recorded):
+class Execution(CheckpointValue):
     """What became of one cell."""
 
     number: int
@@ -115,7 +115,7 @@ class Execution(Recorded):
     write_bytes: NonNegativeInt | None = None
 
 
-class Variable(Recorded):
+class Variable(CheckpointValue):
     """A name in the REPL, as `SHOW_VARS` and the observation show it."""
 
     name: str
@@ -124,7 +124,7 @@ class Variable(Recorded):
     preview: str = ""
 
 
-class CallSummary(Recorded):
+class CallSummary(CheckpointValue):
     """One call that code made, without what was said."""
 
     cell: int | None = None
@@ -140,7 +140,7 @@ class CallSummary(Recorded):
     usage: Usage = Usage()
 
 
-class NativeCall(Recorded):
+class NativeCall(CheckpointValue):
     """A tool call of the model's own, which has not been answered yet."""
 
     id: str
@@ -154,7 +154,7 @@ class NativeCall(Recorded):
     """Why it is not made."""
 
 
-class NativeAnswer(Recorded):
+class NativeAnswer(CheckpointValue):
     """What a tool call of the model's own was answered."""
 
     id: str
@@ -165,7 +165,7 @@ class NativeAnswer(Recorded):
     failed: bool = False
 
 
-class Turn(Recorded):
+class Turn(CheckpointValue):
     """One reply of the model that held code, and what its cells did."""
 
     number: int
@@ -183,7 +183,7 @@ class Turn(Recorded):
     """What the model must know besides: a rebuilt REPL, a replay that diverged."""
 
 
-class SubcallReply(Recorded):
+class SubcallReply(CheckpointValue):
     """What became of one call that code made: recorded, so that it is never made twice."""
 
     value: JsonValue = None
@@ -194,7 +194,7 @@ class SubcallReply(Recorded):
     usage: Usage = Usage()
 
 
-class Answer(Recorded):
+class Answer(CheckpointValue):
     """The end of a run."""
 
     value: JsonValue
@@ -222,7 +222,7 @@ def extend(items: list[Any], writes: Sequence[list[Any]]) -> list[Any]:
     return [*items, *(item for write in writes for item in write)]
 
 
-class Latest(LastValue[Any]):
+class LastWriteWins(LastValue[Any]):
     """Holds the last of the values that one step wrote.
 
     A run that is taken up with another budget, stopped, and taken up with yet another one before it took a step, has
@@ -236,7 +236,7 @@ class Latest(LastValue[Any]):
         return super().update(values[-1:])
 
 
-class Wrapped(LastValue[Any]):
+class BoxedText(LastValue[Any]):
     """Holds a value that may be a plain text, and stores it as one that is not.
 
     LangGraph's PostgreSQL saver puts plain texts and numbers past the serializer into a JSON column: one that encrypts
@@ -266,7 +266,7 @@ class RLMInput(TypedDict, total=False):
     budget: Budget
 
 
-class RLMIntake(TypedDict, total=False):
+class GraphInput(TypedDict, total=False):
     """What becomes of the input before the graph sees it: the question is a message, the context a reference."""
 
     messages: list[AnyMessage]
@@ -298,21 +298,21 @@ class RLMState(TypedDict):
     """What of the last reply was not taken, and why; told to the model with the output of its code."""
     final: FinalAnswer | None
     """The answer that code or prose has claimed."""
-    problem: Annotated[str | None, Wrapped]
+    problem: Annotated[str | None, BoxedText]
     """What was wrong with the last reply, to be told to the model."""
     corrections: int
     """Replies in a row that held neither code nor an answer."""
     misfits: int
     """Answers to this question that were not of the form that was asked for."""
     repl: ReplHandle | None
-    budget: Annotated[Budget, Latest]
+    budget: Annotated[Budget, LastWriteWins]
     usage: Annotated[Usage, add]
     """Of this question; `earlier_subcalls` were made for those before it."""
     earlier_subcalls: NotRequired[int]
     ceiling: Ceiling | None
     """The ceiling that was met."""
     answer: Answer | None
-    structured_response: NotRequired[Annotated[Any, Wrapped]]
+    structured_response: NotRequired[Annotated[Any, BoxedText]]
 
 
 def state_schema(answer_type: type | None) -> type:
@@ -326,7 +326,7 @@ def state_schema(answer_type: type | None) -> type:
         "TypedRLMState",
         (RLMState,),
         exec_body=lambda body: body.update(
-            __annotations__={"structured_response": NotRequired[Annotated[answer_type, Wrapped]]}, __module__=__name__
+            __annotations__={"structured_response": NotRequired[Annotated[answer_type, BoxedText]]}, __module__=__name__
         ),
     )
     return schema

@@ -23,7 +23,7 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class Recorded(Value):
+class CheckpointValue(Value):
     """A value that checkpoints hold, with texts that a model or its code has written.
 
     Such a text may hold lone surrogates, for which UTF-8 has no form: LangGraph's serializer puts a question mark in

@@ -29,7 +29,7 @@ def test_usages_add_up_and_peaks_take_the_larger() -> None:
     ],
 )
 def test_a_ceiling_that_is_reached_is_named_with_its_figures(ceiling: str, budget: Budget, usage: Usage) -> None:
-    met = budget.met(usage)
+    met = budget.exceeded(usage)
 
     assert met is not None
     assert met.ceiling == ceiling
@@ -39,8 +39,8 @@ def test_a_ceiling_that_is_reached_is_named_with_its_figures(ceiling: str, budge
 def test_no_ceiling_is_met_below_it_and_none_is_no_ceiling() -> None:
     unlimited = Budget(max_turns=None, max_cost_usd=None, max_tokens=None, timeout_s=None)
 
-    assert Budget().met(Usage(turns=9, cost_usd=1.99, wall_s=299.0)) is None
-    assert unlimited.met(Usage(turns=10**6, cost_usd=1e9, input_tokens=10**9, wall_s=1e9)) is None
+    assert Budget().exceeded(Usage(turns=9, cost_usd=1.99, wall_s=299.0)) is None
+    assert unlimited.exceeded(Usage(turns=10**6, cost_usd=1e9, input_tokens=10**9, wall_s=1e9)) is None
 
 
 def test_a_message_about_a_ceiling_names_what_raises_it_at_each_door() -> None:
@@ -82,7 +82,7 @@ def test_calls_of_the_last_turn_are_not_over_the_turns() -> None:
         pass
 
     assert ledger.spent.subcalls == 1
-    assert ledger.met() is not None
+    assert ledger.exceeded() is not None
 
 
 def test_a_call_that_fails_frees_what_it_reserved_and_still_counts() -> None:

@@ -149,7 +149,7 @@ def test_what_the_package_imports_is_what_it_depends_on() -> None:
         for folder in ("rlm_graph", *MOUNTED)
         for path in (ROOT / folder).rglob("*.py")
         for name in _foreign_imports(path)
-        and declared.isdisjoint(owner.replace("_", "-") for owner in distributions.get(name, []))
+        if declared.isdisjoint(owner.replace("_", "-") for owner in distributions.get(name, []))
     }
 
     assert undeclared == set()

@@ -17,12 +17,12 @@ from langgraph.types import Command
 from pydantic import TypeAdapter
 
 from rlm_graph.bridge import in_thread
-from rlm_graph.calls.subcalls import HELD
+from rlm_graph.calls.subcalls import LOCKED
 from rlm_graph.context import ContextStore
 from rlm_graph.errors import InputError, StorageError
 from rlm_graph.state import RLMInput
 from rlm_graph.storage.failures import advice
-from rlm_graph.storage.locks import aplace_of, held, place_of
+from rlm_graph.storage.locks import alocation_of, location_of, lock_run
 
 
 class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
@@ -66,14 +66,14 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         `StorageError` if the database fails: what was recorded is kept, and `invoke(None, config)` goes on from there.
         """
         saver, run = self._record(config)
-        with _storage_errors(), nullcontext() if saver is None or run is None else held(place_of(saver), run):
+        with _storage_errors(), nullcontext() if saver is None or run is None else lock_run(location_of(saver), run):
             yield from super().stream(self._taken_in(input, config), config, **_durable(saver, kwargs))
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Stream the run; see `stream`."""
         saver, run = self._record(config)
         with _storage_errors():
-            lock = nullcontext() if saver is None or run is None else held(await aplace_of(saver), run)
+            lock = nullcontext() if saver is None or run is None else lock_run(await alocation_of(saver), run)
         await in_thread(lock.__enter__)
         try:
             taken = await in_thread(self._taken_in, input, config)
@@ -88,7 +88,7 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         merged = ensure_config(merge_configs(self.config, config))
         saver = self._resolve_checkpointer(merged)
         configurable = merged["configurable"]
-        if HELD in configurable:
+        if LOCKED in configurable:
             return saver, None
         namespace = configurable.get("checkpoint_ns", "")
         run = f"{configurable.get('thread_id', '')}{'|' if namespace else ''}{namespace}"

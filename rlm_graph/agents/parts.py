@@ -18,7 +18,7 @@ from rlm_graph.budget import Budget, Caps
 from rlm_graph.calls.specialist import Specialist
 from rlm_graph.calls.subcalls import Subcalls
 from rlm_graph.context import ContextStore
-from rlm_graph.events.emitting import telling
+from rlm_graph.events.emitting import with_events
 from rlm_graph.executors.base import Executor
 from rlm_graph.graphs.agent import agent_graph
 from rlm_graph.graphs.subcall import create_subcall
@@ -32,7 +32,7 @@ from rlm_graph.prompts import system_prompt
 from rlm_graph.recovery.snapshots import SnapshotStore
 from rlm_graph.settings import ModelSettings, Protocol
 from rlm_graph.state import state_schema
-from rlm_graph.tools import HostFunction, NativeTools, retrieval_of
+from rlm_graph.tools import HostFunction, OfferedTools, retrieval_of
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
     retry = retry_policy(parts.settings)
     window_tokens = window(model, parts.settings)
     functions = {**parts.tools, **parts.memory}
-    native = NativeTools(functions, answer_format.schema, parts.retrieval) if parts.protocol == "tools" else None
+    native = OfferedTools(functions, answer_format.schema, parts.retrieval) if parts.protocol == "tools" else None
     small = profile(model, parts.settings) == "small"
     named = parts.specialist.name if parts.specialist else ""
     prompt = system_prompt(
@@ -133,7 +133,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             native=native is not None,
         ),
         "think": bridge.node(
-            telling(think),
+            with_events(think),
             model=model,
             system_prompt=prompt,
             window_tokens=window_tokens,
@@ -142,7 +142,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             replies=parts.replies,
         ),
         "act": bridge.node(
-            telling(act),
+            with_events(act),
             executor=parts.executor,
             subcalls=subcalls,
             store=parts.contexts,
@@ -150,7 +150,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             strict_replay=parts.strict_replay,
         ),
         "finalize": bridge.node(
-            telling(finalize),
+            with_events(finalize),
             model=model,
             system_prompt=prompt,
             window_tokens=window_tokens,

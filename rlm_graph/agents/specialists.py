@@ -19,7 +19,7 @@ from rlm_graph.executors.base import Executor
 from rlm_graph.models import chat_model, has_price, model_name
 from rlm_graph.settings import ExecutorSettings, ModelSettings, Settings
 from rlm_graph.tools import host_functions
-from rlm_graph.tools.registry import chosen
+from rlm_graph.tools.registry import open_tools
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
@@ -66,7 +66,7 @@ def specialists(
 
 
 @contextmanager
-def described(settings: Settings) -> Iterator[dict[str, AgentSpec]]:
+def specs_from(settings: Settings) -> Iterator[dict[str, AgentSpec]]:
     """Give the specialists of the settings, by name; the servers of their tools live as long.
 
     Raises `InputError` for a tool that is not there, `SetupError` for one that cannot be used.
@@ -78,7 +78,7 @@ def described(settings: Settings) -> Iterator[dict[str, AgentSpec]]:
             if agent.tools is not None:
                 wanted = settings.tools.model_copy(update={"use": agent.tools})
                 try:
-                    tools = stack.enter_context(chosen(wanted))
+                    tools = stack.enter_context(open_tools(wanted))
                 except (InputError, SetupError) as error:
                     error.about(f"agent {name}")
                     raise

@@ -139,7 +139,7 @@ class Description(NamedTuple):
     """The prompt, the question, or the tool's arguments as JSON."""
 
 
-def described(request: Request) -> Description:
+def describe(request: Request) -> Description:
     """Say in words what a request is."""
     match request:
         case ToolRequest():

@@ -41,7 +41,7 @@ from rlm_graph.tools import HostFunction
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
-HELD = "__rlm_graph_held"
+LOCKED = "__rlm_graph_held"
 """Set in the config of all that runs below an act: whoever runs the act holds the run already."""
 
 
@@ -52,7 +52,7 @@ AGENTS = "rlm_agents"
 
 
 @dataclass(frozen=True)
-class Ticket:
+class CallBatch:
     """What a child graph works on. It is handed over in memory on every run and never stored: prompts are long."""
 
     requests: Sequence[Request]
@@ -79,7 +79,7 @@ class Subcalls:
 
     def __init__(
         self,
-        graph: CompiledStateGraph[SubcallState, Ticket, Any, Any],
+        graph: CompiledStateGraph[SubcallState, CallBatch, Any, Any],
         *,
         tools: Mapping[str, HostFunction] | None = None,
         retrieval: HostFunction | None = None,
@@ -116,7 +116,7 @@ class CallScope:
 
     def __init__(
         self,
-        graph: CompiledStateGraph[SubcallState, Ticket, Any, Any],
+        graph: CompiledStateGraph[SubcallState, CallBatch, Any, Any],
         max_concurrency: int,
         ledger: Ledger,
         config: RunnableConfig,
@@ -181,13 +181,13 @@ class CallScope:
 
     async def _answered(self, cell: int, name: str, requests: Sequence[Request]) -> Mapping[int, SubcallReply]:
         """Make the requests, or take their answers from the record, which are charged once."""
-        ticket = Ticket(requests, self._ledger)
-        replies = await self._run(name, ticket)
-        self.asked += len(ticket.asked)
+        batch = CallBatch(requests, self._ledger)
+        replies = await self._run(name, batch)
+        self.asked += len(batch.asked)
         self._note(cell, name, replies, agents=_agents(requests))
         if not self._replaying and name not in self._charged:
             for index, reply in replies.items():
-                if index not in ticket.asked:
+                if index not in batch.asked:
                     self._ledger.charge(reply.usage)
         return replies
 
@@ -237,15 +237,15 @@ class CallScope:
                 for reply in values["replies"].values():
                     self._ledger.charge(reply.usage)
 
-    async def _run(self, name: str, ticket: Ticket) -> Mapping[int, SubcallReply]:
+    async def _run(self, name: str, batch: CallBatch) -> Mapping[int, SubcallReply]:
         config = child_config(self._config, f"{self.namespace}|{name}")
         config["max_concurrency"] = self.max_concurrency
-        agents = ",".join(_agents(ticket.requests))
+        agents = ",".join(_agents(batch.requests))
         config["metadata"] = {**config.get("metadata", {}), ACT: self.namespace, AGENTS: agents}
-        kind = "recurse" if isinstance(ticket.requests[0], AgentRequest) else "call"
-        given = {"kind": kind, "count": len(ticket.requests)}
+        kind = "recurse" if isinstance(batch.requests[0], AgentRequest) else "call"
+        given = {"kind": kind, "count": len(batch.requests)}
         try:
-            state = await bridge.run_graph(self._graph, given, config, context=ticket)
+            state = await bridge.run_graph(self._graph, given, config, context=batch)
         except GraphInterrupt as waiting:
             self.interrupts += waiting.args[0]
             raise
@@ -264,7 +264,7 @@ def child_config(config: RunnableConfig, namespace: str) -> RunnableConfig:
     scratchpad = configurable["__pregel_scratchpad"]
     configurable["checkpoint_ns"] = namespace
     configurable["__pregel_resuming"] = True
-    configurable[HELD] = True
+    configurable[LOCKED] = True
     configurable["__pregel_scratchpad"] = dataclasses.replace(scratchpad, subgraph_counter=itertools.count().__next__)
     return {**config, "configurable": configurable}
 

@@ -22,8 +22,8 @@ def check_question(question: str) -> None:
 
 def take(sources: Sequence[str], settings: Settings, output: Output) -> ContextRef | None:
     """Take the context in from the paths, URLs and `-` (standard input) that the user named, and say what was done."""
+    from rlm_graph.context.encrypted import contexts_of
     from rlm_graph.context.fetch import is_url
-    from rlm_graph.context.sealed import contexts_of
 
     if not sources:
         return None

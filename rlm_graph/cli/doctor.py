@@ -152,9 +152,9 @@ def _e2b() -> Check:
 def _packaged() -> Iterator[Check]:
     """Tell of the executors that other packages bring."""
     from rlm_graph.errors import SetupError
-    from rlm_graph.settings.plugins import brought, package, settings_of
+    from rlm_graph.settings.plugins import installed_plugins, package, settings_of
 
-    for point in brought():
+    for point in installed_plugins():
         try:
             settings_of(point.name)
         except SetupError as error:

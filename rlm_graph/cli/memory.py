@@ -128,7 +128,7 @@ def _with(
 
     from rlm_graph.memory import Notes
     from rlm_graph.memory.store import opened_store
-    from rlm_graph.runs.job import vault_of
+    from rlm_graph.runs.job import cipher_of
     from rlm_graph.settings import Settings
 
     owner = {name: value for name, value in (("user", user), ("project", project)) if value is not None}
@@ -137,7 +137,7 @@ def _with(
 
     async def done() -> T:
         async with opened_store(settings) as store:
-            return await work(Notes(store, settings.memory, vault_of(settings)))
+            return await work(Notes(store, settings.memory, cipher_of(settings)))
 
     return asyncio.run(done())
 
@@ -147,7 +147,7 @@ def _everyones(db: str | None, encrypt: bool, config: Path | None) -> list[Note]
 
     from rlm_graph.memory import Notes, owners
     from rlm_graph.memory.store import opened_store
-    from rlm_graph.runs.job import vault_of
+    from rlm_graph.runs.job import cipher_of
     from rlm_graph.settings import Settings
 
     settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)
@@ -158,7 +158,7 @@ def _everyones(db: str | None, encrypt: bool, config: Path | None) -> list[Note]
                 settings.memory.model_copy(update={"user": user, "project": project})
                 for user, project in sorted(await owners(store))
             ]
-            return [note for owner in of_each for note in await Notes(store, owner, vault_of(settings)).every()]
+            return [note for owner in of_each for note in await Notes(store, owner, cipher_of(settings)).every()]
 
     return asyncio.run(found())
 

@@ -39,9 +39,11 @@ def ps(
 
     settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)
     if sandboxes:
-        from rlm_graph.executors.keepers import find, keepers
+        from rlm_graph.executors.sandbox_owners import find, sandbox_owners
 
-        found = [sandbox for _, sandbox in asyncio.run(find(keepers(settings.executor, *settings.agent_executors)))]
+        found = [
+            sandbox for _, sandbox in asyncio.run(find(sandbox_owners(settings.executor, *settings.agent_executors)))
+        ]
         runs = runs_of([sandbox.handle.id for sandbox in found], settings)
         _show([sandbox_row(sandbox, runs) for sandbox in found], "no sandboxes", as_json=as_json)
     else:

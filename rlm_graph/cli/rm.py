@@ -62,14 +62,14 @@ def _confirm(runs: list[Run], yes: bool) -> None:
 
 
 async def _remove(runs: Runs, run: Run, settings: Settings, *, wait: bool) -> None:
-    from rlm_graph.context.sealed import contexts_of
+    from rlm_graph.context.encrypted import contexts_of
     from rlm_graph.executors import create_executor
     from rlm_graph.runs.deletion import delete
     from rlm_graph.runs.job import Job
-    from rlm_graph.storage.locks import aheld, forget_lock
+    from rlm_graph.storage.locks import alock_run, forget_lock
 
     asked = Job.of(run, settings, {}).settings
-    async with aheld(runs.saver, run.id, waiting=waiting if wait else None) as place:
+    async with alock_run(runs.saver, run.id, waiting=waiting if wait else None) as place:
         left = await delete(
             runs,
             run,

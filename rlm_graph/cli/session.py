@@ -54,7 +54,7 @@ def start(job: Job, *, source: str, id: str | None, output: Output, wait: bool =
     """Run `job` under a new id. With `wait`, that of a run which another process is deleting just now is new too."""
 
     async def started() -> Outcome:
-        from rlm_graph.storage.locks import aheld
+        from rlm_graph.storage.locks import alock_run
 
         async with opened(job.settings) as runs, AsyncExitStack() as stack:
             graph = await stack.enter_async_context(_graph(job, runs))  # what cannot be built leaves no run behind
@@ -62,7 +62,7 @@ def start(job: Job, *, source: str, id: str | None, output: Output, wait: bool =
             if not wait:
                 await runs.check_new(name)
             # Held before it is entered: a run that nobody holds is taken for one whose process has died.
-            await stack.enter_async_context(aheld(runs.saver, name, waiting=waiting if wait else None))
+            await stack.enter_async_context(alock_run(runs.saver, name, waiting=waiting if wait else None))
             run = await runs.create(
                 question=job.question, source=source, model=model_of(job.settings), settings=job.record(), id=name
             )
@@ -158,9 +158,9 @@ async def _carry_out(
     graph: Any, runs: Runs, run: Run, job: Job, output: Output, continuation: Continuation, *, wait: bool = False
 ) -> Outcome:
     """Hold the run and go on with it, with the input that `continuation` makes of its state."""
-    from rlm_graph.storage.locks import aheld
+    from rlm_graph.storage.locks import alock_run
 
-    async with aheld(runs.saver, run.id, waiting=waiting if wait else None):
+    async with alock_run(runs.saver, run.id, waiting=waiting if wait else None):
         await runs.get(run.id)  # whoever held it may have deleted it
         with Interrupts() as interrupts:
             return await _booked(graph, runs, run, job, output, interrupts, continuation)
@@ -186,9 +186,9 @@ async def _booked(
 async def _drive(
     graph: Any, runs: Runs, run: Run, job: Job, output: Output, interrupts: Interrupts, continuation: Continuation
 ) -> Outcome:
-    from rlm_graph.calls.subcalls import HELD
+    from rlm_graph.calls.subcalls import LOCKED
 
-    config = {"configurable": {"thread_id": run.id, HELD: True}}
+    config = {"configurable": {"thread_id": run.id, LOCKED: True}}
     earlier = await runs.state(run.id)
     given = await continuation(graph, config, earlier, job)
     finished = given is _NOTHING or await _watch(
@@ -250,16 +250,16 @@ async def _watch(
 async def _graph(job: Job, runs: Runs) -> AsyncIterator[Any]:
     """Build the run's graph; the servers of its tools, and its memory, are open as long as it is at work."""
     from rlm_graph.agents.create import create_rlm_agent
-    from rlm_graph.agents.specialists import described
-    from rlm_graph.context.sealed import contexts_of
+    from rlm_graph.agents.specialists import specs_from
+    from rlm_graph.context.encrypted import contexts_of
     from rlm_graph.memory.store import opened_store
     from rlm_graph.models import cache_of
-    from rlm_graph.tools.registry import chosen
+    from rlm_graph.tools.registry import open_tools
 
     settings = job.settings
     remembers = settings.memory.enabled
     async with AsyncExitStack() as stack:
-        tools, agents = stack.enter_context(chosen(settings.tools)), stack.enter_context(described(settings))
+        tools, agents = stack.enter_context(open_tools(settings.tools)), stack.enter_context(specs_from(settings))
         store = await stack.enter_async_context(opened_store(settings)) if remembers else None
         yield create_rlm_agent(
             model_of(settings),
@@ -353,7 +353,7 @@ async def _continuation(
         # The update joins the checkpoint that is there. A new one would give the step under way another name, and the
         # calls recorded under its old name would be made again.
         return Command(update={"budget": budget}) if larger else None
-    if not isinstance(answer, Answer) or answer.ceiling is None or not larger or budget.met(state["usage"]):
+    if not isinstance(answer, Answer) or answer.ceiling is None or not larger or budget.exceeded(state["usage"]):
         return _NOTHING
     await _reopen(graph, config, budget)
     return None

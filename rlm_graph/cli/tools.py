@@ -11,7 +11,7 @@ from rlm_graph.cli.exits import Exit
 from rlm_graph.cli.printing import put, put_json
 
 if TYPE_CHECKING:
-    from rlm_graph.tools.registry import Listed
+    from rlm_graph.tools.registry import ToolStatus
 
 
 def tools(
@@ -26,9 +26,9 @@ def tools(
     `run --tool NAME` gives one to a run; `tools.use` in the settings gives them to all.
     """
     from rlm_graph.settings import Settings
-    from rlm_graph.tools.registry import listed
+    from rlm_graph.tools.registry import tool_statuses
 
-    rows = listed(Settings.load(config=config).tools, check=check)
+    rows = tool_statuses(Settings.load(config=config).tools, check=check)
     if as_json:
         put_json([_as_dict(row, check=check) for row in rows])
     else:
@@ -37,7 +37,7 @@ def tools(
         raise typer.Exit(Exit.FAILED)
 
 
-def _as_dict(row: Listed, *, check: bool) -> dict[str, Any]:
+def _as_dict(row: ToolStatus, *, check: bool) -> dict[str, Any]:
     function = row.function
     return {
         "name": row.name,
@@ -51,7 +51,7 @@ def _as_dict(row: Listed, *, check: bool) -> dict[str, Any]:
     }
 
 
-def _lines(row: Listed, *, check: bool) -> list[str]:
+def _lines(row: ToolStatus, *, check: bool) -> list[str]:
     function = row.function
     told = [row.source, row.version, "in use" if row.used else "", "ok" if check and not row.problems else ""]
     lines = [f"{row.name}  ({', '.join(word for word in told if word)})"]

@@ -16,7 +16,7 @@ from rlm_graph.context.sources import Plan, combination, from_source, plan
 from rlm_graph.errors import InputError, StorageError
 from rlm_graph.settings import ContextSettings
 from rlm_graph.state import ContextRef
-from rlm_graph.storage.encryption import Vault
+from rlm_graph.storage.encryption import Cipher
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -36,7 +36,7 @@ class ContextStore:
         self._settings = settings or ContextSettings()
 
     @property
-    def vault(self) -> Vault | None:
+    def cipher(self) -> Cipher | None:
         """What seals everything that lies beside the contexts, if anything does."""
         return None
 

@@ -11,8 +11,8 @@ from langgraph.config import get_config
 from langgraph.runtime import get_runtime
 
 from rlm_graph.budget import Usage
-from rlm_graph.calls.requests import Request, described
-from rlm_graph.calls.subcalls import Ticket
+from rlm_graph.calls.requests import Request, describe
+from rlm_graph.calls.subcalls import CallBatch
 from rlm_graph.events.types import (
     MAX_CHARS,
     AnswerEvent,
@@ -29,7 +29,7 @@ from rlm_graph.state import Answer, Cell, Execution, SubcallReply
 Node = Callable[..., Awaitable[Mapping[str, Any]]]
 
 
-def telling(node: Node) -> Node:
+def with_events(node: Node) -> Node:
     """Return the agent's node, and have it tell of what it has done."""
 
     @functools.wraps(node)
@@ -42,16 +42,16 @@ def telling(node: Node) -> Node:
     return told
 
 
-def telling_call(node: Node) -> Node:
-    """Return the node that answers one request of a `Ticket`, and have it tell before and after."""
+def with_call_events(node: Node) -> Node:
+    """Return the node that answers one request of a `CallBatch`, and have it tell before and after."""
 
     @functools.wraps(node)
-    async def told(errand: Any, **given: Any) -> Mapping[str, Any]:
-        runtime = get_runtime(Ticket)
-        about = _about(runtime.context.requests[errand["index"]])
+    async def told(position: Any, **given: Any) -> Mapping[str, Any]:
+        runtime = get_runtime(CallBatch)
+        about = _about(runtime.context.requests[position["index"]])
         if runtime.execution_info is None or runtime.execution_info.node_attempt == 1:
             _write(CallEvent(**about))
-        update = await node(errand, **given)
+        update = await node(position, **given)
         for reply in update["replies"].values():
             _write(_of_call(about, reply))
         return update
@@ -59,12 +59,12 @@ def telling_call(node: Node) -> Node:
     return told
 
 
-def tell_cell(cell: Cell) -> None:
+def emit_cell(cell: Cell) -> None:
     """Tell that the agent whose node runs now is about to run the cell."""
     _write(CellEvent(**_ids(), language=cell.language, code=_cut(cell.code), chars=len(cell.code)))
 
 
-def tell_output(execution: Execution) -> None:
+def emit_output(execution: Execution) -> None:
     """Tell what became of a cell."""
     error, value = execution.error, execution.value
     _write(
@@ -130,7 +130,7 @@ def _of_agent(state: Mapping[str, Any], update: Mapping[str, Any]) -> Iterator[E
 def _about(request: Request) -> dict[str, Any]:
     """Return what the events of a call have in common."""
     path = get_config()["configurable"]["checkpoint_ns"].split("|")
-    function, agent, text = described(request)
+    function, agent, text = describe(request)
     ids = {"call_id": _id(path), "parent_id": _id(path[:-3])}
     return {**ids, "function": function, "agent": agent, "prompt": _cut(text)}
 

@@ -15,11 +15,13 @@ def create_executor(settings: ExecutorSettings | str | Executor) -> Executor:
     Raises `SetupError` for a name that there is not.
     """
     from rlm_graph.settings import DockerSettings, E2BSettings, LocalSettings, PyodideSettings
-    from rlm_graph.settings.plugins import PackagedSettings
+    from rlm_graph.settings.plugins import PluginExecutorSettings
 
     if isinstance(settings, str):
         settings = _by_name(settings)
-    if not isinstance(settings, LocalSettings | DockerSettings | PyodideSettings | E2BSettings | PackagedSettings):
+    if not isinstance(
+        settings, LocalSettings | DockerSettings | PyodideSettings | E2BSettings | PluginExecutorSettings
+    ):
         return settings
     match settings:
         case LocalSettings():
@@ -38,7 +40,7 @@ def create_executor(settings: ExecutorSettings | str | Executor) -> Executor:
             from rlm_graph.executors.e2b import E2BExecutor
 
             return E2BExecutor(settings)
-        case PackagedSettings():
+        case PluginExecutorSettings():
             return cast("Executor", settings.executor())
     assert_never(settings)
 

@@ -80,7 +80,7 @@ class Repl(Protocol):
         the sandbox fails; an exception in the code is part of the execution.
         """
 
-    async def give(self, number: int, context: ContextRef, *, folder: Path) -> None:
+    async def add_context(self, number: int, context: ContextRef, *, folder: Path) -> None:
         """Bind the run's `number`-th context (from 1) to `context`, and add it to `contexts`. Idempotent.
 
         `folder` is where the context store keeps it on this machine.

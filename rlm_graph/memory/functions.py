@@ -13,18 +13,18 @@ from langgraph.config import get_config, get_store
 from rlm_graph.errors import SetupError
 from rlm_graph.memory.notes import MAX_RECALLED, Note, Notes
 from rlm_graph.settings import MemorySettings
-from rlm_graph.storage.encryption import Vault
+from rlm_graph.storage.encryption import Cipher
 from rlm_graph.tools import HostFunction
 
 
-def memory_functions(settings: MemorySettings, vault: Vault | None = None) -> dict[str, HostFunction]:
+def memory_functions(settings: MemorySettings, cipher: Cipher | None = None) -> dict[str, HostFunction]:
     """Return the functions that code is given. They use the store that the run has."""
 
     def notes() -> Notes:
         store = get_store()
         if store is None:
             raise SetupError("memory is on, but there is no store: give create_rlm_agent(store=...)")
-        return Notes(store, settings, vault)
+        return Notes(store, settings, cipher)
 
     async def rlm_remember(text: str, key: str | None = None, metadata: dict[str, Any] | None = None) -> str:
         """Keep a note for later runs, in the place of the one that has this key. Returns its key."""

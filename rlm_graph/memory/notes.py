@@ -18,7 +18,7 @@ from pydantic import Field, JsonValue
 from rlm_graph import bridge
 from rlm_graph.errors import StorageError
 from rlm_graph.settings import MemorySettings
-from rlm_graph.storage.encryption import Vault
+from rlm_graph.storage.encryption import Cipher
 from rlm_graph.value import Value
 
 ROOT = ("rlm_graph", "memory")
@@ -55,13 +55,13 @@ class Note(Value):
 class Notes:
     """The notes of one user in one project.
 
-    With a `vault` the store holds none of what they say, and finds them by words alone.
+    With a `cipher` the store holds none of what they say, and finds them by words alone.
     """
 
-    def __init__(self, store: BaseStore, settings: MemorySettings, vault: Vault | None = None) -> None:
+    def __init__(self, store: BaseStore, settings: MemorySettings, cipher: Cipher | None = None) -> None:
         self._store = store
         self._settings = settings
-        self._vault = vault
+        self._cipher = cipher
         self._namespace = (*ROOT, _label(settings.user), _label(settings.project))
 
     async def remember(
@@ -85,11 +85,11 @@ class Notes:
         if await self.get(key) is None and len(await self.every()) >= self._settings.max_notes:
             raise ValueError(f"memory is full: {self._settings.max_notes:,} notes; forget some")
         value = note.model_dump(mode="json", exclude={"user", "project"})
-        if self._vault is None:
+        if self._cipher is None:
             await self._do(PutOp(self._namespace, key, value, index=["text"]))
         else:
-            sealed = {"sealed": self._vault.seal_text(json.dumps(value))}
-            await self._do(PutOp(self._namespace, self._vault.name(key), sealed, index=False))
+            sealed = {"sealed": self._cipher.encrypt_text(json.dumps(value))}
+            await self._do(PutOp(self._namespace, self._cipher.name(key), sealed, index=False))
         return note
 
     async def recall(self, query: str, limit: int = 5) -> list[Note]:
@@ -101,7 +101,7 @@ class Notes:
         _check_limit(limit)
         if not query.strip():
             raise ValueError("the query is empty; memory.list() lists the notes")
-        if self._vault is None:
+        if self._cipher is None:
             found = await self._do(SearchOp(self._namespace, query=_storable(query), limit=limit))
             scored = [item for item in self._own(found) if item.score is not None]
             if scored:
@@ -135,15 +135,15 @@ class Notes:
 
     def _place(self, key: str) -> str:
         key = _checked(key)
-        return key if self._vault is None else self._vault.name(key)
+        return key if self._cipher is None else self._cipher.name(key)
 
     def _note(self, item: Item) -> Note:
         value, sealed = item.value, "sealed" in item.value
-        if sealed != (self._vault is not None):
+        if sealed != (self._cipher is not None):
             advice = "give --encrypt, with its key" if sealed else "leave --encrypt out, or erase it"
             raise StorageError(f"memory {'is' if sealed else 'is not'} encrypted; {advice}")
-        if self._vault is not None:
-            value = json.loads(self._vault.open_text(value["sealed"]))
+        if self._cipher is not None:
+            value = json.loads(self._cipher.decrypt_text(value["sealed"]))
         return Note.model_validate({**value, "user": self._settings.user, "project": self._settings.project})
 
     async def _do(self, op: Op) -> Any:

@@ -24,7 +24,7 @@ PATIENCE_S = 10.0
 """How long to wait for another process that is making the tables."""
 
 
-def place_of(settings: Settings) -> str:
+def store_place(settings: Settings) -> str:
     """Return what messages call the place where memory lies."""
     return without_password(settings.db) if isinstance(settings.db, str) else str(settings.data_dir / FILE)
 

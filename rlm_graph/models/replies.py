@@ -15,7 +15,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from rlm_graph.models.names import base_url, model_name
 from rlm_graph.settings import Settings
-from rlm_graph.storage.encryption import Vault
+from rlm_graph.storage.encryption import Cipher
 
 NAMESPACE = ("rlm_graph", "replies")
 
@@ -61,5 +61,5 @@ def cache_of(settings: Settings) -> BaseCache[Any] | None:
     serde = JsonPlusSerializer()
     if not settings.encrypt:
         return SqliteCache(path=str(settings.data_dir / "replies.sqlite"), serde=serde)
-    sealed = Vault.from_environment().serializer(serde)
+    sealed = Cipher.from_environment().serializer(serde)
     return SqliteCache(path=str(settings.data_dir / "sealed-replies.sqlite"), serde=sealed)

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from rlm_graph.prompts.native import HOW_TO_REPLY
 from rlm_graph.prompts.quoting import fenced, visible
+from rlm_graph.prompts.tool_calls import HOW_TO_REPLY
 
 Profile = Literal["standard", "small"]
 """`small` is for models that follow few rules well: it is short, strict and shows one run from beginning to end."""

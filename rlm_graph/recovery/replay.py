@@ -12,7 +12,7 @@ from rlm_graph.context import ContextStore
 from rlm_graph.errors import ReplLostError
 from rlm_graph.executors.base import PastCell, Repl
 from rlm_graph.ledger import Ledger
-from rlm_graph.recovery.snapshots import SnapshotStore, lasting
+from rlm_graph.recovery.snapshots import SnapshotStore, surviving_cells
 from rlm_graph.state import Cell, ContextRef, Execution, Turn
 
 
@@ -54,7 +54,7 @@ class Replay:
         done = done or restored
         diverged: list[int] = []
         replayed = 0
-        for turn, cell in lasting(turns):
+        for turn, cell in surviving_cells(turns):
             if cell.number <= done:
                 continue
             await self._give(repl, contexts[: turn.contexts])
@@ -67,19 +67,19 @@ class Replay:
         return notes or (("The REPL was restarted; your variables are back.",) if restored else ())
 
     @staticmethod
-    def fits(repl: Repl, turns: Sequence[Turn], namespace: str) -> bool:
+    def belongs_to(repl: Repl, turns: Sequence[Turn], namespace: str) -> bool:
         """Tell whether all that the REPL holds belongs to this run, up to the act of that namespace.
 
         It does not if the run has gone back to an earlier step: the REPL then is another branch's, and stays so.
         """
-        expected = [PastCell(cell.number, turn.namespace) for turn, cell in lasting(turns)]
+        expected = [PastCell(cell.number, turn.namespace) for turn, cell in surviving_cells(turns)]
         past = list(repl.past)
         common = min(len(past), len(expected))
         return past[:common] == expected[:common] and all(cell.branch == namespace for cell in past[len(expected) :])
 
     async def _give(self, repl: Repl, contexts: Sequence[ContextRef]) -> None:
         for number, context in enumerate(contexts, start=1):
-            await repl.give(number, context, folder=self._store.folder(context))
+            await repl.add_context(number, context, folder=self._store.folder(context))
 
     async def _run(self, repl: Repl, turn: Turn, cell: Execution) -> Execution:
         scope = self._subcalls.within(self._ledger, self._config, namespace=turn.namespace)

@@ -16,7 +16,7 @@ from rlm_graph.errors import StorageError
 from rlm_graph.executors.base import PastCell, Repl
 from rlm_graph.settings import SnapshotSettings
 from rlm_graph.state import ContextRef, Execution, Turn
-from rlm_graph.storage.encryption import Vault
+from rlm_graph.storage.encryption import Cipher
 
 CALL_S = 0.005
 """What it costs to answer a call again from its record, in seconds."""
@@ -40,12 +40,12 @@ class SnapshotStore:
 
     A snapshot's name is a digest of all cells up to it, of what they did, of the contexts they had and of the worker's
     version. So one that is found by its name fits, also after the run went back to an earlier step. Several processes
-    may use one folder. With a `vault` they are sealed. Nothing is touched before the first use.
+    may use one folder. With a `cipher` they are sealed. Nothing is touched before the first use.
     """
 
-    def __init__(self, folder: Path, settings: SnapshotSettings | None = None, *, vault: Vault | None = None) -> None:
+    def __init__(self, folder: Path, settings: SnapshotSettings | None = None, *, cipher: Cipher | None = None) -> None:
         self._folder = folder
-        self._vault = vault
+        self._cipher = cipher
         self._settings = settings or SnapshotSettings()
 
     async def take(self, repl: Repl, turns: Sequence[Turn], contexts: Sequence[ContextRef]) -> None:
@@ -100,14 +100,14 @@ class SnapshotStore:
 
     def _read(self, path: Path) -> bytes:
         kept = path.read_bytes()
-        return kept if self._vault is None else self._vault.open(kept, label=path.name.encode())
+        return kept if self._cipher is None else self._cipher.decrypt(kept, label=path.name.encode())
 
     def _write(self, path: Path, snapshot: bytes) -> None:
         """Write a file that is there whole or not at all."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        if self._vault is not None:
-            snapshot = self._vault.seal(snapshot, label=path.name.encode())
+        if self._cipher is not None:
+            snapshot = self._cipher.encrypt(snapshot, label=path.name.encode())
         try:
             with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(snapshot)
@@ -116,7 +116,7 @@ class SnapshotStore:
             draft.unlink(missing_ok=True)
 
 
-def lasting(turns: Sequence[Turn]) -> Iterator[tuple[Turn, Execution]]:
+def surviving_cells(turns: Sequence[Turn]) -> Iterator[tuple[Turn, Execution]]:
     """Yield the cells whose effects a REPL holds: all but those that ended it."""
     for turn in turns:
         for cell in turn.executions:
@@ -126,7 +126,7 @@ def lasting(turns: Sequence[Turn]) -> Iterator[tuple[Turn, Execution]]:
 
 def _points(repl: Repl, turns: Sequence[Turn], contexts: Sequence[ContextRef]) -> Iterator[_Point]:
     digest = hashlib.sha256(repl.handle.worker_version.encode())
-    for turn, cell in lasting(turns):
+    for turn, cell in surviving_cells(turns):
         given = [context.sha256 for context in contexts[: turn.contexts]]
         what = [cell.number, turn.namespace, cell.language, cell.code, cell.status, cell.digest, cell.started_at, given]
         digest.update(json.dumps(what).encode())

@@ -11,7 +11,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from rlm_graph.context import ContextStore
 from rlm_graph.errors import ExecutorError, SetupError
 from rlm_graph.executors.base import Executor, repl_name
-from rlm_graph.executors.keepers import Keeper
+from rlm_graph.executors.sandbox_owners import ListsSandboxes
 from rlm_graph.recovery.snapshots import SnapshotStore
 from rlm_graph.state import ContextRef, ReplHandle, Turn
 from rlm_graph.storage.runs import Run, Runs
@@ -48,7 +48,7 @@ async def delete(
 async def _close(executor: Executor, handles: Mapping[str, ReplHandle], begun: Collection[str]) -> tuple[str, ...]:
     """End the REPLs whose handles were recorded, and those that were begun and whose handles were not."""
     try:
-        found = await executor.sandboxes() if begun and isinstance(executor, Keeper) else ()
+        found = await executor.sandboxes() if begun and isinstance(executor, ListsSandboxes) else ()
         unrecorded = {sandbox.handle.id: sandbox.handle for sandbox in found if sandbox.handle.id in begun}
         for handle in {**unrecorded, **handles}.values():
             if handle.kind == executor.kind:

@@ -28,14 +28,14 @@ async def copy(
     run.
     """
     from rlm_graph.storage.copying import fork
-    from rlm_graph.storage.locks import aheld
+    from rlm_graph.storage.locks import alock_run
 
     taken = {run.id for run in await runs.all()}
     if id in taken:
         raise InputError(f"there is a run {id} already; choose another name for the fork")
     while id is None or id in taken:
         id = new_id()
-    async with aheld(runs.saver, source.id, waiting=waiting), aheld(runs.saver, id):
+    async with alock_run(runs.saver, source.id, waiting=waiting), alock_run(runs.saver, id):
         checkpoint, turn = await _stand(graph, source.id, at)
         await runs.saver.adelete_thread(id)  # what a copy that was cut off has left
         await fork(runs.saver, source.id, id, checkpoint_id=checkpoint)

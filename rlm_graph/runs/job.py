@@ -12,7 +12,7 @@ from rlm_graph.errors import SetupError
 from rlm_graph.runs.answer_form import Schema
 from rlm_graph.settings import AgentSettings, Settings
 from rlm_graph.state import ContextRef
-from rlm_graph.storage.encryption import Vault
+from rlm_graph.storage.encryption import Cipher
 from rlm_graph.storage.runs import Run, Runs
 
 Policy = Literal["code", "subcalls"]
@@ -94,12 +94,12 @@ def _agent(agent: AgentSettings) -> dict[str, Any]:
 
 def opened(settings: Settings) -> AbstractAsyncContextManager[Runs]:
     """Open the database that the settings name. Raises `SetupError` if it is to be encrypted and there is no key."""
-    return Runs.open(settings.db, vault=vault_of(settings))
+    return Runs.open(settings.db, cipher=cipher_of(settings))
 
 
-def vault_of(settings: Settings) -> Vault | None:
+def cipher_of(settings: Settings) -> Cipher | None:
     """Return what encrypts all that runs say, if the settings want that. Raises `SetupError` if there is no key."""
-    return Vault.from_environment() if settings.encrypt else None
+    return Cipher.from_environment() if settings.encrypt else None
 
 
 def model_of(settings: Settings) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlm_graph.settings.executors import PACKAGED as PACKAGED
+from rlm_graph.settings.executors import PLUGIN as PLUGIN
 from rlm_graph.settings.executors import DockerSettings as DockerSettings
 from rlm_graph.settings.executors import E2BSettings as E2BSettings
 from rlm_graph.settings.executors import ExecutorSettings as ExecutorSettings
@@ -13,7 +13,7 @@ from rlm_graph.settings.models import ModelPrice as ModelPrice
 from rlm_graph.settings.models import ModelSettings as ModelSettings
 from rlm_graph.settings.models import Policy as Policy
 from rlm_graph.settings.models import PoolSettings as PoolSettings
-from rlm_graph.settings.plugins import PackagedSettings as PackagedSettings
+from rlm_graph.settings.plugins import PluginExecutorSettings as PluginExecutorSettings
 from rlm_graph.settings.settings import AgentSettings as AgentSettings
 from rlm_graph.settings.settings import ContextSettings as ContextSettings
 from rlm_graph.settings.settings import MemoryChoice as MemoryChoice

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, PositiveFloat, PositiveInt, SerializeAsAny, Tag
 
-from rlm_graph.settings.plugins import BUILT_IN, PackagedSettings
+from rlm_graph.settings.plugins import BUILT_IN, PluginExecutorSettings
 from rlm_graph.value import Value
 
 PinnedPackage = Annotated[
@@ -120,10 +120,10 @@ class E2BSettings(Value):
     """Bytes of one cell's output that are kept, half from its head and half from its tail."""
 
 
-ExecutorSettings = LocalSettings | DockerSettings | PyodideSettings | E2BSettings | PackagedSettings
+ExecutorSettings = LocalSettings | DockerSettings | PyodideSettings | E2BSettings | PluginExecutorSettings
 """The union of all executors' settings, told apart by `kind`."""
 
-PACKAGED = "packaged"
+PLUGIN = "packaged"
 """The member of the union that stands for the kinds that packages bring."""
 
 _Executor = (
@@ -131,7 +131,7 @@ _Executor = (
     | Annotated[DockerSettings, Tag("docker")]
     | Annotated[PyodideSettings, Tag("pyodide")]
     | Annotated[E2BSettings, Tag("e2b")]
-    | Annotated[SerializeAsAny[PackagedSettings], Tag(PACKAGED)]
+    | Annotated[SerializeAsAny[PluginExecutorSettings], Tag(PLUGIN)]
 )
 
 
@@ -143,7 +143,7 @@ def _by_kind(executor: Any) -> Any:
 
 def _member(executor: Any) -> str:
     kind = executor.get("kind") if isinstance(executor, Mapping) else getattr(executor, "kind", None)
-    return kind if kind in BUILT_IN else PACKAGED
+    return kind if kind in BUILT_IN else PLUGIN
 
 
 AnyExecutor = Annotated[_Executor, Discriminator(_member), BeforeValidator(_by_kind)]

@@ -226,8 +226,8 @@ def _is_table(model: type[BaseModel], path: Sequence[str]) -> bool:
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if annotation is plugins.PackagedSettings:  # the last of the executors: none is imported for what the others know
-        yield from plugins.loadable()
+    if annotation is plugins.PluginExecutorSettings:  # none is imported for what the others know
+        yield from plugins.loadable_settings()
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for member in get_args(annotation):

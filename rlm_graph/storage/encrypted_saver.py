@@ -11,7 +11,7 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 WRAPPED = "__rlm_graph_wrapped"
 
 
-class SealedPostgresSaver(AsyncPostgresSaver):
+class EncryptedPostgresSaver(AsyncPostgresSaver):
     """Keeps texts and numbers as blobs, as it does all other values.
 
     LangGraph's own writes them as they are into a JSONB column, past the serializer, so encryption does not reach them.

@@ -1,6 +1,6 @@
 """Encryption: under one key, whatever a run says leaves this process sealed.
 
-LangGraph's `EncryptedSerializer` covers what goes through a serializer. A `Vault` covers the rest: the columns of our
+LangGraph's `EncryptedSerializer` covers what goes through a serializer. A `Cipher` covers the rest: the columns of our
 own tables, what PostgreSQL's saver keeps beside the serializer, snapshots, and contexts.
 """
 
@@ -29,7 +29,7 @@ BLOCK_BYTES = 1 << 20
 """Of a stream, sealed together."""
 
 
-class Vault:
+class Cipher:
     """Seals bytes and texts under one key (AES-GCM), so that nobody can read or change them without it."""
 
     def __init__(self, key: bytes) -> None:
@@ -45,7 +45,7 @@ class Vault:
         self._cipher: Callable[[bytes], GcmMode] = lambda nonce: AES.new(own, AES.MODE_GCM, nonce=nonce)
 
     @classmethod
-    def from_environment(cls) -> Vault:
+    def from_environment(cls) -> Cipher:
         """Take the key from `LANGGRAPH_AES_KEY`. Raises `SetupError` if there is none, or none that fits."""
         key = os.environ.get(KEY)
         if not key:
@@ -58,7 +58,7 @@ class Vault:
 
         return EncryptedSerializer.from_pycryptodome_aes(serde, key=self._key)
 
-    def seal(self, data: bytes, *, label: bytes = b"") -> bytes:
+    def encrypt(self, data: bytes, *, label: bytes = b"") -> bytes:
         """Return `data` sealed. What has another `label` cannot stand in its place."""
         nonce = os.urandom(NONCE_BYTES)
         cipher = self._cipher(nonce)
@@ -66,7 +66,7 @@ class Vault:
         sealed, tag = cipher.encrypt_and_digest(data)
         return nonce + tag + sealed
 
-    def open(self, sealed: bytes, *, label: bytes = b"") -> bytes:
+    def decrypt(self, sealed: bytes, *, label: bytes = b"") -> bytes:
         """Return what was sealed. Raises `StorageError` if it was sealed under another key, or is damaged."""
         cipher = self._cipher(sealed[:NONCE_BYTES].ljust(NONCE_BYTES))
         cipher.update(label)
@@ -76,36 +76,36 @@ class Vault:
         except ValueError as error:
             raise StorageError(f"what is encrypted cannot be opened: damaged, or {KEY} is not its key") from error
 
-    def seal_text(self, text: str) -> str:
+    def encrypt_text(self, text: str) -> str:
         """Return a text sealed, as ASCII."""
-        return base64.b64encode(self.seal(text.encode("utf-8", "surrogatepass"))).decode()
+        return base64.b64encode(self.encrypt(text.encode("utf-8", "surrogatepass"))).decode()
 
-    def open_text(self, sealed: str) -> str:
+    def decrypt_text(self, sealed: str) -> str:
         """Return the text that was sealed. Raises `StorageError`."""
         try:
             data = base64.b64decode(sealed, validate=True)
         except (binascii.Error, ValueError):
             data = b""
-        return self.open(data).decode("utf-8", "surrogatepass")
+        return self.decrypt(data).decode("utf-8", "surrogatepass")
 
-    def seal_blocks(self, read: Callable[[int], bytes]) -> Iterator[bytes]:
+    def encrypt_blocks(self, read: Callable[[int], bytes]) -> Iterator[bytes]:
         """Seal a long stream, which `read(size)` gives, block by block: none can be left out, added or moved unseen."""
         stream, number = os.urandom(NONCE_BYTES), 0
         yield stream
         block = read(BLOCK_BYTES)
         while following := read(BLOCK_BYTES):
-            yield self.seal(block, label=_label(stream, number))
+            yield self.encrypt(block, label=_label(stream, number))
             block, number = following, number + 1
-        yield self.seal(block, label=_label(stream, number, last=True))
+        yield self.encrypt(block, label=_label(stream, number, last=True))
 
-    def open_blocks(self, read: Callable[[int], bytes]) -> Iterator[bytes]:
+    def decrypt_blocks(self, read: Callable[[int], bytes]) -> Iterator[bytes]:
         """Yield what was sealed block by block. Raises `StorageError`, at the latest at its end."""
         size = NONCE_BYTES + TAG_BYTES + BLOCK_BYTES
         stream, number, sealed = read(NONCE_BYTES), 0, read(size)
         while following := read(size):
-            yield self.open(sealed, label=_label(stream, number))
+            yield self.decrypt(sealed, label=_label(stream, number))
             sealed, number = following, number + 1
-        yield self.open(sealed, label=_label(stream, number, last=True))
+        yield self.decrypt(sealed, label=_label(stream, number, last=True))
 
     def name(self, name: str) -> str:
         """Return 64 hex digits in the place of a name, which do not tell it to those without the key."""

@@ -42,7 +42,7 @@ _guard = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Place:
+class RecordLocation:
     """Where runs are recorded, as far as locking them goes: a file, a PostgreSQL server, or this process's memory."""
 
     name: str
@@ -50,39 +50,39 @@ class Place:
     conninfo: str | None = None
 
 
-def place_of(saver: BaseCheckpointSaver[Any]) -> Place:
+def location_of(saver: BaseCheckpointSaver[Any]) -> RecordLocation:
     """Return where a saver keeps its records. A saver that is bound to an event loop is asked there."""
     if hasattr(saver, "loop") and _is(saver, "sqlite"):
-        return asyncio.run_coroutine_threadsafe(aplace_of(saver), saver.loop).result()
+        return asyncio.run_coroutine_threadsafe(alocation_of(saver), saver.loop).result()
     if _is(saver, "sqlite"):
         connection: sqlite3.Connection = saver.conn  # type: ignore[attr-defined]  # what both SQLite savers have
         return _sqlite(connection.execute("PRAGMA database_list").fetchall(), saver)
     return _elsewhere(saver)
 
 
-async def aplace_of(saver: BaseCheckpointSaver[Any]) -> Place:
+async def alocation_of(saver: BaseCheckpointSaver[Any]) -> RecordLocation:
     """Return where a saver keeps its records, asked on its own event loop."""
     if hasattr(saver, "loop") and _is(saver, "sqlite"):
         await saver.setup()  # type: ignore[attr-defined]  # opens a connection that is not open yet
         async with saver.conn.execute("PRAGMA database_list") as cursor:  # type: ignore[attr-defined]
             return _sqlite(await cursor.fetchall(), saver)
-    return place_of(saver)
+    return location_of(saver)
 
 
 def _is(saver: BaseCheckpointSaver[Any], kind: str) -> bool:
     return any(base.__module__.startswith(f"langgraph.checkpoint.{kind}") for base in type(saver).__mro__)
 
 
-def _sqlite(databases: Iterable[Any], saver: BaseCheckpointSaver[Any]) -> Place:
+def _sqlite(databases: Iterable[Any], saver: BaseCheckpointSaver[Any]) -> RecordLocation:
     files = [file for _, name, file in databases if name == "main" and file]
-    return Place(files[0], path=Path(files[0])) if files else Place(f"memory {id(saver)}")
+    return RecordLocation(files[0], path=Path(files[0])) if files else RecordLocation(f"memory {id(saver)}")
 
 
-def _elsewhere(saver: Any) -> Place:
+def _elsewhere(saver: Any) -> RecordLocation:
     if _is(saver, "postgres"):
         conninfo = _conninfo(saver.conn)
-        return Place(conninfo, conninfo=conninfo)
-    return Place(f"memory {id(saver)}")
+        return RecordLocation(conninfo, conninfo=conninfo)
+    return RecordLocation(f"memory {id(saver)}")
 
 
 def _conninfo(connection: Any) -> str:
@@ -94,7 +94,7 @@ def _conninfo(connection: Any) -> str:
 
 
 @contextmanager
-def held(place: Place, run: str) -> Iterator[None]:
+def lock_run(place: RecordLocation, run: str) -> Iterator[None]:
     """Hold the run for as long as the block lasts. Blocks on files and sockets: use it in a thread.
 
     Raises `RunHeldError` at once if another process, or this one, is at work on it.
@@ -109,16 +109,16 @@ def held(place: Place, run: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def aheld(
+async def alock_run(
     saver: BaseCheckpointSaver[Any], run: str, *, waiting: Callable[[RunHeldError], None] | None = None
-) -> AsyncIterator[Place]:
+) -> AsyncIterator[RecordLocation]:
     """Hold the run for as long as the block lasts.
 
     Raises `RunHeldError` if somebody is at work on it; with `waiting`, which is told once who that is, waits instead.
     """
-    place, told = await aplace_of(saver), False
+    place, told = await alocation_of(saver), False
     while True:
-        lock = held(place, run)
+        lock = lock_run(place, run)
         try:
             await asyncio.to_thread(lock.__enter__)
             break
@@ -135,7 +135,7 @@ async def aheld(
         lock.__exit__(None, None, None)
 
 
-def unheld(place: Place, runs: Iterable[str]) -> set[str]:
+def free_runs(place: RecordLocation, runs: Iterable[str]) -> set[str]:
     """Return those of the runs that no process holds. Blocks on files and sockets: use it in a thread."""
     with _guard:
         free = {run for run in runs if (place.name, run) not in _here}
@@ -152,7 +152,7 @@ def lock_file(database: Path, run: str) -> Path:
     return database.with_name(f"{database.name}.locks") / f"{hashlib.sha256(run.encode()).hexdigest()[:24]}.lock"
 
 
-def forget_lock(place: Place, run: str) -> None:
+def forget_lock(place: RecordLocation, run: str) -> None:
     """Remove the lock's file; whoever calls it holds the run and has deleted it."""
     if place.path is not None:
         lock_file(place.path, run).unlink(missing_ok=True)

@@ -88,9 +88,9 @@ class PostgresTables:
         from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
         if sealed:
-            from rlm_graph.storage.encrypted_saver import SealedPostgresSaver
+            from rlm_graph.storage.encrypted_saver import EncryptedPostgresSaver
 
-            return SealedPostgresSaver(self._of_saver, serde=serde)
+            return EncryptedPostgresSaver(self._of_saver, serde=serde)
         return AsyncPostgresSaver(self._of_saver, serde=serde)
 
     async def write(self, statement: str, values: Sequence[Any]) -> bool:

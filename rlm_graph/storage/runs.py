@@ -23,7 +23,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from rlm_graph.budget import Usage
 from rlm_graph.errors import InputError, RunNotFoundError, StorageError
-from rlm_graph.storage.encryption import KEY, Vault
+from rlm_graph.storage.encryption import KEY, Cipher
 from rlm_graph.storage.failures import DAMAGED, advice, is_busy, is_elsewhere_better
 from rlm_graph.storage.postgres import PostgresTables
 from rlm_graph.value import Value
@@ -97,29 +97,29 @@ class Run(Value):
 class Runs:
     """An open database of runs. Every failure of it is a `StorageError` that leaves the file as it was."""
 
-    def __init__(self, connection: aiosqlite.Connection, path: Path, vault: Vault | None = None) -> None:
+    def __init__(self, connection: aiosqlite.Connection, path: Path, cipher: Cipher | None = None) -> None:
         self.path: Path | str = path
         """The file, or the server's address without a password."""
         self._connection = connection
-        self._vault = vault
+        self._cipher = cipher
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, path: Path | str, *, vault: Vault | None = None, busy_timeout_s: float = BUSY_TIMEOUT_S
+        cls, path: Path | str, *, cipher: Cipher | None = None, busy_timeout_s: float = BUSY_TIMEOUT_S
     ) -> AsyncIterator[Runs]:
         """Open the database, made if there is none, for as long as the block lasts: a file, or an address such as
         `postgresql://user@host/name`.
 
-        With a `vault`, all that runs say is encrypted, from the first run of the database on; one that was begun
-        without, or under another key, is a `StorageError`, as is an encrypted one without a `vault`.
+        With a `cipher`, all that runs say is encrypted, from the first run of the database on; one that was begun
+        without, or under another key, is a `StorageError`, as is an encrypted one without a `cipher`.
 
         Files are the user's alone (0600, in a folder of 0700 if it is made here). What SQLite raises within the block
         leaves it as `StorageError` too: the saver writes to the same file.
         """
         if isinstance(path, str):
             async with PostgresTables.open(path) as tables:
-                on_server = PostgresRuns(tables, vault)
+                on_server = PostgresRuns(tables, cipher)
                 await on_server._agree()
                 yield on_server
             return
@@ -128,7 +128,7 @@ class Runs:
         with _storage_errors(path):
             _make_private(path)
             async with aiosqlite.connect(path, timeout=busy_timeout_s) as connection:
-                runs = cls(connection, path, vault)
+                runs = cls(connection, path, cipher)
                 await runs._prepare(until=time.monotonic() + busy_timeout_s)
                 await runs._agree()
                 yield runs
@@ -143,7 +143,7 @@ class Runs:
         from rlm_graph.state import STORED_TYPES
 
         serde = JsonPlusSerializer(allowed_msgpack_modules=STORED_TYPES)
-        return self._saver(serde if self._vault is None else self._vault.serializer(serde))
+        return self._saver(serde if self._cipher is None else self._cipher.serializer(serde))
 
     async def create(
         self, *, question: str, source: str, model: str, settings: Mapping[str, JsonValue], id: str | None = None
@@ -213,10 +213,10 @@ class Runs:
 
     async def seen(self, found: Sequence[Run]) -> list[Run]:
         """Return the runs as they are now: one that is `running` while no process holds it was interrupted."""
-        from rlm_graph.storage.locks import aplace_of, unheld
+        from rlm_graph.storage.locks import alocation_of, free_runs
 
         running = [run.id for run in found if run.status == "running"]
-        free = await asyncio.to_thread(unheld, await aplace_of(self.saver), running) if running else set()
+        free = await asyncio.to_thread(free_runs, await alocation_of(self.saver), running) if running else set()
         # Read again: one that has just ended let go of its lock after it had said so.
         now = {run.id: run for run in await self.all()} if free else {}
         return [
@@ -279,7 +279,7 @@ class Runs:
         Raises `StorageError`.
         """
         proof = await self._proof()
-        if self._vault is None:
+        if self._cipher is None:
             if proof is not None:
                 raise StorageError(f"{self.path}: is encrypted; give --encrypt (RLM_ENCRYPT=1), with its key in {KEY}")
             return
@@ -287,13 +287,13 @@ class Runs:
             await self._write(
                 "INSERT INTO encryption (proof) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM runs) "
                 "AND NOT EXISTS (SELECT 1 FROM encryption)",
-                self._vault.seal_text(_PROOF),
+                self._cipher.encrypt_text(_PROOF),
             )
             proof = await self._proof()
         if proof is None:
             raise StorageError(f"{self.path}: was begun without encryption; leave --encrypt out, or give another --db")
         try:
-            self._vault.open_text(proof)
+            self._cipher.decrypt_text(proof)
         except StorageError as error:
             raise StorageError(f"{self.path}: is encrypted with another key; left as it is; set {KEY} to it") from error
 
@@ -301,12 +301,12 @@ class Runs:
         return next((proof for (proof,) in await self._read("SELECT proof FROM encryption")), None)
 
     def _sealed(self, text: str) -> str:
-        return text if self._vault is None else self._vault.seal_text(text)
+        return text if self._cipher is None else self._cipher.encrypt_text(text)
 
     def _opened(self, row: dict[str, Any]) -> dict[str, Any]:
-        if self._vault is None:
+        if self._cipher is None:
             return row
-        return {key: self._vault.open_text(value) if key in _SEALED else value for key, value in row.items()}
+        return {key: self._cipher.decrypt_text(value) if key in _SEALED else value for key, value in row.items()}
 
     def _saver(self, serde: SerializerProtocol) -> BaseCheckpointSaver[Any]:
         from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -359,17 +359,17 @@ class Runs:
 class PostgresRuns(Runs):
     """The same on a PostgreSQL server."""
 
-    def __init__(self, tables: PostgresTables, vault: Vault | None = None) -> None:
+    def __init__(self, tables: PostgresTables, cipher: Cipher | None = None) -> None:
         self.path = tables.place
         self._tables = tables
-        self._vault = vault
+        self._cipher = cipher
 
     async def check(self) -> None:
         """Ask the server for a sign of life."""
         await self._tables.check()
 
     def _saver(self, serde: SerializerProtocol) -> BaseCheckpointSaver[Any]:
-        return self._tables.saver(serde, sealed=self._vault is not None)
+        return self._tables.saver(serde, sealed=self._cipher is not None)
 
     async def _write(self, statement: str, *values: Any) -> bool:
         return await self._tables.write(statement, values)

@@ -167,7 +167,7 @@ class ScriptedRepl:
             world.done[number] = execution
             return execution
 
-    async def give(self, number: int, context: ContextRef, *, folder: Path) -> None:
+    async def add_context(self, number: int, context: ContextRef, *, folder: Path) -> None:
         """Bind the context, as `context` and in `contexts`."""
         self._world.contexts[number] = context
         self._world.variables["context"] = Variable(name="context", type=context.kind, size=context.chars)

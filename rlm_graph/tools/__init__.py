@@ -6,4 +6,4 @@ from rlm_graph.tools.calling import use as use
 from rlm_graph.tools.functions import HostFunction as HostFunction
 from rlm_graph.tools.functions import host_functions as host_functions
 from rlm_graph.tools.functions import retrieval_of as retrieval_of
-from rlm_graph.tools.native import NativeTools as NativeTools
+from rlm_graph.tools.offered import OfferedTools as OfferedTools

@@ -25,30 +25,30 @@ GROUP = "rlm_graph.tools"
 
 
 @dataclass(frozen=True)
-class Offer:
+class ToolEntry:
     """A tool that can be chosen by its name."""
 
     name: str
     source: str
-    """Who offers it: `built-in`, or a package."""
+    """Who tool_entries it: `built-in`, or a package."""
     version: str
     """Of its package, for a tool that states none of its own."""
     load: Callable[[], BaseTool]
     """Makes the tool. Raises `SetupError` if it cannot be made."""
 
 
-def offers(settings: ToolSettings) -> list[Offer]:
+def tool_entries(settings: ToolSettings) -> list[ToolEntry]:
     """Return what is built in and what installed packages offer, without importing any of it."""
     return [*_built_in(settings), *map(_offered, sorted(entry_points(group=GROUP), key=lambda point: point.name))]
 
 
 @contextmanager
-def chosen(settings: ToolSettings) -> Iterator[list[BaseTool]]:
+def open_tools(settings: ToolSettings) -> Iterator[list[BaseTool]]:
     """Give the tools of `settings.use`; their MCP servers live as long.
 
     Raises `InputError` for a name that is not there, `SetupError` for a tool or a server that cannot be used.
     """
-    offered = offers(settings)
+    offered = tool_entries(settings)
     local = [offer for name in dict.fromkeys(settings.use) for offer in _named(name, offered, settings)]
     wanted = [name for name in settings.use if server_of(name, settings) is not None]
     used = {server: settings.mcp[server] for name in wanted if (server := server_of(name, settings)) is not None}
@@ -63,7 +63,7 @@ def chosen(settings: ToolSettings) -> Iterator[list[BaseTool]]:
 
 
 @dataclass(frozen=True)
-class Listed:
+class ToolStatus:
     """A tool as it is shown to a user. What cannot be made has problems and no function."""
 
     name: str
@@ -74,32 +74,32 @@ class Listed:
     problems: Sequence[str] = ()
 
 
-def listed(settings: ToolSettings, *, check: bool = False) -> list[Listed]:
+def tool_statuses(settings: ToolSettings, *, check: bool = False) -> list[ToolStatus]:
     """Load every tool there is and ask every MCP server for its own. With `check`, each is tested too."""
-    rows: list[Listed] = []
-    for offer in offers(settings):
+    rows: list[ToolStatus] = []
+    for offer in tool_entries(settings):
         used = offer.name in settings.use
         try:
-            rows.append(_listed(offer.load(), offer.source, used, check))
+            rows.append(_status(offer.load(), offer.source, used, check))
         except SetupError as error:
-            rows.append(Listed(offer.name, offer.source, offer.version, used, None, (str(error),)))
+            rows.append(ToolStatus(offer.name, offer.source, offer.version, used, None, (str(error),)))
     for server, server_settings in settings.mcp.items():
         with MCPServers({server: server_settings}) as servers:
             try:
                 found = servers.tools()
             except SetupError as error:
-                rows.append(Listed(server, "MCP server", "", server in settings.use, None, (str(error),)))
+                rows.append(ToolStatus(server, "MCP server", "", server in settings.use, None, (str(error),)))
                 continue
             used = server in settings.use
-            rows += [_listed(tool, f"MCP server {server}", used or tool.name in settings.use, check) for tool in found]
+            rows += [_status(tool, f"MCP server {server}", used or tool.name in settings.use, check) for tool in found]
     return rows
 
 
-def _listed(tool: BaseTool, source: str, used: bool, check: bool) -> Listed:
+def _status(tool: BaseTool, source: str, used: bool, check: bool) -> ToolStatus:
     from rlm_graph.tools.checking import check_tool
 
     function = HostFunction(tool)
-    return Listed(function.name, source, function.version, used, function, check_tool(tool) if check else ())
+    return ToolStatus(function.name, source, function.version, used, function, check_tool(tool) if check else ())
 
 
 def server_of(name: str, settings: ToolSettings) -> str | None:
@@ -110,7 +110,7 @@ def server_of(name: str, settings: ToolSettings) -> str | None:
     return max(found, key=len, default=None)
 
 
-def _named(name: str, offered: Iterable[Offer], settings: ToolSettings) -> list[Offer]:
+def _named(name: str, offered: Iterable[ToolEntry], settings: ToolSettings) -> list[ToolEntry]:
     found = [offer for offer in offered if offer.name == name]
     if len(found) > 1:
         raise SetupError(f"a tool {name!r} is offered twice, by {' and '.join(offer.source for offer in found)}")
@@ -120,14 +120,16 @@ def _named(name: str, offered: Iterable[Offer], settings: ToolSettings) -> list[
     return found
 
 
-def _built_in(settings: ToolSettings) -> list[Offer]:
+def _built_in(settings: ToolSettings) -> list[ToolEntry]:
     own = version("rlm-graph")
-    return [Offer(make.__name__, "built-in", own, partial(make, settings)) for make in (file_read, search, web_fetch)]
+    return [
+        ToolEntry(make.__name__, "built-in", own, partial(make, settings)) for make in (file_read, search, web_fetch)
+    ]
 
 
-def _offered(point: EntryPoint) -> Offer:
+def _offered(point: EntryPoint) -> ToolEntry:
     package = point.dist
-    return Offer(
+    return ToolEntry(
         point.name,
         package.name if package is not None else point.value,
         package.version if package is not None else "",

@@ -143,15 +143,15 @@ def test_what_is_wrong_with_a_specialist_is_said_before_anything_runs(
 
 
 def test_sandboxes_of_specialists_are_looked_for_where_they_are() -> None:
-    from rlm_graph.executors.keepers import keepers
+    from rlm_graph.executors.sandbox_owners import sandbox_owners
     from rlm_graph.settings import Settings
 
     agents = {"a": {"executor": "e2b"}, "b": {"executor": "e2b"}, "c": {"executor": "local"},
               "d": {"executor": {"kind": "docker", "host": "tcp://10.0.0.1:2375"}}}  # fmt: skip
     settings = Settings.checked({"agents": agents})
 
-    found = keepers(settings.executor, *settings.agent_executors)
+    found = sandbox_owners(settings.executor, *settings.agent_executors)
 
     kinds = [getattr(keeper, "kind", "") for keeper in found]
     assert [kinds.count(kind) for kind in ("local", "pyodide", "docker", "e2b")] == [1, 1, 1, 1]
-    assert len(found) == len(keepers(settings.executor)) + 2
+    assert len(found) == len(sandbox_owners(settings.executor)) + 2

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from rlm_graph.context.sealed import MEMORY
+from rlm_graph.context.encrypted import MEMORY
 from rlm_graph.testing import ScriptedRequest, ScriptedServer
 from tests.cli.conftest import Shell, code
 

@@ -62,7 +62,7 @@ class Range:
         try:
             async with asyncio.timeout(60 + attack.timeout_s * 2), self._executor.attached(None) as repl:
                 handle = repl.handle
-                await repl.give(1, self._targets.context, folder=self._targets.context_folder)
+                await repl.add_context(1, self._targets.context, folder=self._targets.context_folder)
                 await self._shoot(repl, attack, asked, executions)
         except Exception as error:  # whatever it is, code in a sandbox has brought it about in the host
             evidence.append(f"the host was told {type(error).__name__}: {str(error)[:200]}")

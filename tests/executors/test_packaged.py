@@ -16,10 +16,10 @@ from typer.testing import CliRunner, Result
 from rlm_graph import create_rlm_agent
 from rlm_graph.errors import InputError, SetupError
 from rlm_graph.executors import create_executor
-from rlm_graph.executors.keepers import keepers
 from rlm_graph.executors.local import LocalExecutor
+from rlm_graph.executors.sandbox_owners import sandbox_owners
 from rlm_graph.settings import ExecutorSettings, Settings
-from rlm_graph.settings.plugins import BUILT_IN, PackagedSettings
+from rlm_graph.settings.plugins import BUILT_IN, PluginExecutorSettings
 from rlm_graph.testing import ScriptedModel
 
 SETTINGS = '''
@@ -28,12 +28,12 @@ from typing import Literal
 
 from pydantic import PositiveFloat
 
-from rlm_graph.settings.plugins import PackagedSettings
+from rlm_graph.settings.plugins import PluginExecutorSettings
 
 sys.shed_was_imported = True
 
 
-class ShedSettings(PackagedSettings):
+class ShedSettings(PluginExecutorSettings):
     """Code runs in the shed."""
 
     kind: Literal["shed"] = "shed"
@@ -46,7 +46,7 @@ class ShedSettings(PackagedSettings):
         return ShedExecutor(self)
 
 
-class Nameless(PackagedSettings):
+class Nameless(PluginExecutorSettings):
     kind: Literal["another"] = "another"
 '''
 EXECUTOR = """
@@ -222,7 +222,7 @@ def test_an_unknown_kind_is_told_with_all_that_there_are(package: Path) -> None:
 
 
 def test_every_kind_that_is_built_in_can_be_chosen() -> None:
-    members = [member for member in get_args(ExecutorSettings) if member is not PackagedSettings]
+    members = [member for member in get_args(ExecutorSettings) if member is not PluginExecutorSettings]
 
     assert [member().kind for member in members] == list(BUILT_IN)
     assert [create_executor(kind).kind for kind in BUILT_IN] == list(BUILT_IN)
@@ -250,7 +250,7 @@ def test_the_doctor_shows_those_that_work_and_why_the_others_do_not(package: Pat
 def test_its_sandboxes_are_listed_and_swept_where_the_settings_name_it(package: Path, config: Path) -> None:
     settings = Settings.load(config=config).executor
 
-    assert [keeper for keeper in keepers(settings) if getattr(keeper, "kind", "") == "shed"]
+    assert [keeper for keeper in sandbox_owners(settings) if getattr(keeper, "kind", "") == "shed"]
 
 
 def test_it_shows_the_behaviours_by_a_test_module_of_its_own(package: Path, tmp_path: Path) -> None:

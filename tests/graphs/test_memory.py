@@ -15,10 +15,10 @@ from langgraph.types import Command
 
 from rlm_graph import AgentSpec, LocalSettings, MemorySettings, ModelError, SetupError, StorageError, create_rlm_agent
 from rlm_graph.agents.graph import RLMGraph
-from rlm_graph.context.sealed import SealedContextStore
+from rlm_graph.context.encrypted import EncryptedContextStore
 from rlm_graph.executors.local import LocalExecutor
 from rlm_graph.settings import SnapshotSettings
-from rlm_graph.storage.encryption import Vault
+from rlm_graph.storage.encryption import Cipher
 from rlm_graph.testing import ScriptedModel
 from tests.graphs.conftest import repl
 from tests.graphs.test_resume import kill_workers
@@ -285,7 +285,7 @@ async def test_no_tool_takes_the_names(agent: Build) -> None:
 
 
 async def test_with_a_key_the_store_holds_nothing_that_can_be_read(agent: Build, tmp_path: Path) -> None:
-    contexts = SealedContextStore(tmp_path / "sealed", vault=Vault(b"0123456789abcdef"))
+    contexts = EncryptedContextStore(tmp_path / "sealed", cipher=Cipher(b"0123456789abcdef"))
     path = tmp_path / "memory.sqlite"
     with SqliteStore.from_conn_string(str(path)) as store:
         store.setup()

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from rlm_graph import Budget, ContextStore, SetupError, create_rlm_agent
 from rlm_graph.cli.progress import outcome
-from rlm_graph.parsing.native import MAX_CALLS
+from rlm_graph.parsing.tool_calls import MAX_CALLS
 from rlm_graph.settings import ModelSettings
 from rlm_graph.testing import ScriptedCall, ScriptedModel, ScriptedReply, ScriptedRequest, ScriptedServer
 from tests.graphs.conftest import repl

@@ -1,4 +1,4 @@
-"""The vault: what it seals opens under its own key alone, whole and in its own place."""
+"""The cipher: what it seals opens under its own key alone, whole and in its own place."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import io
 import pytest
 
 from rlm_graph.errors import SetupError, StorageError
-from rlm_graph.storage.encryption import BLOCK_BYTES, NONCE_BYTES, TAG_BYTES, Vault
+from rlm_graph.storage.encryption import BLOCK_BYTES, NONCE_BYTES, TAG_BYTES, Cipher
 
 KEY = b"k" * 32
 
 
 def sealed(data: bytes) -> bytes:
-    return b"".join(Vault(KEY).seal_blocks(io.BytesIO(data).read))
+    return b"".join(Cipher(KEY).encrypt_blocks(io.BytesIO(data).read))
 
 
 def opened(data: bytes, key: bytes = KEY) -> bytes:
-    return b"".join(Vault(key).open_blocks(io.BytesIO(data).read))
+    return b"".join(Cipher(key).decrypt_blocks(io.BytesIO(data).read))
 
 
 @pytest.mark.parametrize("text", ["", "plain", "lone \ud800 surrogate", "\N{PILE OF POO}\r\n\u2028"])
 def test_a_text_comes_back_as_it_was(text: str) -> None:
-    vault = Vault(KEY)
+    cipher = Cipher(KEY)
 
-    assert vault.open_text(vault.seal_text(text)) == text
-    assert vault.seal_text(text) != vault.seal_text(text)
+    assert cipher.decrypt_text(cipher.encrypt_text(text)) == text
+    assert cipher.encrypt_text(text) != cipher.encrypt_text(text)
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES])
@@ -52,15 +52,15 @@ def test_a_stream_that_was_cut_turned_round_or_changed_is_refused() -> None:
 
 
 def test_another_key_or_another_place_opens_nothing() -> None:
-    vault = Vault(KEY)
+    cipher = Cipher(KEY)
 
     with pytest.raises(StorageError):
-        Vault(b"l" * 32).open_text(vault.seal_text("text"))
+        Cipher(b"l" * 32).decrypt_text(cipher.encrypt_text("text"))
     with pytest.raises(StorageError):
-        vault.open(vault.seal(b"text", label=b"here"), label=b"there")
+        cipher.decrypt(cipher.encrypt(b"text", label=b"here"), label=b"there")
     with pytest.raises(StorageError):
-        vault.open_text("in the clear")
-    assert Vault(b"l" * 32).name("a") != vault.name("a") == Vault(KEY).name("a")
+        cipher.decrypt_text("in the clear")
+    assert Cipher(b"l" * 32).name("a") != cipher.name("a") == Cipher(KEY).name("a")
 
 
 @pytest.mark.parametrize("key", ["", "short", "x" * 33])
@@ -68,4 +68,4 @@ def test_a_key_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, key: str
     monkeypatch.setenv("LANGGRAPH_AES_KEY", key)
 
     with pytest.raises(SetupError, match="16, 24 or 32"):
-        Vault.from_environment()
+        Cipher.from_environment()

@@ -188,8 +188,8 @@ async def test_contexts_are_bound_and_closing_removes_the_repl() -> None:
     context = ContextRef(sha256="0" * 64, kind="str", chars=3, bytes=3)
     executor = ScriptedExecutor({})
     async with executor.attached(None) as repl:
-        await repl.give(1, context, folder=Path())
-        await repl.give(1, context, folder=Path())
+        await repl.add_context(1, context, folder=Path())
+        await repl.add_context(1, context, folder=Path())
         assert executor.contexts(repl.handle) == {1: context}
         await executor.close(repl.handle)
         await executor.close(repl.handle)

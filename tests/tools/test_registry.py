@@ -10,7 +10,7 @@ import pytest
 
 from rlm_graph.errors import InputError, SetupError
 from rlm_graph.settings import MCPSettings, ToolSettings
-from rlm_graph.tools.registry import chosen, listed, offers
+from rlm_graph.tools.registry import open_tools, tool_entries, tool_statuses
 
 MODULE = '''
 import sys
@@ -38,7 +38,7 @@ NUMBERS = MCPSettings(command=sys.executable, args=(str(Path(__file__).with_name
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A distribution `sea-tools` 2.5 that offers tools."""
+    """A distribution `sea-tools` 2.5 that tool_entries tools."""
     info = tmp_path / "sea_tools-2.5.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sea-tools\nVersion: 2.5\n")
@@ -52,7 +52,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_package_is_not_imported_before_a_tool_of_it_is_chosen(package: Path) -> None:
-    offered = {offer.name: offer for offer in offers(ToolSettings())}
+    offered = {offer.name: offer for offer in tool_entries(ToolSettings())}
 
     assert {"file_read", "search", "web_fetch", "tide", "moonlight"} <= set(offered)
     assert (offered["tide"].source, offered["tide"].version) == ("sea-tools", "2.5")
@@ -62,7 +62,7 @@ def test_a_package_is_not_imported_before_a_tool_of_it_is_chosen(package: Path) 
 def test_tools_are_chosen_by_name_wherever_they_come_from(package: Path) -> None:
     settings = ToolSettings(use=("moonlight", "search", "n_add"), roots=(package,), mcp={"n": NUMBERS})
 
-    with chosen(settings) as tools:
+    with open_tools(settings) as tools:
         by_name = {tool.name: tool for tool in tools}
 
         assert list(by_name) == ["moonlight", "search", "n_add"]
@@ -72,12 +72,12 @@ def test_tools_are_chosen_by_name_wherever_they_come_from(package: Path) -> None
 
 
 def test_the_name_of_a_server_stands_for_all_its_tools() -> None:
-    with chosen(ToolSettings(use=("n",), mcp={"n": NUMBERS})) as tools:
+    with open_tools(ToolSettings(use=("n",), mcp={"n": NUMBERS})) as tools:
         assert {"n_add", "n_get_page", "n_pid"} <= {tool.name for tool in tools}
 
 
 def test_nothing_is_chosen_and_no_server_started_by_default() -> None:
-    with chosen(ToolSettings(mcp={"n": MCPSettings(command="no-such-program")})) as tools:
+    with open_tools(ToolSettings(mcp={"n": MCPSettings(command="no-such-program")})) as tools:
         assert tools == []
 
 
@@ -94,7 +94,7 @@ def test_nothing_is_chosen_and_no_server_started_by_default() -> None:
 def test_what_cannot_be_used_is_told_before_the_run(
     package: Path, use: str, error: type[Exception], words: str
 ) -> None:
-    with pytest.raises(error, match=words), chosen(ToolSettings(use=(use,), mcp={"n": NUMBERS})):
+    with pytest.raises(error, match=words), open_tools(ToolSettings(use=(use,), mcp={"n": NUMBERS})):
         pass
 
 
@@ -105,14 +105,14 @@ def test_a_name_that_two_packages_offer_is_refused(package: Path) -> None:
     (other / "entry_points.txt").write_text("[rlm_graph.tools]\ntide = sea_tools:tide\n")
 
     words = r"offered twice, by (other and sea-tools|sea-tools and other)"
-    with pytest.raises(SetupError, match=words), chosen(ToolSettings(use=("tide",))):
+    with pytest.raises(SetupError, match=words), open_tools(ToolSettings(use=("tide",))):
         pass
 
 
 def test_the_list_shows_what_works_and_why_the_rest_does_not(package: Path) -> None:
     servers = {"n": NUMBERS, "down": MCPSettings(command="no-such-program")}
 
-    rows = {row.name: row for row in listed(ToolSettings(use=("tide", "n"), mcp=servers), check=True)}
+    rows = {row.name: row for row in tool_statuses(ToolSettings(use=("tide", "n"), mcp=servers), check=True)}
 
     assert rows["tide"].used
     assert rows["tide"].function is not None

@@ -16,7 +16,7 @@ Context = str | list[str] | dict[str, str]
 
 async def give(notebook: Notebook, folder: Path, context: Context, number: int = 1) -> None:
     """Give the REPL a context, stored in `folder`."""
-    await notebook.repl.give(number, stored(folder, context), folder=folder)
+    await notebook.repl.add_context(number, stored(folder, context), folder=folder)
 
 
 @pytest.mark.asyncio
@@ -110,5 +110,5 @@ class ContextBehaviours(Notebooks):
         reference = stored(tmp_path / "context", "x")
 
         with pytest.raises(ExecutorError):
-            await notebook.repl.give(1, reference, folder=tmp_path / "elsewhere")
+            await notebook.repl.add_context(1, reference, folder=tmp_path / "elsewhere")
         assert (await notebook.run("context is None")).value == "True"

@@ -79,7 +79,7 @@ class SnapshotBehaviours(Notebooks):
         host = Host(lambda call: f"answer {call.arguments['prompt']}")
         ref = stored(tmp_path / "context", ["alpha " * 1000, "beta"])
         for each in (notebook, fresh):
-            await each.repl.give(1, ref, folder=tmp_path / "context")
+            await each.repl.add_context(1, ref, folder=tmp_path / "context")
         before = await notebook.run(BEFORE, serve=host)
 
         snapshot = await notebook.repl.snapshot(MAX_BYTES)
@@ -115,7 +115,7 @@ class SnapshotBehaviours(Notebooks):
         self, notebook: Notebook, tmp_path: Path, code: str
     ) -> None:
         ref = stored(tmp_path / "context", ["one", "two"])
-        await notebook.repl.give(1, ref, folder=tmp_path / "context")
+        await notebook.repl.add_context(1, ref, folder=tmp_path / "context")
         await notebook.run("x = 1")
         assert await notebook.repl.snapshot(MAX_BYTES) is not None
 
@@ -134,7 +134,7 @@ class SnapshotBehaviours(Notebooks):
         self, notebook: Notebook, fresh: Notebook, tmp_path: Path
     ) -> None:
         ref = stored(tmp_path / "context", "text")
-        await notebook.repl.give(1, ref, folder=tmp_path / "context")
+        await notebook.repl.add_context(1, ref, folder=tmp_path / "context")
         await notebook.run("x = context")
         snapshot = await notebook.repl.snapshot(MAX_BYTES)
         assert snapshot is not None

@@ -68,10 +68,10 @@ class DockerExecutor:
 
     async def sandboxes(self) -> Sequence[Sandbox]:
         """Return the REPLs that the daemon has, whoever started them, from whatever machine."""
-        listed = await self._daemon.call(lambda client: lifecycle.listed(client))
+        listed = await self._daemon.call(lambda client: lifecycle.containers(client))
         return await asyncio.gather(*map(self._looked_at, listed))
 
-    async def _looked_at(self, one: lifecycle.Listed) -> Sandbox:
+    async def _looked_at(self, one: lifecycle.ContainerEntry) -> Sandbox:
         handle = ReplHandle(kind=self.kind, id=one.repl, address=one.container, worker_version=one.version)
         state: State = "unknown" if one.state in ("running", "created") and not one.never_starts else "dead"
         unasked = Sandbox(handle=handle, state=state, created=one.created, host=one.host)
@@ -139,17 +139,17 @@ class ContainerRepl(SupervisedRepl):
         super().__init__(handle, self._dial, tools=tools)
         self._daemon = daemon
 
-    async def give(self, number: int, context: ContextRef, *, folder: Path) -> None:
-        """See `Repl.give`. A copy that is there, from before the worker died or another host came, is used again."""
+    async def add_context(self, number: int, context: ContextRef, *, folder: Path) -> None:
+        """See `Repl.add_context`. A copy from before the worker died, or from another host, is used again."""
         if not _DIGEST.fullmatch(context.sha256):
             raise ValueError(f"no digest of a context: {context.sha256!r}")
         name = f"{number}-{context.sha256}"
         inside = f"{HOME}/{CONTEXTS}/{name}"
         try:
-            await self.give_from(number, inside)
+            await self.add_context_from(number, inside)
         except ContextMissing:
             await self._copy(name, folder)
-            await self.give_from(number, inside)
+            await self.add_context_from(number, inside)
 
     async def _copy(self, name: str, folder: Path) -> None:
         try:

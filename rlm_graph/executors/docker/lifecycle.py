@@ -70,7 +70,7 @@ def find(client: APIClient, repl: str) -> str | None:
         time.sleep(LOOK_S)
 
 
-class Listed(NamedTuple):
+class ContainerEntry(NamedTuple):
     """A container of ours, as its labels tell."""
 
     repl: str
@@ -83,14 +83,14 @@ class Listed(NamedTuple):
     """Whether whoever made it was killed before it could start it."""
 
 
-def listed(client: APIClient) -> list[Listed]:
+def containers(client: APIClient) -> list[ContainerEntry]:
     """Return all containers of ours, running or not."""
     found: list[dict[str, Any]] = client.containers(all=True, filters={"label": [MARK, REPL]})
-    return [_listed(one, one["Labels"]) for one in found]
+    return [_entry(one, one["Labels"]) for one in found]
 
 
-def _listed(one: dict[str, Any], labels: dict[str, str]) -> Listed:
-    return Listed(
+def _entry(one: dict[str, Any], labels: dict[str, str]) -> ContainerEntry:
+    return ContainerEntry(
         labels[REPL], one["Id"], one["State"], labels.get(HOST, ""), one["Created"], labels.get(VERSION, ""),
         never_starts=one["State"] == "created" and maker_has_ended(labels),
     )  # fmt: skip

@@ -244,18 +244,18 @@ class SandboxRepl(SupervisedRepl):
         peak = await self._cloud.peak_memory(self.handle.address, begun - timedelta(seconds=SAMPLE_S))
         return execution.model_copy(update={"peak_memory_bytes": max(execution.peak_memory_bytes, peak)})
 
-    async def give(self, number: int, context: ContextRef, *, folder: Path) -> None:
-        """See `Repl.give`. What was sent once is used again, whoever gives it, and under whatever number."""
+    async def add_context(self, number: int, context: ContextRef, *, folder: Path) -> None:
+        """See `Repl.add_context`. What was sent once is used again, whoever gives it, and under whatever number."""
         if not _DIGEST.fullmatch(context.sha256):
             raise ValueError(f"no digest of a context: {context.sha256!r}")
         name = f"{context.kind}-{context.sha256}"
         try:
-            await self.give_from(number, context_folder(name))
+            await self.add_context_from(number, context_folder(name))
         except ContextMissing:
             if self._sandbox is None:
                 raise
             await upload(self._sandbox, name, folder)
-            await self.give_from(number, context_folder(name))
+            await self.add_context_from(number, context_folder(name))
 
     async def _dial(self) -> tuple[Output, Writer]:
         last = self._input

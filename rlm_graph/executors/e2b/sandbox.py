@@ -35,7 +35,7 @@ _FIRST_USER, _USERS = 20_000, 40_000
 """Users that templates hardly have."""
 
 
-class Place(NamedTuple):
+class SandboxUser(NamedTuple):
     """What a sandbox has told of itself."""
 
     is_root: bool
@@ -99,7 +99,7 @@ async def upload(sandbox: AsyncSandbox, name: str, folder: Path) -> None:
                 ) from error
 
 
-async def _prepare(sandbox: AsyncSandbox, user: int) -> Place:
+async def _prepare(sandbox: AsyncSandbox, user: int) -> SandboxUser:
     """Make the folders, and learn what the sandbox is like."""
     answer = await _said(
         sandbox,
@@ -109,12 +109,12 @@ async def _prepare(sandbox: AsyncSandbox, user: int) -> Place:
     )
     try:
         user_id, kilobytes, home = answer.strip().splitlines()[-1].split(maxsplit=2)
-        return Place(user_id == "0", int(kilobytes) << 10, home)
+        return SandboxUser(user_id == "0", int(kilobytes) << 10, home)
     except (ValueError, IndexError) as error:
         raise ExecutorError(f"the sandbox answered nonsense: {answer[-200:]!r}") from error
 
 
-def _given(place: Place, name: str, settings: E2BSettings) -> dict[str, object]:
+def _given(place: SandboxUser, name: str, settings: E2BSettings) -> dict[str, object]:
     given: dict[str, object] = {
         "foreground": True, "folder": f"{place.home}/repl", "scratch_folder": f"{place.home}/scratch",
         "version": version(), "memory_bytes": settings.memory_bytes or place.memory_bytes // 8 * 7,

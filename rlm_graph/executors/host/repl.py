@@ -153,11 +153,11 @@ class SupervisedRepl:
             number=number, code=cell.code, language=cell.language, error=done.error, final=done.final, **kept
         )
 
-    async def give(self, number: int, context: ContextRef, *, folder: Path) -> None:
-        """See `Repl.give`."""
-        await self.give_from(number, self._locate(folder))
+    async def add_context(self, number: int, context: ContextRef, *, folder: Path) -> None:
+        """See `Repl.add_context`."""
+        await self.add_context_from(number, self._locate(folder))
 
-    async def give_from(self, number: int, folder: str) -> None:
+    async def add_context_from(self, number: int, folder: str) -> None:
         """Give a context that lies in a folder of the supervisor's. Raises `ContextMissing` if it is not there."""
         request = {"op": "context", "number": number, "folder": folder}
         await self._request(request, timeout_s=CONTEXT_TIMEOUT_S)

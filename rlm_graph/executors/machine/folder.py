@@ -75,7 +75,7 @@ class FolderExecutor(abc.ABC):
 
     async def close(self, handle: ReplHandle) -> None:
         """End the REPL and remove all it left. Idempotent."""
-        place = self._place_of(handle)
+        place = self._folder_of(handle)
         if place is None:
             return
         repl = SupervisedRepl(handle, place.connect)
@@ -88,18 +88,18 @@ class FolderExecutor(abc.ABC):
         looks = []
         for folder in sorted(self._base().iterdir()):
             handle = ReplHandle(kind=self.kind, id=folder.name, address=str(folder), worker_version=self._version())
-            if (place := self._place_of(handle)) is not None:
+            if (place := self._folder_of(handle)) is not None:
                 looks.append(looked_at(SupervisedRepl(handle, place.connect), created=time.time() - _age_s(folder)))
         return await asyncio.gather(*looks)
 
     async def _found(self, handle: ReplHandle, tools: Sequence[str]) -> SupervisedRepl | None:
-        place = self._place_of(handle)
+        place = self._folder_of(handle)
         return None if place is None else await _attach(handle, place, tools)
 
     async def _named(self, name: str, tools: Sequence[str]) -> SupervisedRepl:
         if not _NAME.fullmatch(name):
             raise ValueError(f"a REPL's name is 16 hex digits, not {name!r}")
-        place = _Place(self._base() / name)
+        place = ReplFolder(self._base() / name)
         handle = ReplHandle(kind=self.kind, id=name, address=str(place.folder), worker_version=self._version())
         while True:
             if place.folder.exists() and (repl := await _attach(handle, place, tools)):
@@ -145,14 +145,14 @@ class FolderExecutor(abc.ABC):
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def _place_of(self, handle: ReplHandle) -> _Place | None:
+    def _folder_of(self, handle: ReplHandle) -> ReplFolder | None:
         """Return where a handle's REPL is; None unless it is a folder such as we make, for it is removed in the end."""
         folder = Path(handle.address)
         named = handle.kind == self.kind and _NAME.fullmatch(handle.id) and folder.name == handle.id
-        return _Place(folder) if named and folder.is_absolute() and _is_ours(folder) else None
+        return ReplFolder(folder) if named and folder.is_absolute() and _is_ours(folder) else None
 
 
-class _Place:
+class ReplFolder:
     """A REPL's folder, and the supervisor that was met there."""
 
     def __init__(self, folder: Path) -> None:
@@ -189,7 +189,7 @@ class _Place:
             os.close(directory)
 
 
-async def _attach(handle: ReplHandle, place: _Place, tools: Sequence[str]) -> SupervisedRepl | None:
+async def _attach(handle: ReplHandle, place: ReplFolder, tools: Sequence[str]) -> SupervisedRepl | None:
     """Attach to a living REPL; end what is left of one that cannot be used."""
     repl = SupervisedRepl(handle, place.connect, tools=tools)
     try:
@@ -200,7 +200,7 @@ async def _attach(handle: ReplHandle, place: _Place, tools: Sequence[str]) -> Su
     return repl
 
 
-async def _end(repl: SupervisedRepl, place: _Place) -> None:
+async def _end(repl: SupervisedRepl, place: ReplFolder) -> None:
     """End a REPL, by force if it does not end by itself, and remove its folder."""
     pidfd = None
     if place.supervisor is not None:

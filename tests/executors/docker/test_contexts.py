@@ -23,13 +23,13 @@ async def test_a_large_context_is_copied_once_and_read_by_code_alone(docker_imag
 
     async with executor.attached(None) as repl:
         book = Notebook(repl)
-        await repl.give(1, reference, folder=tmp_path / "context")
+        await repl.add_context(1, reference, folder=tmp_path / "context")
         given = await book.run("len(context), context[-16:]")
         shutil.rmtree(tmp_path / "context")
         ended = await book.run("import os\nos._exit(1)")
     async with executor.attached(repl.handle) as repl:
         book = Notebook(repl)
-        await repl.give(1, reference, folder=tmp_path / "context")  # the worker is another; the copy is there
+        await repl.add_context(1, reference, folder=tmp_path / "context")  # the worker is another; the copy is there
         again = await book.run("len(context)")
         found = await book.run("import os\n[os.access('/rlm-graph/contexts', os.R_OK), os.listdir('.')]")
     await executor.close(repl.handle)
@@ -48,6 +48,6 @@ async def test_a_copy_that_broke_off_is_made_again(docker_image: str, tmp_path: 
             entry.size = 3
             tar.addfile(entry, io.BytesIO(b"who"))
         client.put_archive(book.repl.handle.address, "/rlm-graph/contexts", half.getvalue())
-        await book.repl.give(1, reference, folder=tmp_path / "context")
+        await book.repl.add_context(1, reference, folder=tmp_path / "context")
 
         assert (await book.run("context")).value == "'whole'"

@@ -19,7 +19,7 @@ from rlm_graph.executors.docker import DockerExecutor
 from rlm_graph.executors.docker.container import container_name
 from rlm_graph.executors.host.bundle import version
 from rlm_graph.executors.host.sandboxes import Sandbox
-from rlm_graph.executors.keepers import find, sweep
+from rlm_graph.executors.sandbox_owners import find, sweep
 from rlm_graph.state import ReplHandle
 from tests.executors.docker.conftest import exists, settings
 from tests.executors.docker.proxy import Proxy

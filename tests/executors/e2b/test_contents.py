@@ -46,7 +46,7 @@ async def test_neither_keys_nor_secrets_reach_a_process_a_file_a_handle_or_a_log
 
     async with executor.attached(None) as repl:
         notebook = Notebook(repl)
-        await repl.give(1, stored(tmp_path / "context", "the text"), folder=tmp_path / "context")
+        await repl.add_context(1, stored(tmp_path / "context", "the text"), folder=tmp_path / "context")
         seen = await notebook.run("import os\nsorted(os.environ.items())")
         files = [path.read_bytes() for path in only(double).root.rglob("*") if path.is_file()]
         environments = [Path(f"/proc/{pid}/environ").read_bytes() for pid in only(double).living()]
@@ -79,9 +79,9 @@ async def test_a_context_is_sent_once_and_code_cannot_open_it(
 
     async with executor.attached(None) as repl:
         for number in (1, 2):
-            await repl.give(number, reference, folder=tmp_path / "context")
+            await repl.add_context(number, reference, folder=tmp_path / "context")
     async with executor.attached(repl.handle) as again:
-        await again.give(3, reference, folder=tmp_path / "context")
+        await again.add_context(3, reference, folder=tmp_path / "context")
         (there,) = (only(double).root / "tmp/rlm-graph/contexts").iterdir()
         opened = await Notebook(again).run(f"contexts == ['the text'] * 3 and open({str(there / 'text')!r})")
     await executor.close(repl.handle)

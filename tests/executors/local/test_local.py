@@ -441,7 +441,7 @@ class TestLimits:
         async with executor.attached(None) as repl:
             notebook = Notebook(repl)
             before = await notebook.run("bytearray(320 << 20)")
-            await repl.give(1, reference, folder=tmp_path / "context")
+            await repl.add_context(1, reference, folder=tmp_path / "context")
             after = await notebook.run("len(context)")
             bomb = await notebook.run("copies = []\nwhile True: copies.append(context + 'x')")
             alive = await notebook.run("del copies\nlen(context)")

@@ -36,7 +36,7 @@ async def test_a_context_that_does_not_fit_is_refused_with_advice(own: Notebook,
     long = stored(tmp_path / "long", "x" * (SMALL // 2 + 1))
 
     with pytest.raises(ExecutorError, match="local and docker"):
-        await own.repl.give(1, long, folder=tmp_path / "long")
+        await own.repl.add_context(1, long, folder=tmp_path / "long")
     short = stored(tmp_path / "short", "fits")
-    await own.repl.give(1, short, folder=tmp_path / "short")
+    await own.repl.add_context(1, short, folder=tmp_path / "short")
     assert (await own.run("context")).value == "'fits'"

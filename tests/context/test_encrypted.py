@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from rlm_graph.context.sealed import SealedContextStore
+from rlm_graph.context.encrypted import EncryptedContextStore
 from rlm_graph.errors import InputError, StorageError
-from rlm_graph.storage.encryption import Vault
+from rlm_graph.storage.encryption import Cipher
 
 KEY = b"k" * 32
 ANOTHER_PROCESS = """
 import sys
 from pathlib import Path
-from rlm_graph.context.sealed import SealedContextStore
-from rlm_graph.storage.encryption import Vault
-store = SealedContextStore(Path(sys.argv[1]), vault=Vault(b"k" * 32))
+from rlm_graph.context.encrypted import EncryptedContextStore
+from rlm_graph.storage.encryption import Cipher
+store = EncryptedContextStore(Path(sys.argv[1]), cipher=Cipher(b"k" * 32))
 ref = store.take("the secret")
 print(store.folder(ref), flush=True)
 sys.stdin.read(1)
@@ -26,13 +26,13 @@ sys.stdin.read(1)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> SealedContextStore:
-    return SealedContextStore(tmp_path / "contexts", vault=Vault(KEY))
+def store(tmp_path: Path) -> EncryptedContextStore:
+    return EncryptedContextStore(tmp_path / "contexts", cipher=Cipher(KEY))
 
 
 @pytest.mark.parametrize("context", ["the secret", ["the secret", "\ud800 é"], {"a": "the secret", "b": ""}])
 def test_what_was_taken_in_comes_back_and_cannot_be_read_without_the_key(
-    store: SealedContextStore, tmp_path: Path, context: object
+    store: EncryptedContextStore, tmp_path: Path, context: object
 ) -> None:
     ref = store.take(context)
     store.forget_opened()
@@ -45,7 +45,7 @@ def test_what_was_taken_in_comes_back_and_cannot_be_read_without_the_key(
     assert len(list(store.all())) == 1
 
 
-def test_it_is_stored_once_and_forgotten_whole(store: SealedContextStore) -> None:
+def test_it_is_stored_once_and_forgotten_whole(store: EncryptedContextStore) -> None:
     ref = store.take("the secret")
     again = store.take("the secret")
     folder = store.folder(ref)
@@ -58,7 +58,7 @@ def test_it_is_stored_once_and_forgotten_whole(store: SealedContextStore) -> Non
         store.load(ref)
 
 
-def test_what_is_damaged_is_told(store: SealedContextStore) -> None:
+def test_what_is_damaged_is_told(store: EncryptedContextStore) -> None:
     ref = store.take("the secret")
     store.forget_opened()
     [text] = store.root.rglob("text")

@@ -51,7 +51,7 @@ def answerable(message: AIMessage) -> AIMessage:
     return message.model_copy(update={"tool_calls": mended, "invalid_tool_calls": []})
 
 
-def parse_native(
+def parse_tool_calls(
     message: AIMessage, *, hosts: Mapping[str, str], invalid: int = 0, variables: Collection[str] = ()
 ) -> Reply:
     """Read a reply that `answerable` has returned. `hosts` has the host's function for each tool that has one.

@@ -16,7 +16,7 @@ SUBCALLS = {"rlm_sub_complete": "llm_query", "rlm_batch_complete": "llm_query_ba
 
 
 @dataclass(frozen=True)
-class NativeTools:
+class OfferedTools:
     """The tools of one agent: `python`, `final_answer`, the sub-calls, and the run's own."""
 
     functions: Mapping[str, HostFunction]

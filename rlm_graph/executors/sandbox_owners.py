@@ -10,12 +10,12 @@ from typing import Protocol, runtime_checkable
 from rlm_graph.errors import SetupError
 from rlm_graph.executors.host.sandboxes import Sandbox
 from rlm_graph.settings import DockerSettings, E2BSettings, ExecutorSettings, LocalSettings, PyodideSettings
-from rlm_graph.settings.plugins import PackagedSettings
+from rlm_graph.settings.plugins import PluginExecutorSettings
 from rlm_graph.state import ReplHandle
 
 
 @runtime_checkable
-class Keeper(Protocol):
+class ListsSandboxes(Protocol):
     """An executor whose REPLs outlive the host, and which can tell what REPLs there are."""
 
     async def sandboxes(self) -> Sequence[Sandbox]:
@@ -25,7 +25,7 @@ class Keeper(Protocol):
         """End one."""
 
 
-def keepers(settings: ExecutorSettings, *others: ExecutorSettings) -> list[Keeper]:
+def sandbox_owners(settings: ExecutorSettings, *others: ExecutorSettings) -> list[ListsSandboxes]:
     """Return those of this machine, and what else `settings` name; they are used for the executor that they are of.
 
     `others` are the executors of specialists: those that keep their REPLs elsewhere are asked too.
@@ -37,15 +37,15 @@ def keepers(settings: ExecutorSettings, *others: ExecutorSettings) -> list[Keepe
     local = settings if isinstance(settings, LocalSettings) else LocalSettings()
     docker = settings if isinstance(settings, DockerSettings) else DockerSettings()
     pyodide = settings if isinstance(settings, PyodideSettings) else PyodideSettings()
-    found: list[Keeper] = [
+    found: list[ListsSandboxes] = [
         LocalExecutor(local),
         PyodideExecutor(pyodide),
-        _Perhaps(DockerExecutor(docker), wanted=docker is settings),
+        OptionalExecutor(DockerExecutor(docker), wanted=docker is settings),
     ]
     elsewhere: list[ExecutorSettings] = [settings]
     for other in others:
         another_daemon = isinstance(other, DockerSettings) and other.host != docker.host
-        if other not in elsewhere and (another_daemon or isinstance(other, E2BSettings | PackagedSettings)):
+        if other not in elsewhere and (another_daemon or isinstance(other, E2BSettings | PluginExecutorSettings)):
             elsewhere.append(other)
             if isinstance(other, DockerSettings):
                 found.append(DockerExecutor(other))
@@ -54,48 +54,48 @@ def keepers(settings: ExecutorSettings, *others: ExecutorSettings) -> list[Keepe
             from rlm_graph.executors.e2b import E2BExecutor
 
             found.append(E2BExecutor(each))
-        if isinstance(each, PackagedSettings) and isinstance(packaged := each.executor(), Keeper):
+        if isinstance(each, PluginExecutorSettings) and isinstance(packaged := each.executor(), ListsSandboxes):
             found.append(packaged)
     return found
 
 
-async def find(keepers: Sequence[Keeper]) -> list[tuple[Keeper, Sandbox]]:
-    """Return all sandboxes, the oldest first, each with its keeper."""
-    listed = await asyncio.gather(*(keeper.sandboxes() for keeper in keepers))
-    # By their ids: two keepers may see the same ones.
+async def find(owners: Sequence[ListsSandboxes]) -> list[tuple[ListsSandboxes, Sandbox]]:
+    """Return all sandboxes, the oldest first, each with its owner."""
+    listed = await asyncio.gather(*(owner.sandboxes() for owner in owners))
+    # By their ids: two owners may see the same ones.
     found = {
-        sandbox.handle.id: (keeper, sandbox)
-        for keeper, sandboxes in zip(keepers, listed, strict=True)
+        sandbox.handle.id: (owner, sandbox)
+        for owner, sandboxes in zip(owners, listed, strict=True)
         for sandbox in sandboxes
     }
     return sorted(found.values(), key=lambda pair: pair[1].created)
 
 
-async def sweep(keepers: Sequence[Keeper], *, older_than_s: float) -> list[Sandbox]:
+async def sweep(owners: Sequence[ListsSandboxes], *, older_than_s: float) -> list[Sandbox]:
     """End the sandboxes that are over, and return them."""
     over = [
-        (keeper, sandbox)
-        for keeper, sandbox in await find(keepers)
+        (owner, sandbox)
+        for owner, sandbox in await find(owners)
         if sandbox.is_over(older_than_s=older_than_s, now=time.time())
     ]
-    await asyncio.gather(*(keeper.close(sandbox.handle) for keeper, sandbox in over))
+    await asyncio.gather(*(owner.close(sandbox.handle) for owner, sandbox in over))
     return [sandbox for _, sandbox in over]
 
 
-class _Perhaps:
-    """A keeper that need not be there: where nothing answers, it keeps nothing."""
+class OptionalExecutor:
+    """An owner that need not be there: where nothing answers, it keeps nothing."""
 
-    def __init__(self, keeper: Keeper, *, wanted: bool) -> None:
-        self._keeper = keeper
+    def __init__(self, owner: ListsSandboxes, *, wanted: bool) -> None:
+        self._owner = owner
         self._wanted = wanted
 
     async def sandboxes(self) -> Sequence[Sandbox]:
         try:
-            return await self._keeper.sandboxes()
+            return await self._owner.sandboxes()
         except SetupError:
             if self._wanted:
                 raise
             return []
 
     async def close(self, handle: ReplHandle) -> None:
-        await self._keeper.close(handle)
+        await self._owner.close(handle)

@@ -19,14 +19,14 @@ from rlm_graph.context.store import ContextStore
 from rlm_graph.errors import StorageError
 from rlm_graph.settings import ContextSettings, Settings
 from rlm_graph.state import ContextRef
-from rlm_graph.storage.encryption import Vault
+from rlm_graph.storage.encryption import Cipher
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - not for secret names: what is made there is ours alone
 """A file system that has no disk."""
 LOCK = ".lock"
 
 
-class SealedContextStore(ContextStore):
+class EncryptedContextStore(ContextStore):
     """A context store whose files are encrypted.
 
     `<folder>/<name>/text` and `index.json` are those of `ContextStore`, each sealed; the name is a keyed digest. What
@@ -34,14 +34,14 @@ class SealedContextStore(ContextStore):
     which is this process's alone and goes with it; what a killed one has left, the next one removes.
     """
 
-    def __init__(self, folder: Path, settings: ContextSettings | None = None, *, vault: Vault) -> None:
+    def __init__(self, folder: Path, settings: ContextSettings | None = None, *, cipher: Cipher) -> None:
         super().__init__(folder, settings)
-        self._vault = vault
+        self._cipher = cipher
 
     @property
-    def vault(self) -> Vault:
+    def cipher(self) -> Cipher:
         """What seals everything that lies beside the contexts."""
-        return self._vault
+        return self._cipher
 
     @property
     def _clear(self) -> Path:
@@ -78,7 +78,7 @@ class SealedContextStore(ContextStore):
         return ref
 
     def _place(self, ref: ContextRef) -> Path:
-        return self.root / self.vault.name(ref.sha256)
+        return self.root / self.cipher.name(ref.sha256)
 
     def _seal(self, folder: Path, place: Path) -> None:
         """Make the sealed form of a folder, which is there whole or not at all."""
@@ -87,7 +87,7 @@ class SealedContextStore(ContextStore):
         try:
             for name in (INDEX, TEXT):
                 with (folder / name).open("rb") as source, (draft / name).open("xb") as target:
-                    target.writelines(self.vault.seal_blocks(source.read))
+                    target.writelines(self.cipher.encrypt_blocks(source.read))
                     target.flush()
                     os.fsync(target.fileno())
             with contextlib.suppress(FileExistsError):  # another process was faster
@@ -101,7 +101,7 @@ class SealedContextStore(ContextStore):
         try:
             for name in (INDEX, TEXT):
                 with (place / name).open("rb") as source, (draft / name).open("xb") as target:
-                    target.writelines(self.vault.open_blocks(source.read))
+                    target.writelines(self.cipher.decrypt_blocks(source.read))
             draft.rename(folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -111,8 +111,8 @@ def contexts_of(settings: Settings) -> ContextStore:
     """Return the store that the settings ask for. Raises `SetupError` if it is to be encrypted and there is no key."""
     if not settings.encrypt:
         return ContextStore(settings.data_dir / "contexts", settings.contexts)
-    vault = Vault.from_environment()
-    return SealedContextStore(settings.data_dir / "sealed" / "contexts", settings.contexts, vault=vault)
+    cipher = Cipher.from_environment()
+    return EncryptedContextStore(settings.data_dir / "sealed" / "contexts", settings.contexts, cipher=cipher)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 
-from rlm_graph.parsing import answerable, parse_native
+from rlm_graph.parsing import answerable, parse_tool_calls
 
 HOSTS = {"rlm_sub_complete": "llm_query", "search": "search"}
 
@@ -35,7 +35,7 @@ invalid = st.builds(
 
 
 def read(message: AIMessage) -> Any:
-    return parse_native(answerable(message), hosts=HOSTS, invalid=len(message.invalid_tool_calls))
+    return parse_tool_calls(answerable(message), hosts=HOSTS, invalid=len(message.invalid_tool_calls))
 
 
 @given(st.lists(valid, max_size=4), st.lists(invalid, max_size=3), st.text(max_size=40))
