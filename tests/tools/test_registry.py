@@ -38,7 +38,7 @@ NUMBERS = MCPSettings(command=sys.executable, args=(str(Path(__file__).with_name
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A distribution `sea-tools` 2.5 that tool_entries tools."""
+    """A distribution `sea-tools` 2.5 that offers tools."""
     info = tmp_path / "sea_tools-2.5.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sea-tools\nVersion: 2.5\n")
