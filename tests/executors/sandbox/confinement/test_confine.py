@@ -68,10 +68,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(confining.__file__).parent
     path = tmp_path_factory.mktemp("bundle") / "worker.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        for package in ("rlm_graph", "rlm_graph/executors", "rlm_graph/executors/sandbox"):
+        within = "rlm_graph/executors/sandbox/confinement"
+        for package in ("rlm_graph", "rlm_graph/executors", "rlm_graph/executors/sandbox", within):
             archive.writestr(f"{package}/__init__.py", "")
         for name in ("confine", "landlock", "seccomp", "syscalls"):
-            archive.write(folder / f"{name}.py", f"rlm_graph/executors/sandbox/{name}.py")
+            archive.write(folder / f"{name}.py", f"{within}/{name}.py")
     return path
 
 
