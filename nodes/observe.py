@@ -83,8 +83,11 @@ def _begin(state: RLMState, models: Sequence[BaseChatModel], budget: Budget, cap
 
 
 def settled(state: RLMState) -> list[AnyMessage]:
-    """Answer a reply that nobody has answered yet: a run that is forked in its midst has one, and so has every answer
-    that was given by calling a tool, which providers refuse to leave open.
+    """Return the messages that answer the model's last reply; none if that reply has been answered.
+
+    A new question finds an unanswered reply in two cases: the run was forked between the reply and the outcome of its
+    code, or the reply gave the final answer by calling a tool. Providers refuse a dialogue in which a tool call has no
+    answer.
     """
     dialogue, turns = state.get("dialogue", []), state.get("turns", [])
     last = dialogue[-1] if dialogue else None

@@ -73,9 +73,11 @@ async def _ask_agent(
     attempt: int,
     max_attempts: int,
 ) -> SubcallReply:
-    """Run the agent; an error that code can act on is its reply. One after which another attempt is due leaves.
+    """Run the agent and return its answer, or its error as a reply that the calling code can act on.
 
-    What the agent had spent until an error counts; where the next attempt goes on from its record, it counts then.
+    An error after which the call is to be attempted again is raised instead. What the agent spent before an error is
+    charged with the reply. If the next attempt goes on from the agent's record, this attempt charges nothing: the
+    record holds what was spent, and the next attempt charges it.
     """
     grant = batch.ledger.grant(shares=len(batch.requests), requested=requested)
     given = {"question": request.question, "context": request.context, "budget": grant}

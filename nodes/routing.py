@@ -11,8 +11,10 @@ MAX_CORRECTIONS = 3
 
 
 def route_after_think(state: RLMState) -> Literal["act", "observe", "finalize"]:
-    """Run the code, make the calls; without any take the answer; without that, tell the model, a bounded number of
-    times.
+    """Run the code and make the tool calls of the reply; if it has neither, settle the answer that it gave.
+
+    A reply without code, calls and answer goes back to the model with a correction. After `MAX_CORRECTIONS` such
+    replies in a row, or at a ceiling, the run is finalized.
     """
     if _has_work(state):
         return "act"

@@ -89,11 +89,11 @@ class Budget(Value):
         return None
 
     def grant(self, usage: Usage, *, shares: int = 1, requested: Budget | None = None) -> Budget:
-        """Return a child's budget: one of `shares` equal parts of half of what `usage` leaves, one level less deep.
+        """Return a child's budget: half of what `usage` leaves, divided by `shares`, with one level of recursion less.
 
-        Siblings that run at once each get a part, so together they cannot overspend. Time passes for all of them at
-        once, so it is not divided. Of `requested`, what was set there by hand holds where it is less. Raises
-        `BudgetExceeded` if nothing is left to grant.
+        `shares` is the number of siblings that run at once: each gets an equal part, so together they cannot overspend.
+        Seconds are not divided, for they pass for all siblings at once. A ceiling that was set by hand in `requested`
+        holds where it is lower than the granted one. Raises `BudgetExceeded` if nothing is left to grant.
         """
         if self.max_depth == 0:
             raise BudgetExceeded("max_depth", spent=0, limit=0)

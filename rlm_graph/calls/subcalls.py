@@ -42,13 +42,13 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
 LOCKED = "__rlm_graph_held"
-"""Set in the config of all that runs below an act: whoever runs the act holds the run already."""
+"""Key in the config of every graph below an act. Such a graph takes no lock: the process at the act holds the run's."""
 
 
 ACT = "rlm_act"
-"""Key of a record's metadata: the namespace of the act that made the call."""
+"""Key in the metadata of a call's record, for the namespace of the act that made the call."""
 AGENTS = "rlm_agents"
-"""The same: the specialists that were asked, with commas between them."""
+"""Key in the metadata of a call's record, for the names of the specialists that were asked, separated by commas."""
 
 
 @dataclass(frozen=True)

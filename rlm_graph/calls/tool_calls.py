@@ -44,10 +44,11 @@ async def call_each(calls: Sequence[NativeCall], scope: CallScope, *, max_chars:
 
 
 async def each(*work: Awaitable[Any], scope: CallScope) -> list[Any]:
-    """Do all of it at once, each to its end whatever becomes of the others, for what is under way is paid for.
+    """Await all of `work` side by side, each piece to its end even if another fails: calls under way are paid for.
 
-    Raises what one of them raised; `GraphInterrupt`, with all calls that wait for a human, only if nothing else was: a
-    run that waits is taken for one that is whole.
+    Raises the first error of a piece. `GraphInterrupt`, with all calls that wait for a human, is raised only if no
+    piece failed with an error: an interrupt tells the caller that nothing is wrong with the run, and would hide the
+    error.
     """
     outcomes = await asyncio.gather(*work, return_exceptions=True)
     failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
