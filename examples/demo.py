@@ -114,7 +114,8 @@ def main() -> int:
         f"agree        {'yes' if result['answer'] == expected else 'NO'}; {server.count} requests reached the model\n"
     )
     subprocess.run([sys.executable, "-m", "rlm_graph", "logs", result["run"]], check=False)
-    print(f"\nshow it again with   rlm-graph logs {result['run']}")
+    command_line = os.path.relpath(Path(sys.executable).with_name("rlm-graph"))
+    print(f"\nshow it again with   {command_line} logs {result['run']}")
     return 0 if result["answer"] == expected else 1
 
 

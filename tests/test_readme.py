@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from rlm_graph import create_rlm_agent
+from rlm_graph import Budget, Caps, create_rlm_agent
 from rlm_graph.testing import ScriptedModel
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,17 +19,16 @@ def test_the_drawing_of_the_workflow_is_the_graphs_own() -> None:
     assert shown.strip() == drawn.partition("---\ngraph")[2].join(["graph", ""]).strip()
 
 
-def test_every_file_that_it_links_to_exists() -> None:
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+def test_the_ceilings_and_caps_that_it_tells_are_the_defaults() -> None:
+    rows = re.findall(r"^\| ((?:`max_\w+`|`timeout_s`)[^|]*) \| (\w+) \| (\w+) \|", README, re.MULTILINE)
+    told = {name: (default, cap) for names, default, cap in rows for name in re.findall(r"`(\w+)`", names)}
 
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
-
-
-def test_every_make_target_that_it_names_exists() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-
-    assert set(re.findall(r"\bmake ([a-z]+)\b", README)) <= targets
+    assert told == {
+        name: tuple(
+            "none" if value is None else f"{value:g}" for value in (getattr(Budget(), name), getattr(Caps(), name))
+        )
+        for name in Caps.model_fields
+    }
 
 
 def test_every_feature_is_shown_by_tests_that_there_are() -> None:
