@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -149,7 +150,7 @@ def test_what_the_package_imports_is_what_it_depends_on() -> None:
         for folder in ("rlm_graph", *MOUNTED)
         for path in (ROOT / folder).rglob("*.py")
         for name in _foreign_imports(path)
-        if declared.isdisjoint(owner.replace("_", "-") for owner in distributions.get(name, []))
+        if declared.isdisjoint(canonicalize_name(owner) for owner in distributions.get(name, []))
     }
 
     assert undeclared == set()

@@ -87,7 +87,7 @@ class EncryptedContextStore(ContextStore):
         try:
             for name in (INDEX, TEXT):
                 with (folder / name).open("rb") as source, (draft / name).open("xb") as target:
-                    target.writelines(self.cipher.encrypt_blocks(source.read))
+                    target.writelines(self.cipher.encrypt_blocks(source.read, label=_label(place, name)))
                     target.flush()
                     os.fsync(target.fileno())
             with contextlib.suppress(FileExistsError):  # another process was faster
@@ -101,7 +101,7 @@ class EncryptedContextStore(ContextStore):
         try:
             for name in (INDEX, TEXT):
                 with (place / name).open("rb") as source, (draft / name).open("xb") as target:
-                    target.writelines(self.cipher.decrypt_blocks(source.read))
+                    target.writelines(self.cipher.decrypt_blocks(source.read, label=_label(place, name)))
             draft.rename(folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -113,6 +113,10 @@ def contexts_of(settings: Settings) -> ContextStore:
         return ContextStore(settings.data_dir / "contexts", settings.contexts)
     cipher = Cipher.from_environment()
     return EncryptedContextStore(settings.data_dir / "sealed" / "contexts", settings.contexts, cipher=cipher)
+
+
+def _label(place: Path, name: str) -> bytes:
+    return f"{place.name}/{name}".encode()
 
 
 @functools.cache

@@ -64,8 +64,22 @@ def test_what_is_damaged_is_told(store: EncryptedContextStore) -> None:
     [text] = store.root.rglob("text")
     text.write_bytes(text.read_bytes()[:-1])
 
-    with pytest.raises(StorageError, match="cannot be opened"):
+    with pytest.raises(StorageError, match="cannot be decrypted"):
         store.folder(ref)
+
+
+def test_files_that_were_swapped_are_told(store: EncryptedContextStore) -> None:
+    refs = [store.take(text) for text in ("one secret", "two secret")]
+    store.forget_opened()
+    one, two = (store.root / store.cipher.name(ref.sha256) for ref in refs)
+    beside = one.with_name("beside")
+    one.rename(beside)
+    two.rename(one)
+    beside.rename(two)
+
+    for ref in refs:
+        with pytest.raises(StorageError, match="cannot be decrypted"):
+            store.folder(ref)
 
 
 def test_what_a_process_had_open_goes_with_it_or_with_the_next_one(tmp_path: Path) -> None:
