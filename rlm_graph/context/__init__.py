@@ -1,7 +1,7 @@
 """The long input: where it lies, its hash, size and shape.
 
 `store` is what the rest of the engine uses; `sources` knows what a caller may give, `fetch` gets a URL, `encoding`
-turns bytes into UTF-8, `draft` writes the stored form, `memory` tells whether a REPL can hold it, and `sealed` keeps it
+turns bytes into UTF-8, `draft` writes the stored form, `memory` tells whether a REPL can hold it, and `encrypted` keeps it
 encrypted.
 """
 

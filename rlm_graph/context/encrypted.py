@@ -29,9 +29,9 @@ LOCK = ".lock"
 class EncryptedContextStore(ContextStore):
     """A context store whose files are encrypted.
 
-    `<folder>/<name>/text` and `index.json` are those of `ContextStore`, each sealed; the name is a keyed digest. What
-    is taken in or asked for is opened in a folder in memory (in the temporary folder where there is no `/dev/shm`),
-    which is this process's alone and goes with it; what a killed one has left, the next one removes.
+    `<folder>/<name>/text` and `index.json` are those of `ContextStore`, each encrypted; the name is a keyed digest.
+    What is taken in or asked for is decrypted into a folder in memory (in the temporary folder where there is no
+    `/dev/shm`), which is this process's alone and goes with it; what a killed process has left, the next one removes.
     """
 
     def __init__(self, folder: Path, settings: ContextSettings | None = None, *, cipher: Cipher) -> None:
@@ -40,7 +40,7 @@ class EncryptedContextStore(ContextStore):
 
     @property
     def cipher(self) -> Cipher:
-        """What seals everything that lies beside the contexts."""
+        """What encrypts everything that lies beside the contexts."""
         return self._cipher
 
     @property
@@ -48,11 +48,11 @@ class EncryptedContextStore(ContextStore):
         return _own_folder(os.getpid())
 
     def folder(self, ref: ContextRef) -> Path:
-        """Return where `ref` lies in the clear, opened now if it was not."""
+        """Return where `ref` lies in the clear, decrypted now if it was not."""
         folder = super().folder(ref)
         if not is_whole(folder, ref.bytes) and self.holds(ref):
             with _storing(folder):
-                self._open(self._place(ref), folder)
+                self._decrypt(self._place(ref), folder)
         return folder
 
     def holds(self, ref: ContextRef) -> bool:
@@ -64,8 +64,8 @@ class EncryptedContextStore(ContextStore):
         remove(super().folder(ref))
         remove(self._place(ref))
 
-    def forget_opened(self) -> None:
-        """Remove what this process has in the clear; it is opened again when it is asked for."""
+    def forget_decrypted(self) -> None:
+        """Remove what this process has in the clear; it is decrypted again when it is asked for."""
         for folder in self._clear.iterdir():
             if folder.is_dir():
                 remove(folder)
@@ -74,14 +74,14 @@ class EncryptedContextStore(ContextStore):
         ref = super()._take(given, only=only)
         if not self.holds(ref):
             with _storing(self.root):
-                self._seal(super().folder(ref), self._place(ref))
+                self._encrypt(super().folder(ref), self._place(ref))
         return ref
 
     def _place(self, ref: ContextRef) -> Path:
         return self.root / self.cipher.name(ref.sha256)
 
-    def _seal(self, folder: Path, place: Path) -> None:
-        """Make the sealed form of a folder, which is there whole or not at all."""
+    def _encrypt(self, folder: Path, place: Path) -> None:
+        """Make the encrypted form of a folder, which is there whole or not at all."""
         draft = place.with_name(f"{UNFINISHED}{secrets.token_hex(16)}")
         draft.mkdir(mode=0o700, parents=True)
         try:
@@ -95,7 +95,7 @@ class EncryptedContextStore(ContextStore):
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
-    def _open(self, place: Path, folder: Path) -> None:
+    def _decrypt(self, place: Path, folder: Path) -> None:
         draft = folder.with_name(f"{UNFINISHED}{secrets.token_hex(16)}")
         draft.mkdir(mode=0o700)
         try:
@@ -121,7 +121,7 @@ def _label(place: Path, name: str) -> bytes:
 
 @functools.cache
 def _own_folder(pid: int) -> Path:
-    """Return the folder of what this process has opened."""
+    """Return the folder of what this process has decrypted."""
     base = (MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())) / f"rlm-graph-open-{os.getuid()}"
     with _storing(base):
         base.mkdir(mode=0o700, exist_ok=True)

@@ -37,7 +37,7 @@ class ContextStore:
 
     @property
     def cipher(self) -> Cipher | None:
-        """What seals everything that lies beside the contexts, if anything does."""
+        """What encrypts everything that lies beside the contexts, if anything does."""
         return None
 
     @property
@@ -125,7 +125,7 @@ class ContextStore:
         remove(self.folder(ref))
 
     def all(self) -> Iterator[str]:
-        """Yield the name of every context that is here: its hash, where nothing is sealed."""
+        """Yield the name of every context that is here: its hash, where nothing is encrypted."""
         if self.root.is_dir():
             yield from sorted(path.name for path in self.root.iterdir() if SHA256.fullmatch(path.name))
 

@@ -88,8 +88,8 @@ class Notes:
         if self._cipher is None:
             await self._do(PutOp(self._namespace, key, value, index=["text"]))
         else:
-            sealed = {"sealed": self._cipher.encrypt_text(json.dumps(value))}
-            await self._do(PutOp(self._namespace, self._cipher.name(key), sealed, index=False))
+            encrypted = {"sealed": self._cipher.encrypt_text(json.dumps(value))}
+            await self._do(PutOp(self._namespace, self._cipher.name(key), encrypted, index=False))
         return note
 
     async def recall(self, query: str, limit: int = 5) -> list[Note]:
@@ -138,10 +138,10 @@ class Notes:
         return key if self._cipher is None else self._cipher.name(key)
 
     def _note(self, item: Item) -> Note:
-        value, sealed = item.value, "sealed" in item.value
-        if sealed != (self._cipher is not None):
-            advice = "give --encrypt, with its key" if sealed else "leave --encrypt out, or erase it"
-            raise StorageError(f"memory {'is' if sealed else 'is not'} encrypted; {advice}")
+        value, encrypted = item.value, "sealed" in item.value
+        if encrypted != (self._cipher is not None):
+            advice = "give --encrypt, with its key" if encrypted else "leave --encrypt out, or erase it"
+            raise StorageError(f"memory {'is' if encrypted else 'is not'} encrypted; {advice}")
         if self._cipher is not None:
             value = json.loads(self._cipher.decrypt_text(value["sealed"]))
         return Note.model_validate({**value, "user": self._settings.user, "project": self._settings.project})

@@ -52,7 +52,7 @@ def _key(model: BaseChatModel, messages: Sequence[BaseMessage], options: Mapping
 
 
 def cache_of(settings: Settings) -> BaseCache[Any] | None:
-    """Return the cache that the settings ask for: a file in the data folder, sealed where runs are. None without."""
+    """Return the cache that the settings ask for: a file in the data folder, encrypted where runs are. None without."""
     if settings.models.cache_ttl_s is None:
         return None
     from langgraph.cache.sqlite import SqliteCache
@@ -61,5 +61,5 @@ def cache_of(settings: Settings) -> BaseCache[Any] | None:
     serde = JsonPlusSerializer()
     if not settings.encrypt:
         return SqliteCache(path=str(settings.data_dir / "replies.sqlite"), serde=serde)
-    sealed = Cipher.from_environment().serializer(serde)
-    return SqliteCache(path=str(settings.data_dir / "sealed-replies.sqlite"), serde=sealed)
+    encrypted = Cipher.from_environment().serializer(serde)
+    return SqliteCache(path=str(settings.data_dir / "sealed-replies.sqlite"), serde=encrypted)

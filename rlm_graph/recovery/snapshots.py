@@ -40,7 +40,7 @@ class SnapshotStore:
 
     A snapshot's name is a digest of all cells up to it, of what they did, of the contexts they had and of the worker's
     version. So one that is found by its name fits, also after the run went back to an earlier step. Several processes
-    may use one folder. With a `cipher` they are sealed. Nothing is touched before the first use.
+    may use one folder. With a `cipher` they are encrypted. Nothing is touched before the first use.
     """
 
     def __init__(self, folder: Path, settings: SnapshotSettings | None = None, *, cipher: Cipher | None = None) -> None:

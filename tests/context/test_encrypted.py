@@ -35,7 +35,7 @@ def test_what_was_taken_in_comes_back_and_cannot_be_read_without_the_key(
     store: EncryptedContextStore, tmp_path: Path, context: object
 ) -> None:
     ref = store.take(context)
-    store.forget_opened()
+    store.forget_decrypted()
 
     assert store.load(ref) == context
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -60,7 +60,7 @@ def test_it_is_stored_once_and_forgotten_whole(store: EncryptedContextStore) -> 
 
 def test_what_is_damaged_is_told(store: EncryptedContextStore) -> None:
     ref = store.take("the secret")
-    store.forget_opened()
+    store.forget_decrypted()
     [text] = store.root.rglob("text")
     text.write_bytes(text.read_bytes()[:-1])
 
@@ -70,7 +70,7 @@ def test_what_is_damaged_is_told(store: EncryptedContextStore) -> None:
 
 def test_files_that_were_swapped_are_told(store: EncryptedContextStore) -> None:
     refs = [store.take(text) for text in ("one secret", "two secret")]
-    store.forget_opened()
+    store.forget_decrypted()
     one, two = (store.root / store.cipher.name(ref.sha256) for ref in refs)
     beside = one.with_name("beside")
     one.rename(beside)
