@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +10,13 @@ import typer
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
+    from tomlkit import TOMLDocument
+    from tomlkit.items import Item, Table
 
 _OPENING = """\
-# Settings of rlm-graph for this folder. What stands behind a # is the default; delete the # to change it.
-# Flags and RLM_* variables come before this file: RLM_MODEL, RLM_BUDGET__MAX_TURNS.
-# Keys never stand here: set the provider's own variable, such as OPENAI_API_KEY.
+Settings of rlm-graph for this folder. What stands behind a # is the default; delete the # to change it.
+Flags and RLM_* variables come before this file: RLM_MODEL, RLM_BUDGET__MAX_TURNS.
+Keys never stand here: set the provider's own variable, such as OPENAI_API_KEY.
 """
 
 
@@ -43,36 +44,60 @@ def init(
 
 def template(settings: type[BaseModel]) -> str:
     """Return the file: every field with its docstring and its default, tables last, as TOML wants it."""
+    import tomlkit
+
     simple: list[tuple[str, FieldInfo, Any]] = []
     tables: list[tuple[str, FieldInfo, Any]] = []
     for name, field in settings.model_fields.items():
         value = field.get_default() if field.default_factory is None else None
         (tables if hasattr(value, "model_dump") else simple).append((name, field, value))
-    lines = [_OPENING]
+    file = tomlkit.document()
+    _comment(file, _OPENING)
     for name, field, value in simple:
-        lines += [*_comment(field.description), _entry(name, value), ""]
+        file.add(tomlkit.nl())
+        _comment(file, field.description)
+        _entry(file, name, value)
     for name, field, value in tables:
-        lines += [*_comment(field.description), f"[{name}]", *_table(value), ""]
-    return "\n".join(lines)
+        file.add(tomlkit.nl())
+        _comment(file, field.description)
+        table = _table(value)
+        file.add(name, table)
+        table.trivia.indent = ""  # tomlkit parts a table from what stands before it, which here is its own comment
+    return tomlkit.dumps(file)
 
 
-def _table(value: BaseModel) -> Iterator[str]:
+def _table(value: BaseModel) -> Table:
+    import tomlkit
+
+    table = tomlkit.table()
     for name, field in type(value).model_fields.items():
-        yield from _comment(field.description)
-        yield _entry(name, getattr(value, name))
+        _comment(table, field.description)
+        _entry(table, name, getattr(value, name))
+    return table
 
 
-def _comment(text: str | None) -> Iterator[str]:
+def _comment(place: TOMLDocument | Table, text: str | None) -> None:
+    import tomlkit
+
     for line in (text or "").splitlines():
-        yield f"# {line}".rstrip()
+        place.add(tomlkit.comment(line))
 
 
-def _entry(name: str, value: Any) -> str:
+def _entry(place: TOMLDocument | Table, name: str, value: Any) -> None:
+    """Write a setting commented out, without the space that comments begin with, so that the two can be told apart."""
+    from tomlkit.items import Comment, Trivia
+
     # TOML has no null: a key without a value shows that nothing is set.
-    return f"#{name} =" if value is None else f"#{name} = {_toml(value)}"
+    shown = "" if value is None else f" {_inline(value).as_string()}"
+    place.add(Comment(Trivia(comment=f"#{name} ={shown}")))
 
 
-def _toml(value: Any) -> str:
-    import json
+def _inline(value: Any) -> Item:
+    import tomlkit
 
-    return "{}" if value == {} else json.dumps(value)
+    if not isinstance(value, dict):
+        item: Item = tomlkit.item(value)
+        return item
+    table = tomlkit.inline_table()
+    table.update(value)
+    return table

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
+from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
+from rlm_graph.cli.init import template
 from rlm_graph.settings import Settings
 from tests.cli.conftest import Shell
 
@@ -33,6 +37,31 @@ def test_every_default_in_the_file_is_the_real_one(shell: Shell) -> None:
 
     assert tomllib.loads(text)["budget"]["max_turns"] == 10
     assert Settings.load().model_dump() == before
+
+
+def test_every_kind_of_default_is_written_as_toml() -> None:
+    class Table(BaseModel):
+        model_config = ConfigDict(use_attribute_docstrings=True)
+
+        quoted: str = 'a "word" \\ é\n'
+        """Two lines: # one,
+
+        and [another]."""
+
+    class Some(BaseModel):
+        nested: dict[str, Any] = {"a": {"b.c": [1, 2.5]}}
+        listed: list[str] = ["x", "y = 1"]
+        table: Table = Table()
+        unset: str | None = None
+
+    text = template(Some)
+
+    assert "\n#unset =\n" in text
+    assert "\n#\n# and [another].\n" in text
+    assert tomllib.loads(text) == {"table": {}}
+    assert tomllib.loads(re.sub(r"^#(\w+ = .)", r"\1", text, flags=re.MULTILINE)) == Some().model_dump(
+        exclude={"unset"}
+    )
 
 
 def test_a_file_that_is_there_is_kept_unless_forced(shell: Shell) -> None:
