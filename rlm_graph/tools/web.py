@@ -7,7 +7,6 @@ import ipaddress
 import re
 import socket
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -41,8 +40,8 @@ def web_fetch(settings: ToolSettings) -> BaseTool:
     hosts = "any public host" if "*" in settings.web_hosts else ", ".join(settings.web_hosts)
     return StructuredTool.from_function(
         coroutine=web_fetch,
-        description="Fetch a page by its http or https URL and return its text; of HTML what a reader sees, or with "
-        f"raw=True its source. Allowed: {hosts}.",
+        description="Fetch a page by its http or https URL and return its text; HTML as Markdown with its links, or "
+        f"with raw=True its source. Allowed: {hosts}.",
         metadata={"version": version("rlm-graph")},
     )
 
@@ -68,7 +67,7 @@ class _Visit:
                 async with httpx.AsyncClient(trust_env=False, timeout=self._settings.web_timeout_s) as client:
                     response = await client.send(await self._request(client, target), stream=True)
                     if not response.has_redirect_location:
-                        return await self._text(response, _shown(url), raw=raw)
+                        return await self._text(response, str(target), raw=raw)
                     url = str(target.join(response.headers["location"]))
                     await response.aclose()
             except httpx.InvalidURL as error:
@@ -100,21 +99,34 @@ class _Visit:
         )
 
     async def _text(self, response: httpx.Response, url: str, *, raw: bool) -> str:
+        shown = _shown(url)
         if not response.is_success:
-            raise OSError(f"{url} answered {response.status_code} {response.reason_phrase}".strip())
+            raise OSError(f"{shown} answered {response.status_code} {response.reason_phrase}".strip())
         kind = response.headers.get("content-type", "text/plain").lower()
         if not _TEXT.match(kind):
-            raise ValueError(f"{url} is no text but {kind[:100]}")
+            raise ValueError(f"{shown} is no text but {kind[:100]}")
         data = bytearray()
         async for block in response.aiter_bytes():
             data += block
             if len(data) > self._settings.web_max_bytes:
-                raise ValueError(f"{url} is larger than {self._settings.web_max_bytes:,} bytes")
+                raise ValueError(f"{shown} is larger than {self._settings.web_max_bytes:,} bytes")
         try:
             text = data.decode(response.charset_encoding or "utf-8", "replace")
         except LookupError:  # a character set that there is not
             text = data.decode("utf-8", "replace")
-        return text if raw or "html" not in kind else await asyncio.to_thread(_visible_text, text)
+        return text if raw or "html" not in kind else await asyncio.to_thread(self._readable, text, url)
+
+    def _readable(self, source: str, url: str) -> str:
+        from rlm_graph.tools.markdown import markdown
+
+        most = self._settings.web_max_bytes
+        try:
+            text = markdown(source, url)
+            if len(text.encode()) > most:
+                raise ValueError(f"it is larger than {most:,} bytes as Markdown")
+        except ValueError as error:
+            raise ValueError(f"{_shown(url)} cannot be shown: {error}; raw=True returns its source") from error
+        return text
 
 
 def _is_allowed(host: str, port: int, usual: int, allowed: Sequence[str]) -> bool:
@@ -145,46 +157,3 @@ def _shown(url: str) -> str:
     scheme, mark, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     return f"{scheme}{mark}{authority.rpartition('@')[2]}{slash}{path}"[:200]
-
-
-def _visible_text(source: str) -> str:
-    return _Reader(source).text
-
-
-class _Reader(HTMLParser):
-    """What a reader of a page sees: its text, with line ends where blocks end."""
-
-    _UNSEEN = frozenset({"script", "style", "noscript", "template", "svg"})
-    _BLOCKS = frozenset({
-        "address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "figure", "footer", "form", "h1",
-        "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section", "table", "td",
-        "th", "title", "tr", "ul",
-    })  # fmt: skip
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self._pieces: list[str] = []
-        self._unseen: list[str] = []
-        self.feed(source)
-        self.close()
-
-    @property
-    def text(self) -> str:
-        lines = (" ".join(line.split()) for line in "".join(self._pieces).split("\n"))
-        return "\n".join(line for line in lines if line)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        if tag in self._UNSEEN:
-            self._unseen.append(tag)
-        elif tag in self._BLOCKS:
-            self._pieces.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self._unseen:
-            del self._unseen[self._unseen.index(tag) :]
-        elif tag in self._BLOCKS:
-            self._pieces.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self._unseen:
-            self._pieces.append(data)

@@ -20,8 +20,12 @@ from rlm_graph.tools.web import _is_allowed, _is_public, web_fetch
 
 PAGE = (
     "<html><head><title>Pumps</title><style>p { color: red }</style></head><body><script>steal()</script>"
-    "<h1>The&nbsp;pump</h1><p>Made in <b>Trieste</b>.</p><ul><li>one<li>two</ul></body></html>"
+    "<h1>The&nbsp;pump</h1><p>Made in <b>Trieste</b>, see <a href='more?q=1'>more</a>.</p>"
+    "<ul><li>one<li>two</ul></body></html>"
 )
+DEEP = "<blockquote>" * 20_000 + "bottom"
+CROWDED = "<br>" * 200_000
+LONG = "<ul><li>" * 9 + "<pre>" + "x\n" * 2_000
 
 
 class Web(ThreadingHTTPServer):
@@ -46,6 +50,9 @@ class Pages(BaseHTTPRequestHandler):
             self.answer(307, location="/round")
         elif path == "/html":
             self.answer(200, PAGE.encode(), "text/html; charset=utf-8")
+        elif path in ("/deep", "/crowded", "/long"):
+            page = {"/deep": DEEP, "/crowded": CROWDED, "/long": LONG}[path]
+            self.answer(200, page.encode(), "application/xhtml+xml")
         elif path == "/latin":
             self.answer(200, "Zürich".encode("latin-1"), "text/plain; charset=iso-8859-1")
         elif path == "/odd":
@@ -97,13 +104,27 @@ async def fetch(web: Web, url: str, hosts: tuple[str, ...] = ("localhost:PORT",)
     return await use(HostFunction(web_fetch(settings)), arguments, timeout_s=60)
 
 
-async def test_a_page_is_what_a_reader_sees_and_its_source_on_request(web: Web) -> None:
+async def test_a_page_is_markdown_with_its_links_and_its_source_on_request(web: Web) -> None:
     seen = await fetch(web, "http://localhost:PORT/html")
     source = await fetch(web, "http://localhost:PORT/html", arguments={"raw": True})
 
-    assert seen.value == "Pumps\nThe pump\nMade in Trieste.\none\ntwo"
+    assert seen.value == (
+        f"Pumps\n\n# The pump\n\nMade in **Trieste**, see [more](http://localhost:{web.port}/more?q=1).\n\n- one\n- two"
+    )
     assert source.value == PAGE
     assert web.asked[0] == (f"localhost:{web.port}", "/html")
+
+
+async def test_a_page_made_to_break_its_reader_is_shown_or_refused_and_its_source_is_there(web: Web) -> None:
+    deep = await fetch(web, "http://localhost:PORT/deep", web_max_bytes=1_000_000)
+    crowded = await fetch(web, "http://localhost:PORT/crowded", web_max_bytes=1_000_000)
+    long = await fetch(web, "http://localhost:PORT/long", web_max_bytes=5_000)
+    source = await fetch(web, "http://localhost:PORT/long", web_max_bytes=5_000, arguments={"raw": True})
+
+    assert str(deep.value).endswith("bottom")
+    assert (crowded.error_type, long.error_type, source.value) == ("ValueError", "ValueError", LONG)
+    assert "/crowded cannot be shown: it has more than 100,000 tags; raw=True returns its source" in str(crowded.error)
+    assert "/long cannot be shown: it is larger than 5,000 bytes as Markdown; raw=True" in str(long.error)
 
 
 @pytest.mark.parametrize(("path", "text"), [("/latin", "Zürich"), ("/odd", "odd"), ("/?q=1#part", "plain")])
