@@ -13,6 +13,8 @@ from pydantic import (
     model_validator,
 )
 
+from rlm_graph.surrogates import has_surrogates
+
 ESCAPED = "__escaped__"
 """Marks the dump of a record whose texts stand in another form."""
 
@@ -33,7 +35,7 @@ class CheckpointValue(Value):
     @model_serializer(mode="wrap")
     def _without_surrogates(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         dumped: dict[str, Any] = handler(self)
-        if info.mode != "python" or not _has_surrogates(dumped):
+        if info.mode != "python" or not _any_surrogates(dumped):
             return dumped
         return {**_escaped(dumped), ESCAPED: True}
 
@@ -45,20 +47,12 @@ class CheckpointValue(Value):
         return given
 
 
-def _has_surrogates(value: Any) -> bool:
+def _any_surrogates(value: Any) -> bool:
     if isinstance(value, str):
-        return not value.isascii() and _is_broken(value)
+        return has_surrogates(value)
     if isinstance(value, dict):
-        return any(_has_surrogates(part) for pair in value.items() for part in pair)
-    return isinstance(value, list | tuple) and any(map(_has_surrogates, value))
-
-
-def _is_broken(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
+        return any(_any_surrogates(part) for pair in value.items() for part in pair)
+    return isinstance(value, list | tuple) and any(map(_any_surrogates, value))
 
 
 def _escaped(value: Any) -> Any:
@@ -67,9 +61,9 @@ def _escaped(value: Any) -> Any:
     What JSON can say holds no bytes, so neither can be mistaken for a value.
     """
     if isinstance(value, str):
-        return {"text": value.encode("utf-8", "surrogatepass")} if _has_surrogates(value) else value
+        return {"text": value.encode("utf-8", "surrogatepass")} if _any_surrogates(value) else value
     if isinstance(value, dict):
-        if any(map(_has_surrogates, value)):
+        if any(map(_any_surrogates, value)):
             return {"items": [[_escaped(key), _escaped(part)] for key, part in value.items()], "kind": b"dict"}
         return {key: _escaped(part) for key, part in value.items()}
     return [_escaped(part) for part in value] if isinstance(value, list | tuple) else value

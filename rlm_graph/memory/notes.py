@@ -19,6 +19,7 @@ from rlm_graph import bridge
 from rlm_graph.errors import StorageError
 from rlm_graph.settings import MemorySettings
 from rlm_graph.storage.encryption import Cipher
+from rlm_graph.surrogates import each_text, whole
 from rlm_graph.value import Value
 
 ROOT = ("rlm_graph", "memory")
@@ -71,7 +72,7 @@ class Notes:
 
         Raises `ValueError` for what is empty or too long, and when there is no room for another.
         """
-        text, given = _storable(text), _storable(dict(metadata or {}))
+        text, given = _storable(text), each_text(json.loads(json.dumps(dict(metadata or {}))), _storable)
         if not text.strip():
             raise ValueError("there is nothing to remember: the text is empty")
         if len(text) > self._settings.max_chars:
@@ -188,7 +189,6 @@ def _label(text: str) -> str:
     return quote(text, safe="@+").replace(".", "%2E")
 
 
-def _storable(value: Any) -> Any:
-    """Return the value without what some store cannot hold: NUL, and halves of surrogate pairs."""
-    text = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode().replace("\\u0000", "\\ufffd")
-    return json.loads(text)
+def _storable(text: str) -> str:
+    """Return the text without what some store cannot hold: surrogates, and NUL."""
+    return whole(text).replace("\0", "\ufffd")

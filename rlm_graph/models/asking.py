@@ -21,6 +21,7 @@ from rlm_graph.models.pool import Pool, destination
 from rlm_graph.models.prices import cost_usd
 from rlm_graph.models.replies import ReplyCache
 from rlm_graph.settings import ModelSettings
+from rlm_graph.surrogates import each_text
 
 M = TypeVar("M", bound=BaseMessage)
 
@@ -143,22 +144,5 @@ def storable(message: M) -> M:
     texts: dict[str, Any] = {"content": message.content, "additional_kwargs": message.additional_kwargs}
     if isinstance(message, AIMessage):
         texts |= {"tool_calls": message.tool_calls, "invalid_tool_calls": message.invalid_tool_calls}
-    changed = {field: clean for field, value in texts.items() if (clean := _clean(value)) is not value}
+    changed = {field: clean for field, value in texts.items() if (clean := each_text(value)) is not value}
     return message.model_copy(update=changed) if changed else message
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            # By way of UTF-16, where the two halves of one character that were sent apart find each other.
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return value
-    if isinstance(value, list):
-        items = [_clean(item) for item in value]
-        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
-    if isinstance(value, dict):
-        pairs = {_clean(key): _clean(item) for key, item in value.items()}
-        return value if all(pairs.get(key) is item for key, item in value.items()) else pairs
-    return value

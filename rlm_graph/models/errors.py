@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rlm_graph.errors import ModelError, RLMError
+from rlm_graph.surrogates import whole
 
 MAX_CHARS = 600
 """Characters of the provider's words that are kept."""
@@ -84,7 +85,7 @@ def provider_words(error: BaseException) -> str:
     for secret in _secrets():
         text = text.replace(secret, "[key]")
     text = _SECRETS.sub("[key]", text)
-    text = text.encode("utf-8", "replace").decode()
+    text = whole(text)
     if len(text) > MAX_CHARS:
         text = text[:MAX_CHARS] + "…"
     return text or type(error).__name__

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from rlm_graph.surrogates import whole
+
 INVISIBLE = "\u200b\u2060\ufeff\u200e\u200f\u00ad"
 """Characters that show nothing and mean nothing outside a string: zero-width space, word joiner, byte order mark,
 direction marks, soft hyphen."""
@@ -31,15 +33,6 @@ def content_text(content: object) -> str:
         elif pieces and pieces[-1] != "\n":
             pieces.append("\n")
     return _readable("".join(pieces))
-
-
-def whole(text: str) -> str:
-    """Return `text` with surrogate pairs joined and lone ones replaced, since neither JSON nor UTF-8 holds them."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
 
 
 def _block_text(block: object) -> str | None:

@@ -8,8 +8,8 @@ import re
 
 from pydantic import JsonValue
 
-from rlm_graph.parsing.content import whole
 from rlm_graph.parsing.source import MAX_PARSED
+from rlm_graph.surrogates import whole
 
 _QUOTED = re.compile(r"""([rR]?)[bBuU]?(?:("{3}|'{3}|["'])(.*)\2|“(.*)”),?\Z""", re.DOTALL)
 _ESCAPE = re.compile(r"""\\(\n|[abfnrtv\\'"]|x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|[0-7]{1,3})""")

@@ -25,11 +25,12 @@ from rlm_graph.parsing.block import (
 )
 from rlm_graph.parsing.blocks import read_blocks
 from rlm_graph.parsing.calls import Call, calls_of, json_values
-from rlm_graph.parsing.content import content_text, whole
+from rlm_graph.parsing.content import content_text
 from rlm_graph.parsing.reply import Reply, ToolRequest
 from rlm_graph.parsing.source import is_python, mended
 from rlm_graph.parsing.tools import asked
 from rlm_graph.state import Cell, FinalAnswer
+from rlm_graph.surrogates import whole
 
 NOTE_UNSEEN = (
     "FINAL(...) in the prose was not taken, because the code beside it had not run yet. Read its output first."

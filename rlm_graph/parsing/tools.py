@@ -10,9 +10,9 @@ from pydantic import JsonValue
 
 from rlm_graph.parsing.block import Block, Broken, Code, Final, FinalExpression
 from rlm_graph.parsing.calls import Call
-from rlm_graph.parsing.content import whole
 from rlm_graph.parsing.source import mended
 from rlm_graph.state import Cell
+from rlm_graph.surrogates import whole
 
 PYTHON_LABELS = frozenset(
     [

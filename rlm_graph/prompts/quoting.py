@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from rlm_graph.surrogates import whole
+
 _BACKTICKS = re.compile(r"`+")
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"} | {0x7F: "\u2421"}
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def cut_middle(text: str, max_chars: int, *, total: int | None = None) -> str:
@@ -41,4 +42,4 @@ def inline(text: str, max_chars: int = 200) -> str:
 
 def visible(text: str) -> str:
     """Return `text` with the pictures of control characters (`␀`), U+FFFD for lone surrogates and line feeds alone."""
-    return _SURROGATE.sub("\ufffd", text.replace("\r\n", "\n").translate(_CONTROLS))
+    return whole(text).replace("\r\n", "\n").translate(_CONTROLS)

@@ -15,6 +15,7 @@ from pydantic import JsonValue, ValidationError
 from rlm_graph.errors import RLMError
 from rlm_graph.executors.sandbox.worker.values import as_json
 from rlm_graph.state import SubcallReply
+from rlm_graph.surrogates import has_surrogates, whole
 from rlm_graph.tools.functions import HostFunction
 
 MAX_RESULT_BYTES = 8 << 20
@@ -97,13 +98,9 @@ def _recordable(function: HostFunction, result: Any) -> SubcallReply:
     if len(encoded) > MAX_RESULT_BYTES:
         problem = f"the result takes {len(encoded):,} bytes, more than {MAX_RESULT_BYTES:,}; ask for less at once"
         return _failure(function, "ValueError", problem)
-    try:
-        encoded.decode()
-    except UnicodeDecodeError:
-        value = json.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
-    return SubcallReply(value=value)
+    # As JSON, however deep it is nested.
+    return SubcallReply(value=json.loads(whole(text)) if has_surrogates(text) else value)
 
 
 def _failure(function: HostFunction, kind: str, problem: str) -> SubcallReply:
-    words = problem.encode("utf-8", "replace").decode()
-    return SubcallReply(error=f"{function.name}: {words[:MAX_WORDS]}", error_type=kind)
+    return SubcallReply(error=f"{function.name}: {whole(problem)[:MAX_WORDS]}", error_type=kind)

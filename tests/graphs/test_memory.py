@@ -166,7 +166,7 @@ async def test_what_cannot_be_kept_or_asked_is_told_in_the_code(agent: Build, ca
 async def test_what_no_store_can_hold_is_replaced(agent: Build) -> None:
     code = repl("memory.remember('a\\0b\\ud800c', note='\\0')\nFINAL(memory.list()[0]['text'])")
 
-    assert await said(agent([code], store=InMemoryStore(), memory=ANN)) == "a\ufffdb?c"
+    assert await said(agent([code], store=InMemoryStore(), memory=ANN)) == "a\ufffdb\ufffdc"
 
 
 async def test_equal_texts_are_one_note_and_a_key_is_written_over(agent: Build) -> None:
