@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +14,7 @@ from pydantic import Field, JsonValue
 
 from rlm_graph import bridge
 from rlm_graph.errors import StorageError
+from rlm_graph.ranking import scores, words_of
 from rlm_graph.settings import MemorySettings
 from rlm_graph.storage.encryption import Cipher
 from rlm_graph.surrogates import each_text, whole
@@ -36,7 +34,6 @@ MAX_METADATA = 2_000
 """Characters of a note's metadata, as JSON."""
 MAX_RECALLED = 50
 """Notes that are found or listed at once."""
-_WORD = re.compile(r"\w+")
 
 
 class Note(Value):
@@ -165,12 +162,10 @@ async def owners(store: BaseStore) -> list[tuple[str, str]]:
 
 def by_words(notes: Sequence[Note], query: str) -> list[Note]:
     """Return the notes that share words with `query`, those first that share the rarest; equal ones stay in order."""
-    words = [set(_WORD.findall(f"{note.key} {note.text} {json.dumps(note.metadata)}".casefold())) for note in notes]
-    often = Counter(word for each in words for word in each)
-    wanted = set(_WORD.findall(query.casefold()))
-    scores = [sum(math.log(1 + len(notes) / often[word]) for word in wanted & each) for each in words]
-    ranked = sorted(range(len(notes)), key=lambda index: -scores[index])
-    return [notes[index] for index in ranked if scores[index] > 0]
+    wanted = set(words_of(query))
+    shared = [wanted.intersection(words_of(f"{note.key} {note.text} {json.dumps(note.metadata)}")) for note in notes]
+    ranked = sorted(zip(notes, scores(shared, of=len(notes)), strict=True), key=lambda pair: -pair[1])
+    return [note for note, score in ranked if score > 0]
 
 
 def _checked(key: str) -> str:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import heapq
-import math
 import os
-import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,6 +12,7 @@ from typing import Any
 from langchain_core.tools import BaseTool, StructuredTool
 
 from rlm_graph.errors import SetupError
+from rlm_graph.ranking import scores, words_of
 from rlm_graph.settings import ToolSettings
 from rlm_graph.tools.roots import Roots
 
@@ -25,8 +23,6 @@ PASSAGE_BYTES = 2_000
 MAX_HITS = 200
 MAX_WORDS = 64
 """Words of a query that count."""
-
-_WORD = re.compile(r"\w+")
 
 
 def file_read(settings: ToolSettings) -> BaseTool:
@@ -63,7 +59,7 @@ def search(settings: ToolSettings) -> BaseTool:
     roots = _roots(settings, "search")
 
     def search(query: str, path: str = "", limit: int = 10) -> list[dict[str, Any]]:
-        words = list(dict.fromkeys(_WORD.findall(query.casefold())))[:MAX_WORDS]
+        words = list(dict.fromkeys(words_of(query)))[:MAX_WORDS]
         if not words:
             raise ValueError("the query has no words")
         if not 1 <= limit <= MAX_HITS:
@@ -127,15 +123,10 @@ class _Search:
         """Return the best passages. Raises `ValueError` if there is more to search than one call may."""
         for shown, file in roots.files(path):
             self._look_into(shown, file)
-        common = Counter(word for passage in self._found for word in passage.words)
-        rarity = {word: math.log(1 + self._passages / count) for word, count in common.items()}
-
-        def rank(passage: _Passage) -> tuple[bool, float]:
-            return passage.has_phrase, sum(rarity[word] for word in sorted(passage.words))
-
+        scored = zip(self._found, scores([passage.words for passage in self._found], of=self._passages), strict=True)
         # Of equals, the first ones in the order of paths and lines.
-        chosen = heapq.nlargest(limit, enumerate(self._found), key=lambda item: (*rank(item[1]), -item[0]))
-        return [self._hit(roots, passage, rank(passage)[1]) for _, passage in chosen]
+        best = heapq.nlargest(limit, scored, key=lambda pair: (pair[0].has_phrase, pair[1]))
+        return [self._hit(roots, passage, score) for passage, score in best]
 
     def _look_into(self, path: str, file: int) -> None:
         if b"\0" in os.pread(file, PROBE_BYTES, 0):
@@ -147,10 +138,10 @@ class _Search:
                     f"there are more than {self._max_bytes:,} bytes to search; give a path that leads deeper"
                 )
             self._passages += 1
-            text = data.decode("utf-8", "replace").casefold()
-            words = self._words & frozenset(_WORD.findall(text))
+            text = data.decode("utf-8", "replace")
+            words = self._words.intersection(words_of(text))
             if words:
-                has_phrase = self._phrase in " ".join(text.split())
+                has_phrase = self._phrase in " ".join(text.casefold().split())
                 self._found.append(_Passage(path, line, offset, len(data), words, has_phrase))
 
     def _hit(self, roots: Roots, passage: _Passage, score: float) -> dict[str, Any]:
