@@ -1,20 +1,22 @@
-"""The kinds of executor that other packages bring.
+"""What other packages bring, and the kinds of executor among it.
 
-A package registers one as an entry point of the group `rlm_graph.executors`, by its kind: the class of its settings. It
-is imported when its kind is chosen, not before.
+A package registers something as an entry point of one of our groups, by its name; it is imported when it is chosen, not
+before. In the group `rlm_graph.executors` that is the class of an executor's settings, by its kind.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
 
 from rlm_graph.errors import SetupError
 from rlm_graph.value import Value
+
+T = TypeVar("T")
 
 GROUP = "rlm_graph.executors"
 BUILT_IN = ("local", "docker", "pyodide", "e2b")
@@ -48,10 +50,27 @@ class PluginExecutorSettings(Value):
         return chosen.model_validate(values)  # type: ignore[return-value]  # `Self` is the base here, of all of them
 
 
+def registered(group: str) -> list[EntryPoint]:
+    """Return what installed packages register in a group, by name. Imports none of it."""
+    return sorted(entry_points(group=group), key=lambda point: point.name)
+
+
+def imported(point: EntryPoint, make: Callable[[Any], T]) -> T:
+    """Import what is registered and return what `make` makes of it. Raises `SetupError` if either fails."""
+    try:
+        return make(point.load())
+    except Exception as error:  # importing runs any code
+        raise SetupError(f"{point.name!r}, which {package(point)} brings, cannot be loaded: {error}") from error
+
+
+def package(point: EntryPoint) -> str:
+    """Return the name of the package that registers it, with its version."""
+    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value
+
+
 def installed_plugins() -> list[EntryPoint]:
-    """Return what installed packages register, by kind. Imports none of it; what is built in cannot be replaced."""
-    found = (point for point in entry_points(group=GROUP) if point.name not in BUILT_IN)
-    return sorted(found, key=lambda point: point.name)
+    """Return the executors that packages register, by kind. Imports none; what is built in cannot be replaced."""
+    return [point for point in registered(GROUP) if point.name not in BUILT_IN]
 
 
 def settings_of(kind: str) -> type[PluginExecutorSettings]:
@@ -66,10 +85,7 @@ def settings_of(kind: str) -> type[PluginExecutorSettings]:
 
 def load(point: EntryPoint) -> type[PluginExecutorSettings]:
     """Import what is registered. Raises `SetupError` if that fails, or if it is no class of settings."""
-    try:
-        found = point.load()
-    except Exception as error:  # importing runs any code
-        raise SetupError(f"{point.name!r}, which {package(point)} brings, cannot be loaded: {error}") from error
+    found = imported(point, lambda found: found)
     if not (isinstance(found, type) and issubclass(found, PluginExecutorSettings)):
         raise SetupError(
             f"{point.name!r}, which {package(point)} brings, cannot be used: {point.value} is no subclass of "
@@ -93,8 +109,3 @@ def loadable_settings() -> Iterator[type[PluginExecutorSettings]]:
 def all_kinds() -> list[str]:
     """Return all kinds that there are, those that are built in first."""
     return list(dict.fromkeys([*BUILT_IN, *(point.name for point in installed_plugins())]))
-
-
-def package(point: EntryPoint) -> str:
-    """Return the name of the package that registers it, with its version."""
-    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value

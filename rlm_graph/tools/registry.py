@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint, version
 
 from langchain_core.tools import BaseTool
 
 from rlm_graph.errors import InputError, SetupError
 from rlm_graph.settings import ToolSettings
+from rlm_graph.settings.plugins import imported, registered
 from rlm_graph.tools.files import file_read, search
 from rlm_graph.tools.functions import HostFunction, as_tool, python_name
 from rlm_graph.tools.mcp import MCPServers
@@ -39,7 +40,7 @@ class ToolEntry:
 
 def tool_entries(settings: ToolSettings) -> list[ToolEntry]:
     """Return what is built in and what installed packages offer, without importing any of it."""
-    return [*_built_in(settings), *map(_offered, sorted(entry_points(group=GROUP), key=lambda point: point.name))]
+    return [*_built_in(settings), *map(_offered, registered(GROUP))]
 
 
 @contextmanager
@@ -138,11 +139,11 @@ def _offered(point: EntryPoint) -> ToolEntry:
 
 
 def _load(point: EntryPoint) -> BaseTool:
-    try:
-        found = point.load()
-        made = as_tool(found() if isinstance(found, type) and issubclass(found, BaseTool) else found)
-    except Exception as error:  # importing runs any code
-        raise SetupError(f"tool {point.name} ({point.value}) cannot be loaded: {error}") from error
+    made = imported(point, lambda found: as_tool(found() if _is_tool_class(found) else found))
     stated = made.metadata or {}
     own = point.dist.version if point.dist is not None else ""
     return made.model_copy(update={"name": point.name, "metadata": {"version": own, **stated}})
+
+
+def _is_tool_class(found: object) -> bool:
+    return isinstance(found, type) and issubclass(found, BaseTool)

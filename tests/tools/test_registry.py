@@ -86,8 +86,8 @@ def test_nothing_is_chosen_and_no_server_started_by_default() -> None:
     [
         ("tides", InputError, "there is no tool 'tides'; there are: file_read, .*tide"),
         ("n_subtract", InputError, "has no tool 'n_subtract'; it has: n_add"),
-        ("broken", SetupError, "tool broken .* cannot be loaded: 42 is no tool"),
-        ("gone", SetupError, "tool gone .* cannot be loaded: No module"),
+        ("broken", SetupError, "'broken', which sea-tools 2.5 brings, cannot be loaded: 42 is no tool"),
+        ("gone", SetupError, "'gone', which sea-tools 2.5 brings, cannot be loaded: No module"),
         ("web_fetch", SetupError, "no host may be asked"),
     ],
 )
