@@ -59,7 +59,7 @@ def sandbox_row(sandbox: Sandbox, runs: dict[str, str]) -> dict[str, Any]:
         "state": sandbox.state,
         "age_s": round(time.time() - sandbox.created),
         "idle_s": None if sandbox.idle_s is None else round(sandbox.idle_s),
-        "host": sandbox.host,
+        "host": sandbox.owner,
     }
 
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rlm_graph.executors.host.repl import SupervisedRepl
+from rlm_graph.executors.host.link import SupervisorLink
 from rlm_graph.executors.machine.fork_server import FORK_SERVER
 from rlm_graph.executors.sandbox.frames import Frame
 from tests.faults.fuse import Fuse
@@ -57,13 +57,13 @@ def arm(folder: Path) -> None:
             super().__init__(*args, **options)
             self.set_trace_callback(statement)
 
-    send, sort = SupervisedRepl._send, SupervisedRepl._sort
+    send, sort = SupervisorLink.send, SupervisorLink._sort
 
-    async def watched_send(self: SupervisedRepl, frame: Frame) -> None:
+    async def watched_send(self: SupervisorLink, frame: Frame) -> None:
         await send(self, frame)
         fuse.happened(f"frame out {frame['op']}")
 
-    def watched_sort(self: SupervisedRepl, frame: Frame) -> None:
+    def watched_sort(self: SupervisorLink, frame: Frame) -> None:
         fuse.happened(f"frame in {frame.get('ev')}")
         sort(self, frame)
 
@@ -77,4 +77,4 @@ def arm(folder: Path) -> None:
     sqlite3.connect = functools.partial(sqlite3.connect, factory=Traced)
     FORK_SERVER.start = watched_start  # type: ignore[method-assign]  # Python has no event for it
     # The one class that every executor's frames go through.
-    SupervisedRepl._send, SupervisedRepl._sort = watched_send, watched_sort  # type: ignore[method-assign]
+    SupervisorLink.send, SupervisorLink._sort = watched_send, watched_sort  # type: ignore[method-assign]

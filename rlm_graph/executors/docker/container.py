@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlm_graph.errors import SetupError
 from rlm_graph.executors.host.bundle import file_name, version
-from rlm_graph.executors.host.process import has_ended, this_host
+from rlm_graph.executors.host.process import has_ended, this_owner
 from rlm_graph.settings import DockerSettings
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MARK = "rlm-graph"
 """The label of all that is ours. The others begin with it."""
-REPL, HOST, MAKER, CREATED, VERSION = (f"{MARK}.{name}" for name in ("repl", "host", "maker", "created", "version"))
+REPL, OWNER, MAKER, CREATED, VERSION = (f"{MARK}.{name}" for name in ("repl", "host", "maker", "created", "version"))
 
 HOME = "/rlm-graph"
 """A volume of the container: the bundle, and the contexts. The worker cannot write to it, nor read the contexts."""
@@ -55,7 +55,7 @@ def create(client: APIClient, repl: str, image: str, settings: DockerSettings, *
     """
     from docker.types import LogConfig, Ulimit
 
-    given = json.dumps(_given(repl, settings))
+    given = json.dumps(_supervisor_settings(repl, settings))
     supervise = ["python3", "-s", "-X", "utf8", f"{HOME}/{file_name()}", "supervise", given]
     limits = client.create_host_config(
         auto_remove=not keep,
@@ -122,7 +122,7 @@ def worker_user(repl: str) -> int:
 
 def _labels(repl: str) -> dict[str, str]:
     return {
-        MARK: "1", REPL: repl, HOST: socket.gethostname(), MAKER: json.dumps(this_host()),
+        MARK: "1", REPL: repl, OWNER: socket.gethostname(), MAKER: json.dumps(this_owner()),
         CREATED: str(int(time.time())), VERSION: version(),
     }  # fmt: skip
 
@@ -135,7 +135,7 @@ def _writable(user: int, settings: DockerSettings) -> dict[str, str]:
     }
 
 
-def _given(repl: str, settings: DockerSettings) -> dict[str, object]:
+def _supervisor_settings(repl: str, settings: DockerSettings) -> dict[str, object]:
     return {
         "foreground": True, "folder": PLACE, "scratch_folder": SCRATCH, "version": version(),
         "user": worker_user(repl), "memory_bytes": settings.memory_bytes, "max_file_bytes": settings.scratch_bytes,

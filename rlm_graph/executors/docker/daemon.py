@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from rlm_graph.errors import ExecutorError, SetupError
 from rlm_graph.executors.docker.endpoint import Endpoint, find_endpoint
-from rlm_graph.executors.docker.stream import Output, open_exec
+from rlm_graph.executors.docker.stream import ExecOutput, open_exec
 from rlm_graph.executors.host.stream import LinkLost, Writer
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ T = TypeVar("T")
 class Daemon:
     """A connection to a daemon. Every call of the SDK runs in a thread, for it blocks."""
 
-    def __init__(self, host: str | None = None) -> None:
-        """`host` is its address; by default what `DOCKER_HOST` says, or the context that the docker command uses."""
-        self._host = host
+    def __init__(self, address: str | None = None) -> None:
+        """By default its address is what `DOCKER_HOST` says, or the context that the docker command uses."""
+        self._address = address
         self._lock = threading.Lock()
         self._client: APIClient | None = None
         self._endpoint = Endpoint("")
@@ -47,7 +47,7 @@ class Daemon:
         """
         return await asyncio.to_thread(self.call_now, work)
 
-    async def open_exec(self, container: str, command: list[str]) -> tuple[Output, Writer]:
+    async def open_exec(self, container: str, command: list[str]) -> tuple[ExecOutput, Writer]:
         """Start a command as root in a running container, and return its output and input.
 
         Raises `ConnectionRefusedError` if the container does not run, `DaemonLost` if the daemon does not answer.
@@ -89,7 +89,7 @@ class Daemon:
             import docker
         except ImportError as error:
             raise SetupError("the docker executor needs Docker's SDK: pip install 'rlm-graph[docker]'") from error
-        self._endpoint = find_endpoint(self._host)
+        self._endpoint = find_endpoint(self._address)
         try:
             return _client(self._endpoint)
         except (docker.errors.DockerException, OSError) as error:

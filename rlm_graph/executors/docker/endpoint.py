@@ -38,8 +38,8 @@ class Endpoint(NamedTuple):
         return context
 
 
-def find_endpoint(host: str | None) -> Endpoint:
-    """Return the daemon at `host`, or else the one of `DOCKER_HOST`, `DOCKER_CONTEXT` or the current context, in turn.
+def find_endpoint(address: str | None) -> Endpoint:
+    """Return the daemon at `address`, or else that of `DOCKER_HOST`, `DOCKER_CONTEXT` or the current context, in turn.
 
     Raises `SetupError` if what they name is no address, or a context that is not there.
     """
@@ -48,8 +48,8 @@ def find_endpoint(host: str | None) -> Endpoint:
 
     try:
         given = kwargs_from_env()
-        if host or given.get("base_url"):
-            return Endpoint(_plain(host or given["base_url"], given.get("tls")), given.get("tls"))
+        if address or given.get("base_url"):
+            return Endpoint(_plain(address or given["base_url"], given.get("tls")), given.get("tls"))
         url, tls = _context(_folder())
         return Endpoint(_plain(url, tls), tls)
     except docker.errors.DockerException as error:

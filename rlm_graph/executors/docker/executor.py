@@ -1,35 +1,34 @@
-"""A REPL in a Docker container: its supervisor is the container's first process, and outlives the host."""
+"""A REPL in a Docker container: its supervisor is the container's first process, and outlives the owner."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
-import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rlm_graph.errors import ExecutorError
 from rlm_graph.executors.docker import lifecycle
 from rlm_graph.executors.docker.archive import CONTEXTS, ContextArchive
 from rlm_graph.executors.docker.container import HOME, relay_command
-from rlm_graph.executors.docker.daemon import Daemon, DaemonLost, told
-from rlm_graph.executors.docker.stream import Output
-from rlm_graph.executors.host.bundle import version
-from rlm_graph.executors.host.repl import ContextMissing, SupervisedRepl
-from rlm_graph.executors.host.sandboxes import Sandbox, State, looked_at
+from rlm_graph.executors.docker.daemon import Daemon, told
+from rlm_graph.executors.docker.stream import ExecOutput
+from rlm_graph.executors.host.executor import SupervisedExecutor
+from rlm_graph.executors.host.repl import ContextUploads, SupervisedRepl
+from rlm_graph.executors.host.sandboxes import ListedSandbox, State
 from rlm_graph.executors.host.stream import Writer
 from rlm_graph.settings import DockerSettings
-from rlm_graph.state import ContextRef, ReplHandle
+from rlm_graph.state import ReplHandle
 
-_NAME = re.compile(r"[0-9a-f]{16}")  # of a REPL, and of a version
+CONTEXTS_FOLDER = f"{HOME}/{CONTEXTS}"
+_VERSION = re.compile(r"[0-9a-f]{16}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class DockerExecutor:
-    """Starts a container for each REPL, named for it. Host and supervisor speak through a relay that Docker runs in it.
+class DockerExecutor(SupervisedExecutor):
+    """Starts a container for each REPL, named for the REPL. Host and supervisor speak through a relay in the container.
 
-    The container needs nothing of this machine, so the daemon may be on another.
+    The container needs nothing of this machine, so the Docker daemon may be on another machine.
     """
 
     kind = "docker"
@@ -48,116 +47,60 @@ class DockerExecutor:
         """Behaviours of the conformance list that it cannot show: none."""
         return {}
 
-    @contextlib.asynccontextmanager
-    async def attached(
-        self, handle: ReplHandle | None, *, name: str | None = None, tools: Sequence[str] = ()
-    ) -> AsyncIterator[SupervisedRepl]:
-        """See `Executor.attached`."""
-        repl = await self._found(handle, tools) if handle is not None else None
-        if repl is None:
-            repl = await self._named(name or secrets.token_hex(8), tools)
-        try:
-            yield repl
-        finally:
-            await repl.detach()
+    def repl(self, handle: ReplHandle, tools: Sequence[str] = ()) -> SupervisedRepl:
+        """See `SupervisedExecutor.repl`. A relay that Docker runs in the container speaks to the supervisor."""
 
-    async def close(self, handle: ReplHandle) -> None:
-        """End the REPL and remove all it left. Idempotent."""
-        if await self._state(handle) is not None:
-            await self._daemon.call(lambda client: lifecycle.remove(client, handle.address))
+        async def upload(name: str, folder: Path) -> None:
+            await self._upload(handle.address, name, folder)
 
-    async def sandboxes(self) -> Sequence[Sandbox]:
-        """Return the REPLs that the daemon has, whoever started them, from whatever machine."""
-        listed = await self._daemon.call(lambda client: lifecycle.containers(client))
-        return await asyncio.gather(*map(self._looked_at, listed))
+        async def connect() -> tuple[ExecOutput, Writer]:
+            return await self._daemon.open_exec(handle.address, relay_command(handle.worker_version))
 
-    async def _looked_at(self, one: lifecycle.ContainerEntry) -> Sandbox:
-        handle = ReplHandle(kind=self.kind, id=one.repl, address=one.container, worker_version=one.version)
-        state: State = "unknown" if one.state in ("running", "created") and not one.never_starts else "dead"
-        unasked = Sandbox(handle=handle, state=state, created=one.created, host=one.host)
-        if one.state != "running" or not _NAME.fullmatch(one.version):
-            return unasked
-        # Every version tells how it is. One of another that cannot be asked may be in use all the same.
-        sandbox = await looked_at(ContainerRepl(self._daemon, handle), created=one.created, host=one.host)
-        return sandbox if sandbox.state != "dead" or one.version == version() else unasked
+        return SupervisedRepl(handle, connect, tools=tools, uploads=ContextUploads(CONTEXTS_FOLDER, upload))
 
-    async def _found(self, handle: ReplHandle, tools: Sequence[str]) -> SupervisedRepl | None:
-        """Attach to the REPL of a handle. None if it is gone, or was of no use any more and has been removed."""
-        state = await self._state(handle)
-        if state is None:
-            return None
-        if state == "running":
-            repl = ContainerRepl(self._daemon, handle, tools)
-            try:
-                await repl.attach()
-                return repl
-            except BaseException as error:
-                await repl.detach()
-                if isinstance(error, DaemonLost) or not isinstance(error, OSError | ExecutorError):
-                    raise
+    async def has(self, handle: ReplHandle) -> bool:
+        """See `SupervisedExecutor.has`. A container that does not run, or is paused, is of no use but is there."""
+        if not _DIGEST.fullmatch(handle.address):
+            return False
+        return await self._daemon.call(lambda client: lifecycle.has(client, handle.id, handle.address))
+
+    async def find(self, name: str) -> str | None:
+        """See `SupervisedExecutor.find`. A container that another process is just starting is waited for."""
+        return await self._daemon.call(lambda client: lifecycle.find(client, name))
+
+    async def start(self, name: str, tools: Sequence[str]) -> SupervisedRepl | None:
+        """See `SupervisedExecutor.start`."""
+        container = await self._daemon.call(lambda client: lifecycle.start(client, name, self._settings))
+        return None if container is None else self.repl(self.handle(name, container), tools)
+
+    async def no_start(self, name: str, error: Exception) -> Exception:
+        """See `SupervisedExecutor.no_start`. The container is started once more, to read what it says."""
+        return await self._daemon.call(lambda client: lifecycle.reason(client, name, self._settings, error))
+
+    async def list(self) -> Sequence[ListedSandbox]:
+        """See `SupervisedExecutor.list`. Those are the containers of the daemon, started from whatever machine."""
+        return [self._listed(entry) for entry in await self._daemon.call(lifecycle.containers)]
+
+    async def end(self, handle: ReplHandle) -> None:
+        """See `SupervisedExecutor.end`."""
         await self._daemon.call(lambda client: lifecycle.remove(client, handle.address))
-        return None
 
-    async def _named(self, name: str, tools: Sequence[str]) -> SupervisedRepl:
-        """Attach to the REPL of that name, or start it. Several may ask at once: one of them starts it."""
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"a REPL's name is 16 hex digits, not {name!r}")
-        while True:
-            there = await self._daemon.call(lambda client: lifecycle.find(client, name))
-            if there is not None and (repl := await self._found(self._handle(name, there), tools)):
-                return repl
-            container = await self._daemon.call(lambda client: lifecycle.start(client, name, self._settings))
-            if container is not None:
-                break
-        repl = ContainerRepl(self._daemon, self._handle(name, container), tools)
-        try:
-            await repl.attach()
-        except BaseException as error:
-            await repl.detach()
-            if isinstance(error, DaemonLost) or not isinstance(error, OSError | ExecutorError):
-                raise
-            await self._daemon.call(lambda client: lifecycle.remove(client, container))
-            first = error
-            raise await self._daemon.call(
-                lambda client: lifecycle.reason(client, name, self._settings, first)
-            ) from error
-        return repl
+    def _listed(self, entry: lifecycle.ContainerEntry) -> ListedSandbox:
+        handle = self.handle(entry.repl, entry.container, version=entry.version)
+        state: State | None = None
+        if entry.never_starts or entry.state not in ("running", "created"):
+            state = "dead"
+        elif entry.state == "created" or not _VERSION.fullmatch(entry.version):
+            state = "unknown"
+        # The supervisor of every version tells how it is. A sandbox of another version whose supervisor cannot be
+        # reached with the relay of this one may be in use all the same.
+        unheard: State = "dead" if entry.version == self.version() else "unknown"
+        return ListedSandbox(handle, created=entry.created, owner=entry.owner, state=state, unheard=unheard)
 
-    async def _state(self, handle: ReplHandle) -> str | None:
-        if handle.kind != self.kind or not _NAME.fullmatch(handle.id) or not _DIGEST.fullmatch(handle.address):
-            return None
-        return await self._daemon.call(lambda client: lifecycle.state_of(client, handle.id, handle.address))
-
-    def _handle(self, name: str, container: str) -> ReplHandle:
-        return ReplHandle(kind=self.kind, id=name, address=container, worker_version=version())
-
-
-class ContainerRepl(SupervisedRepl):
-    """A REPL in a container, which is given a context by copying it there."""
-
-    def __init__(self, daemon: Daemon, handle: ReplHandle, tools: Sequence[str] = ()) -> None:
-        super().__init__(handle, self._dial, tools=tools)
-        self._daemon = daemon
-
-    async def add_context(self, number: int, context: ContextRef, *, folder: Path) -> None:
-        """See `Repl.add_context`. A copy from before the worker died, or from another host, is used again."""
-        if not _DIGEST.fullmatch(context.sha256):
-            raise ValueError(f"no digest of a context: {context.sha256!r}")
-        name = f"{number}-{context.sha256}"
-        inside = f"{HOME}/{CONTEXTS}/{name}"
-        try:
-            await self.add_context_from(number, inside)
-        except ContextMissing:
-            await self._copy(name, folder)
-            await self.add_context_from(number, inside)
-
-    async def _copy(self, name: str, folder: Path) -> None:
+    async def _upload(self, container: str, name: str, folder: Path) -> None:
         try:
             archive = ContextArchive(name, folder)
         except OSError as error:
             raise ExecutorError(f"there is no context in {folder}: {error.strerror}") from error
         with contextlib.closing(archive), told("copy the context into the container"):
-            await self._daemon.call(lambda client: archive.put(client, self.handle.address, f"{HOME}/{CONTEXTS}"))
-
-    async def _dial(self) -> tuple[Output, Writer]:
-        return await self._daemon.open_exec(self.handle.address, relay_command(self.handle.worker_version))
+            await self._daemon.call(lambda client: archive.put(client, container, CONTEXTS_FOLDER))

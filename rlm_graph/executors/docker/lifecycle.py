@@ -1,6 +1,6 @@
 """A container's life: found by its name, started, removed. Each of these blocks, and is done whole or not at all.
 
-A host that stops waiting half-way thus leaves no container that neither runs nor ends itself.
+An owner that stops waiting half-way thus leaves no container that neither runs nor ends itself.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from rlm_graph.errors import ExecutorError, SetupError
 from rlm_graph.executors.docker.archive import bundle_archive
 from rlm_graph.executors.docker.container import (
     HOME,
-    HOST,
     MARK,
+    OWNER,
     REPL,
     VERSION,
     container_name,
@@ -37,15 +37,15 @@ GONE = "no such container"
 """In what the daemon says of a container that is not there. Of a network or a program it says something else."""
 
 
-def state_of(client: APIClient, repl: str, container: str) -> str | None:
-    """Return a container's state, such as `running`. None unless there is one and it is the REPL's."""
+def has(client: APIClient, repl: str, container: str) -> bool:
+    """Whether there is such a container, running or not, and it is the REPL's."""
     import docker.errors
 
     try:
         found: dict[str, Any] = client.inspect_container(container)
     except docker.errors.NotFound:
-        return None
-    return str(found["State"]["Status"]) if is_ours(found, repl) and found["Id"] == container else None
+        return False
+    return is_ours(found, repl) and bool(found["Id"] == container)
 
 
 def find(client: APIClient, repl: str) -> str | None:
@@ -76,7 +76,8 @@ class ContainerEntry(NamedTuple):
     repl: str
     container: str
     state: str
-    host: str
+    owner: str
+    """The name of the machine from which it was made."""
     created: float
     version: str
     never_starts: bool
@@ -91,7 +92,7 @@ def containers(client: APIClient) -> list[ContainerEntry]:
 
 def _entry(one: dict[str, Any], labels: dict[str, str]) -> ContainerEntry:
     return ContainerEntry(
-        labels[REPL], one["Id"], one["State"], labels.get(HOST, ""), one["Created"], labels.get(VERSION, ""),
+        labels[REPL], one["Id"], one["State"], labels.get(OWNER, ""), one["Created"], labels.get(VERSION, ""),
         never_starts=one["State"] == "created" and maker_has_ended(labels),
     )  # fmt: skip
 

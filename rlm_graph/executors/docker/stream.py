@@ -24,7 +24,7 @@ HEADER_BYTES = 8
 """Before each piece: which output it is of, three bytes of nothing, and its length. Source: the API's `attach`."""
 
 
-async def open_exec(endpoint: Endpoint, api_version: str, exec_id: str) -> tuple[Output, Writer]:
+async def open_exec(endpoint: Endpoint, api_version: str, exec_id: str) -> tuple[ExecOutput, Writer]:
     """Start a command that was made ready, and return its output and its input.
 
     Raises `OSError` if the daemon cannot be reached, or says that the container or the command is not there any more;
@@ -43,10 +43,10 @@ async def open_exec(endpoint: Endpoint, api_version: str, exec_id: str) -> tuple
         if status in (404, 409):
             raise ConnectionRefusedError(words)
         raise ExecutorError(f"Docker cannot start a command in the container: {words}")
-    return Output(reader), writer
+    return ExecOutput(reader), writer
 
 
-class Output:
+class ExecOutput:
     """What the command prints, taken out of the stream that carries both of its outputs."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 KEY = "E2B_API_KEY"
 MARK = "rlm-graph"
 """In the metadata of all that is ours. The other marks begin with it."""
-REPL, HOST, VERSION = (f"{MARK}.{name}" for name in ("repl", "host", "version"))
+REPL, OWNER, VERSION = (f"{MARK}.{name}" for name in ("repl", "host", "version"))
 
 END_PAUSES_S = (0.2, 1.0, 3.0)
 """Between attempts to end a sandbox that nobody will use."""
@@ -47,7 +47,7 @@ class Cloud:
         """Make a sandbox for the REPL of that name. Raises `SetupError` if E2B does not know the template."""
         sdk, params = _sdk(), self._params()
         settings = self._settings
-        marks = {MARK: "1", REPL: name, HOST: socket.gethostname(), VERSION: version()}
+        marks = {MARK: "1", REPL: name, OWNER: socket.gethostname(), VERSION: version()}
         with asked("make a sandbox", template=settings.template):
             making = asyncio.create_task(
                 sdk.create(
@@ -70,7 +70,7 @@ class Cloud:
     async def connect(self, sandbox_id: str, *, timeout_s: int | None = None) -> AsyncSandbox:
         """Come to a sandbox, which wakes it if it is paused. Raises `SandboxGone` if there is none.
 
-        It then runs for `timeout_s` at least; by default as long as it may for a host.
+        It then runs for `timeout_s` at least; by default as long as it may for an owner.
         """
         sdk, params = _sdk(), self._params()
         with asked("wake the sandbox"):
@@ -124,7 +124,7 @@ class Cloud:
             return
 
     async def leave(self, sandbox_id: str) -> None:
-        """Let a sandbox run no longer than it may without a host. If E2B cannot be told, it stops somewhat later."""
+        """Let a sandbox run no longer than it may without an owner. If E2B cannot be told, it stops somewhat later."""
         if self._settings.idle_timeout_s >= self._settings.timeout_s:
             return
         sdk, params = _sdk(), self._params()

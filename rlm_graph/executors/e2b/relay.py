@@ -25,7 +25,9 @@ END_S = 5.0
 """Seconds that a relay has to take what is still unsent, and then to end."""
 
 
-async def open_relay(sandbox: AsyncSandbox, command: str, *, instead_of: Input | None = None) -> tuple[Output, Input]:
+async def open_relay(
+    sandbox: AsyncSandbox, command: str, *, instead_of: RelayInput | None = None
+) -> tuple[RelayOutput, RelayInput]:
     """Start a relay as root, and return its output and input. Raises `SandboxGone`, or as `asked` does.
 
     The one that it is `instead_of` is ended first, if it could not be told before: its sandbox was paused, perhaps.
@@ -33,16 +35,16 @@ async def open_relay(sandbox: AsyncSandbox, command: str, *, instead_of: Input |
     if instead_of is not None and instead_of.runs:
         with asked("end a command in the sandbox"):
             await sandbox.commands.kill(instead_of.pid)
-    output = Output()
+    output = RelayOutput()
     with asked("start a command in the sandbox"):
         handle = await sandbox.commands.run(
             command, background=True, user=ROOT, stdin=True, timeout=0,
             on_stdout=output.take, on_stderr=output.complain, retain_output=False,
         )  # fmt: skip
-    return output, Input(handle, output)
+    return output, RelayInput(handle, output)
 
 
-class Output:
+class RelayOutput:
     """What the relay prints, which is ASCII."""
 
     def __init__(self) -> None:
@@ -90,10 +92,10 @@ class Output:
         self._news.set()
 
 
-class Input:
+class RelayInput:
     """What the relay is sent. What is written while a request is under way goes together in the next one."""
 
-    def __init__(self, handle: AsyncCommandHandle[None], output: Output) -> None:
+    def __init__(self, handle: AsyncCommandHandle[None], output: RelayOutput) -> None:
         self.pid = handle.pid
         """Of the relay, in its sandbox."""
         self.runs = True

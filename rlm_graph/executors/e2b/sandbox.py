@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 HOME = '"${TMPDIR:-/tmp}"/rlm-graph'
 """For a shell: the folder of all that is ours. `repl`, `contexts` and `scratch` lie in it, the first two root's own."""
+CONTEXTS_FOLDER = "../contexts"
+"""Where the supervisor, which works in `repl`, finds contexts."""
 PYTHON = 'env -i PATH="$PATH" PYTHONHASHSEED=0 LANG=C.UTF-8 python3'
 """For a shell. What a template has in its environment is not for the code of a model."""
 START_S = 60.0
@@ -35,12 +37,14 @@ _FIRST_USER, _USERS = 20_000, 40_000
 """Users that templates hardly have."""
 
 
-class SandboxUser(NamedTuple):
+class SandboxFacts(NamedTuple):
     """What a sandbox has told of itself."""
 
-    is_root: bool
+    has_root: bool
+    """Whether commands that ask for root run as root there."""
     memory_bytes: int
     home: str
+    """The absolute path of `HOME`."""
 
 
 async def start_supervisor(sandbox: AsyncSandbox, name: str, settings: E2BSettings) -> None:
@@ -48,12 +52,12 @@ async def start_supervisor(sandbox: AsyncSandbox, name: str, settings: E2BSettin
 
     Raises `SetupError` if the template does not serve.
     """
-    place = await _prepare(sandbox, _user(name))
+    facts = await _prepare(sandbox, _user(name))
     with asked("fill the sandbox"):
-        await sandbox.files.write(f"{place.home}/{file_name()}", bundle(), user=ROOT, use_octet_stream=True)
-    given = shlex.quote(json.dumps(_given(place, name, settings)))
+        await sandbox.files.write(f"{facts.home}/{file_name()}", bundle(), user=ROOT, use_octet_stream=True)
+    given = shlex.quote(json.dumps(_supervisor_settings(facts, name, settings)))
     # Root is exempt from the limit, and the worker's user inherits it.
-    limits = f"ulimit -c 0; ulimit -u {PROCESSES}; " if place.is_root else "ulimit -c 0; "
+    limits = f"ulimit -c 0; ulimit -u {PROCESSES}; " if facts.has_root else "ulimit -c 0; "
     command = f"{limits}cd {HOME} && exec {PYTHON} -s -X utf8 {file_name()} supervise {given}"
     status, printed, complaint = await _first_line(sandbox, command)
     if status is None:
@@ -72,11 +76,6 @@ def relay_command(silence_s: float) -> str:
     It ends when it has heard nothing for `silence_s` seconds.
     """
     return f"cd {HOME} && exec {PYTHON} -S -s {file_name()} relay repl/control.sock {silence_s:g}"
-
-
-def context_folder(name: str) -> str:
-    """Return where the supervisor finds a context: it works in `repl`."""
-    return f"../contexts/{name}"
 
 
 async def upload(sandbox: AsyncSandbox, name: str, folder: Path) -> None:
@@ -99,7 +98,7 @@ async def upload(sandbox: AsyncSandbox, name: str, folder: Path) -> None:
                 ) from error
 
 
-async def _prepare(sandbox: AsyncSandbox, user: int) -> SandboxUser:
+async def _prepare(sandbox: AsyncSandbox, user: int) -> SandboxFacts:
     """Make the folders, and learn what the sandbox is like."""
     answer = await _said(
         sandbox,
@@ -109,20 +108,20 @@ async def _prepare(sandbox: AsyncSandbox, user: int) -> SandboxUser:
     )
     try:
         user_id, kilobytes, home = answer.strip().splitlines()[-1].split(maxsplit=2)
-        return SandboxUser(user_id == "0", int(kilobytes) << 10, home)
+        return SandboxFacts(user_id == "0", int(kilobytes) << 10, home)
     except (ValueError, IndexError) as error:
         raise ExecutorError(f"the sandbox answered nonsense: {answer[-200:]!r}") from error
 
 
-def _given(place: SandboxUser, name: str, settings: E2BSettings) -> dict[str, object]:
+def _supervisor_settings(facts: SandboxFacts, name: str, settings: E2BSettings) -> dict[str, object]:
     given: dict[str, object] = {
-        "foreground": True, "folder": f"{place.home}/repl", "scratch_folder": f"{place.home}/scratch",
-        "version": version(), "memory_bytes": settings.memory_bytes or place.memory_bytes // 8 * 7,
+        "foreground": True, "folder": f"{facts.home}/repl", "scratch_folder": f"{facts.home}/scratch",
+        "version": version(), "memory_bytes": settings.memory_bytes or facts.memory_bytes // 8 * 7,
         "max_output_bytes": settings.max_output_bytes, "idle_timeout_s": ALONE_S,
         "network": settings.allow_internet, "bash": settings.bash,
     }  # fmt: skip
     # A server may have no root for us. The kernel must then be able to confine the worker, as on one's own machine.
-    return given | {"user": _user(name)} if place.is_root else given
+    return given | {"user": _user(name)} if facts.has_root else given
 
 
 def _user(name: str) -> int:

@@ -1,4 +1,4 @@
-"""Hosts: the processes that REPLs belong to, told apart over all machines and over numbers that come again."""
+"""The owner of a REPL: the process that drives it, told apart over all machines and over numbers that come again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from rlm_graph.executors.sandbox.frames import Frame
 
 
-def this_host() -> Frame:
+def this_owner() -> Frame:
     """Return what names this process among those of all machines."""
     return {"name": socket.gethostname(), "pid": os.getpid(), "started": process_start(os.getpid())}
 
@@ -22,11 +22,12 @@ def process_start(pid: int) -> str | None:
         return None
 
 
-def has_ended(host: object) -> bool:
-    """Whether `host`, as `this_host` has told it, was a process of this machine and is gone.
+def has_ended(owner: object) -> bool:
+    """Whether `owner`, as `this_owner` has told it, was a process of this machine and is gone.
 
-    False if that cannot be told: of another machine, where there is no `/proc`, and of anything else.
+    False if that cannot be told: of a process of another machine, where there is no `/proc`, and of anything else.
     """
-    if not isinstance(host, dict) or host.get("name") != socket.gethostname() or not isinstance(host.get("pid"), int):
+    if not isinstance(owner, dict) or owner.get("name") != socket.gethostname():
         return False
-    return Path("/proc").is_dir() and process_start(host["pid"]) != host.get("started")
+    pid = owner.get("pid")
+    return isinstance(pid, int) and Path("/proc").is_dir() and process_start(pid) != owner.get("started")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Awaitable, Callable
+from typing import Literal, NamedTuple
 
 from rlm_graph.errors import ExecutorError
 from rlm_graph.executors.host.process import has_ended
@@ -12,8 +13,9 @@ from rlm_graph.state import ReplHandle
 from rlm_graph.value import Value
 
 State = Literal["attached", "idle", "orphaned", "dead", "unknown"]
-"""`attached`: a host uses it now. `idle`: none does. `orphaned`: the last one was a process of this machine and has
-ended. `dead`: what is left of one that does not work any more. `unknown`: it is of another version and cannot tell."""
+"""`attached`: an owner uses the sandbox now. `idle`: nobody does. `orphaned`: the last owner was a process of this
+machine and has ended. `dead`: what is left of a sandbox that does not work any more. `unknown`: its supervisor is of
+another version and cannot tell."""
 
 
 class Sandbox(Value):
@@ -23,13 +25,13 @@ class Sandbox(Value):
     state: State
     created: float
     """Unix seconds."""
-    host: str = ""
+    owner: str = ""
     """The machine and the process that used it last, as far as it is known."""
     idle_s: float | None = None
     """How long nobody has used it."""
 
     def is_over(self, *, older_than_s: float, now: float) -> bool:
-        """Whether nobody will miss it: its host is gone, or nobody has used it for so long."""
+        """Whether nobody will miss it: its owner is gone, or nobody has used it for so long."""
         if self.state in ("dead", "orphaned"):
             return True
         if self.state == "unknown":
@@ -37,34 +39,57 @@ class Sandbox(Value):
         return self.idle_s is not None and self.idle_s >= older_than_s
 
 
-async def looked_at(repl: SupervisedRepl, *, created: float, host: str = "") -> Sandbox:
-    """Ask a REPL how it is. `host` is where it was started, if its supervisor does not know better."""
-    state: State
-    told: Frame = {}
-    try:
-        told = await repl.look()
-        state = _state(told)
-    except OSError:
-        state = "dead"
-    except ExecutorError:
-        state = "unknown"
-    finally:
-        await repl.detach()
-    idle_s = told.get("idle_s")
+class ListedSandbox(NamedTuple):
+    """A sandbox as its place knows it, before its supervisor was asked."""
+
+    handle: ReplHandle
+    created: float
+    """Unix seconds."""
+    owner: str = ""
+    """Where it was started, for the case that its supervisor does not know better."""
+    state: State | None = None
+    """Set where it is known without asking the supervisor, or the supervisor cannot be asked."""
+    idle_s: float | None = None
+    unheard: State = "dead"
+    """Its state if it turns out that nobody listens there."""
+
+
+async def look_at(listed: ListedSandbox, glance: Callable[[ReplHandle], Awaitable[SupervisedRepl]]) -> Sandbox:
+    """Ask a sandbox how it is, unless that is known; `glance` returns its REPL, not attached to."""
+    state, report = listed.state, Frame()
+    if state is None:
+        state, report = await _ask(listed, glance)
+    idle_s = report.get("idle_s", listed.idle_s)
     return Sandbox(
-        handle=repl.handle,
+        handle=listed.handle,
         state=state,
-        created=created,
-        host=_name(told.get("host")) or host,
+        created=listed.created,
+        owner=_name(report.get("host")) or listed.owner,
         idle_s=float(idle_s) if isinstance(idle_s, int | float) else None,
     )
 
 
-def _state(told: Frame) -> State:
-    if told.get("idle_s") is None:
+async def _ask(listed: ListedSandbox, glance: Callable[[ReplHandle], Awaitable[SupervisedRepl]]) -> tuple[State, Frame]:
+    try:
+        repl = await glance(listed.handle)
+    except OSError:
+        return listed.unheard, {}
+    try:
+        report = await repl.look()
+        return _state(report), report
+    except OSError:
+        return listed.unheard, {}
+    except ExecutorError:
+        return "unknown", {}
+    finally:
+        await repl.detach()
+
+
+def _state(report: Frame) -> State:
+    if report.get("idle_s") is None:
         return "attached"
-    return "orphaned" if has_ended(told.get("host")) else "idle"
+    return "orphaned" if has_ended(report.get("host")) else "idle"
 
 
-def _name(host: object) -> str:
-    return f"{host.get('name')}:{host.get('pid')}" if isinstance(host, dict) else ""
+def _name(owner: object) -> str:
+    return f"{owner.get('name')}:{owner.get('pid')}" if isinstance(owner, dict) else ""

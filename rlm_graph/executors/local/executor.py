@@ -7,7 +7,6 @@ import site
 import sys
 from pathlib import Path
 
-from rlm_graph.executors.host.bundle import version
 from rlm_graph.executors.machine.folder import FolderExecutor
 from rlm_graph.settings import LocalSettings
 
@@ -31,17 +30,14 @@ class LocalExecutor(FolderExecutor):
         """Behaviours of the conformance list that it cannot show: none."""
         return {}
 
-    def _given(self, folder: Path) -> dict[str, object]:
+    def _supervisor_settings(self, folder: Path) -> dict[str, object]:
         settings = self._settings
         return {
-            "folder": str(folder), "version": self._version(), "confined": not settings.unsafe,
+            "folder": str(folder), "version": self.version(), "confined": not settings.unsafe,
             "memory_bytes": settings.memory_bytes, "max_file_bytes": settings.max_file_bytes,
             "max_threads": settings.max_threads, "max_output_bytes": settings.max_output_bytes,
             "idle_timeout_s": settings.idle_timeout_s, "packages": _packages(),
         }  # fmt: skip
-
-    def _version(self) -> str:
-        return version()
 
 
 def _packages() -> list[str]:

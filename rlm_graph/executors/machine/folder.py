@@ -1,4 +1,4 @@
-"""REPLs on this machine, each in a folder of its own, under a supervisor that outlives the host."""
+"""REPLs on this machine, each in a folder of its own, under a supervisor that outlives the owner."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import abc
 import asyncio
 import contextlib
 import os
-import re
-import secrets
 import select
 import shutil
 import signal
@@ -16,12 +14,14 @@ import stat
 import struct
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rlm_graph.errors import ExecutorError, SetupError
+from rlm_graph.executors.host.executor import SupervisedExecutor
+from rlm_graph.executors.host.link import REPLY_TIMEOUT_S, SupervisorLink
 from rlm_graph.executors.host.repl import SupervisedRepl
-from rlm_graph.executors.host.sandboxes import Sandbox, looked_at
+from rlm_graph.executors.host.sandboxes import ListedSandbox
 from rlm_graph.executors.machine.fork_server import FORK_SERVER
 from rlm_graph.executors.sandbox.supervisor.removal import remove_tree
 from rlm_graph.state import ReplHandle
@@ -34,10 +34,9 @@ LISTEN_S = 0.5
 SOCKET = "control.sock"
 MAX_SOCKET_PATH = 107
 """Bytes that the kernel takes."""
-_NAME = re.compile(r"[0-9a-f]{16}")
 
 
-class FolderExecutor(abc.ABC):
+class FolderExecutor(SupervisedExecutor):
     """Starts a supervisor for each REPL, in a folder that only this user can enter.
 
     The folder is named for the REPL and lies in `folder`; by default in one that all REPLs of this user share, in the
@@ -45,7 +44,6 @@ class FolderExecutor(abc.ABC):
     files.
     """
 
-    kind: str
     shared_folder = "rlm-graph"
     """How the name of the folder that all REPLs of this user share begins."""
 
@@ -53,69 +51,44 @@ class FolderExecutor(abc.ABC):
         self._folder = folder
 
     @abc.abstractmethod
-    def _given(self, folder: Path) -> dict[str, object]:
+    def _supervisor_settings(self, folder: Path) -> dict[str, object]:
         """Return the settings of the supervisor of a REPL in `folder`. May block; raises `SetupError`."""
 
-    @abc.abstractmethod
-    def _version(self) -> str:
-        """Return the digest of what runs in a REPL: two hosts with equal ones can share it."""
+    def repl(self, handle: ReplHandle, tools: Sequence[str] = ()) -> SupervisedRepl:
+        """See `SupervisedExecutor.repl`. The supervisor reads contexts where the store keeps them."""
+        return SupervisedRepl(handle, ReplFolder(Path(handle.address)).connect, tools=tools)
 
-    @contextlib.asynccontextmanager
-    async def attached(
-        self, handle: ReplHandle | None, *, name: str | None = None, tools: Sequence[str] = ()
-    ) -> AsyncIterator[SupervisedRepl]:
-        """See `Executor.attached`."""
-        repl = await self._found(handle, tools) if handle is not None else None
-        if repl is None:
-            repl = await self._named(name or secrets.token_hex(8), tools)
+    async def has(self, handle: ReplHandle) -> bool:
+        """See `SupervisedExecutor.has`. The folder must be one such as we make, for it is removed in the end."""
+        folder = Path(handle.address)
+        return folder.name == handle.id and folder.is_absolute() and _is_ours(folder)
+
+    async def find(self, name: str) -> str | None:
+        """See `SupervisedExecutor.find`."""
+        folder = self._base() / name
+        return str(folder) if folder.exists() else None
+
+    async def start(self, name: str, tools: Sequence[str]) -> SupervisedRepl | None:
+        """See `SupervisedExecutor.start`."""
+        folder = self._base() / name
         try:
-            yield repl
-        finally:
-            await repl.detach()
+            await asyncio.to_thread(self._start, folder)
+        except FileExistsError:  # another process has just begun to start it
+            return None
+        return self.repl(self.handle(name, str(folder)), tools)
 
-    async def close(self, handle: ReplHandle) -> None:
-        """End the REPL and remove all it left. Idempotent."""
-        place = self._folder_of(handle)
-        if place is None:
-            return
-        repl = SupervisedRepl(handle, place.connect)
-        with contextlib.suppress(OSError, ExecutorError):  # it has ended already, or is of another version
-            await repl.attach()
-        await _end(repl, place)
+    async def list(self) -> Sequence[ListedSandbox]:
+        """See `SupervisedExecutor.list`. Those are the REPLs in this executor's folder."""
+        handles = [(self.handle(folder.name, str(folder)), folder) for folder in sorted(self._base().iterdir())]
+        return [
+            ListedSandbox(handle, created=time.time() - _age_s(folder))
+            for handle, folder in handles
+            if await self._has(handle)
+        ]
 
-    async def sandboxes(self) -> Sequence[Sandbox]:
-        """Return the REPLs in this executor's folder, whoever started them."""
-        looks = []
-        for folder in sorted(self._base().iterdir()):
-            handle = ReplHandle(kind=self.kind, id=folder.name, address=str(folder), worker_version=self._version())
-            if (place := self._folder_of(handle)) is not None:
-                looks.append(looked_at(SupervisedRepl(handle, place.connect), created=time.time() - _age_s(folder)))
-        return await asyncio.gather(*looks)
-
-    async def _found(self, handle: ReplHandle, tools: Sequence[str]) -> SupervisedRepl | None:
-        place = self._folder_of(handle)
-        return None if place is None else await _attach(handle, place, tools)
-
-    async def _named(self, name: str, tools: Sequence[str]) -> SupervisedRepl:
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"a REPL's name is 16 hex digits, not {name!r}")
-        place = ReplFolder(self._base() / name)
-        handle = ReplHandle(kind=self.kind, id=name, address=str(place.folder), worker_version=self._version())
-        while True:
-            if place.folder.exists() and (repl := await _attach(handle, place, tools)):
-                return repl
-            try:
-                await asyncio.to_thread(self._start, place.folder)
-            except FileExistsError:  # another process has just begun to start it
-                continue
-            break
-        repl = SupervisedRepl(handle, place.connect, tools=tools)
-        try:
-            await repl.attach()
-        except (OSError, ExecutorError) as error:
-            await _end(repl, place)
-            raise ExecutorError(f"the {self.kind} sandbox did not start: {error}") from error
-        return repl
+    async def end(self, handle: ReplHandle) -> None:
+        """See `SupervisedExecutor.end`. A supervisor that does not end by itself is killed, and its worker with it."""
+        await _end(ReplFolder(Path(handle.address)))
 
     def _base(self) -> Path:
         if self._folder is not None:
@@ -129,10 +102,10 @@ class FolderExecutor(abc.ABC):
 
     def _start(self, folder: Path) -> None:
         """Start a supervisor, which goes on by itself. Raises `SetupError` if the kernel cannot confine its worker."""
-        given = self._given(folder)
+        settings = self._supervisor_settings(folder)
         folder.mkdir(mode=0o700)
         try:
-            answer = FORK_SERVER.start(given)
+            answer = FORK_SERVER.start(settings)
             if "missing" in answer:
                 missing = "; ".join(map(str, answer["missing"]))
                 raise SetupError(
@@ -145,15 +118,9 @@ class FolderExecutor(abc.ABC):
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def _folder_of(self, handle: ReplHandle) -> ReplFolder | None:
-        """Return where a handle's REPL is; None unless it is a folder such as we make, for it is removed in the end."""
-        folder = Path(handle.address)
-        named = handle.kind == self.kind and _NAME.fullmatch(handle.id) and folder.name == handle.id
-        return ReplFolder(folder) if named and folder.is_absolute() and _is_ours(folder) else None
-
 
 class ReplFolder:
-    """A REPL's folder, and the supervisor that was met there."""
+    """A REPL's folder, and the supervisor that answered there last."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -189,35 +156,35 @@ class ReplFolder:
             os.close(directory)
 
 
-async def _attach(handle: ReplHandle, place: ReplFolder, tools: Sequence[str]) -> SupervisedRepl | None:
-    """Attach to a living REPL; end what is left of one that cannot be used."""
-    repl = SupervisedRepl(handle, place.connect, tools=tools)
-    try:
-        await repl.attach()
-    except (OSError, ExecutorError):
-        await _end(repl, place)
-        return None
-    return repl
-
-
-async def _end(repl: SupervisedRepl, place: ReplFolder) -> None:
-    """End a REPL, by force if it does not end by itself, and remove its folder."""
+async def _end(place: ReplFolder) -> None:
+    """End the REPL of a folder, by force if it does not end by itself, and remove the folder."""
     pidfd = None
-    if place.supervisor is not None:
-        with contextlib.suppress(ProcessLookupError):
-            pidfd = os.pidfd_open(place.supervisor)
-    with contextlib.suppress(ExecutorError):
-        await repl.close()
-    await repl.detach()
-    if pidfd is not None:
-        if not await asyncio.to_thread(_has_ended, pidfd, END_TIMEOUT_S):
+    link = SupervisorLink(place.connect)
+    try:
+        with contextlib.suppress(OSError, ExecutorError):  # it has ended already
+            await link.open()
+            pidfd = _pidfd(place.supervisor)
+            await link.send({"op": "close"})
+            await link.wait_ended(REPLY_TIMEOUT_S)
+        await link.close()
+        if pidfd is not None and not await asyncio.to_thread(_has_ended, pidfd, END_TIMEOUT_S):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)  # its worker goes with it
             await asyncio.to_thread(_has_ended, pidfd, END_TIMEOUT_S)
-        os.close(pidfd)
+    finally:
+        if pidfd is not None:
+            os.close(pidfd)
+    if pidfd is not None:
         # Where this process is the first of a container, the supervisor has become its child.
         with contextlib.suppress(ChildProcessError):
             os.waitpid(place.supervisor or 0, os.WNOHANG)  # noqa: ASYNC222  # does not wait
     await asyncio.to_thread(remove_tree, str(place.folder))
+
+
+def _pidfd(pid: int | None) -> int | None:
+    try:
+        return None if pid is None else os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
 
 
 def _is_ours(folder: Path) -> bool:

@@ -50,16 +50,17 @@ class PyodideExecutor(FolderExecutor):
         """The folder that keeps the runtime, and what REPLs start from."""
         return self._settings.store or data_dir() / "pyodide"
 
-    def _given(self, folder: Path) -> dict[str, object]:
+    def _supervisor_settings(self, folder: Path) -> dict[str, object]:
         settings = self._settings
         start = image(self.store)
         return {
-            "folder": str(folder), "version": self._version(), "confined": not settings.unsafe,
+            "folder": str(folder), "version": self.version(), "confined": not settings.unsafe,
             "memory_bytes": settings.memory_bytes, "max_threads": MAX_THREADS,
             "max_output_bytes": settings.max_output_bytes, "idle_timeout_s": settings.idle_timeout_s,
             "program": start.command(settings.memory_bytes, settings.max_file_bytes),
             "program_files": [str(start.runtime), str(start.folder)],
         }  # fmt: skip
 
-    def _version(self) -> str:
+    def version(self) -> str:
+        """See `SupervisedExecutor.version`. What runs in a REPL is the worker's bundle and the runtime under it."""
         return f"{bundle.version()}-{version()}"

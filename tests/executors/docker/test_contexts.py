@@ -44,7 +44,7 @@ async def test_a_copy_that_broke_off_is_made_again(docker_image: str, tmp_path: 
     async with notebook(DockerExecutor(settings(docker_image))) as book:
         half = io.BytesIO()
         with tarfile.open(fileobj=half, mode="w") as tar:
-            entry = tarfile.TarInfo(f"1-{reference.sha256}/text")
+            entry = tarfile.TarInfo(f"str-{reference.sha256}/text")
             entry.size = 3
             tar.addfile(entry, io.BytesIO(b"who"))
         client.put_archive(book.repl.handle.address, "/rlm-graph/contexts", half.getvalue())

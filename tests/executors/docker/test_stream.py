@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from rlm_graph.executors.docker.stream import STDERR, Output
+from rlm_graph.executors.docker.stream import STDERR, ExecOutput
 
 STDOUT = 1
 
@@ -15,11 +15,11 @@ def piece(stream: int, text: bytes) -> bytes:
     return bytes([stream, 0, 0, 0]) + len(text).to_bytes(4, "big") + text
 
 
-def output(*pieces: bytes) -> Output:
+def output(*pieces: bytes) -> ExecOutput:
     reader = asyncio.StreamReader()
     reader.feed_data(b"".join(pieces))
     reader.feed_eof()
-    return Output(reader)
+    return ExecOutput(reader)
 
 
 async def test_both_outputs_are_told_apart() -> None:

@@ -60,14 +60,14 @@ async def test_what_nobody_uses_is_swept_and_what_somebody_uses_is_not(
         none = await sweep([mine], older_than_s=3600)
         swept = await sweep([mine], older_than_s=0)
         left = [sandbox.handle.id for sandbox in await mine.sandboxes()]
-        hosts = {sandbox.host for sandbox in swept if sandbox.state == "idle"}
+        owners = {sandbox.owner for sandbox in swept if sandbox.state == "idle"}
     await sweep([mine], older_than_s=0)
 
     assert states == {"1": "attached", "2": "idle", "3": "unknown"}
     assert none == []
     assert {sandbox.handle.id[-1] for sandbox in swept} == {"2", "3"}
     assert left == ["00000000000000a1"]
-    assert all(host.endswith(f":{os.getpid()}") for host in hosts)
+    assert all(owner.endswith(f":{os.getpid()}") for owner in owners)
     assert await mine.sandboxes() == []
 
 

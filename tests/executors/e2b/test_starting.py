@@ -93,8 +93,8 @@ async def give_up(executor: E2BExecutor, double: E2BDouble, *, requests: int = 1
         await starting
 
 
-# The sandbox, its folders, the bundle, the supervisor, the relay, and the first word to it.
-@pytest.mark.parametrize("requests", range(1, 7))
+# The sandbox, a look for others of its name, its folders, the bundle, the supervisor, the relay, the first word to it.
+@pytest.mark.parametrize("requests", range(1, 8))
 async def test_a_start_that_is_given_up_leaves_no_sandbox(
     executor: E2BExecutor, double: E2BDouble, requests: int
 ) -> None:
@@ -103,7 +103,7 @@ async def test_a_start_that_is_given_up_leaves_no_sandbox(
     assert not double.sandboxes
 
 
-# The same after a look for others of that name, with another look when the sandbox is there.
+# The same after a look for one of that name that is there already.
 @pytest.mark.parametrize("requests", range(1, 9))
 async def test_a_start_by_name_that_is_given_up_leaves_no_sandbox(
     executor: E2BExecutor, double: E2BDouble, requests: int

@@ -285,7 +285,7 @@ class TestRequests:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         executor = LocalExecutor(folder=tmp_path)
-        monkeypatch.setattr(executor, "_given", lambda folder: {"colour": "red"})
+        monkeypatch.setattr(executor, "_supervisor_settings", lambda folder: {"colour": "red"})
         with pytest.raises(ExecutorError, match=r"did not start: TypeError.*colour"):
             async with executor.attached(None):
                 pass
