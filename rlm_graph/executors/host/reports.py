@@ -46,7 +46,7 @@ class Pong(FromSandbox):
     past: list[Past]
 
 
-class Call(FromSandbox):
+class ReportedCall(FromSandbox):
     """A call to the host that code makes."""
 
     id: PositiveInt
@@ -59,7 +59,7 @@ class Calls(FromSandbox):
     """Calls that a cell waits for."""
 
     cell: int
-    calls: list[Call]
+    calls: list[ReportedCall]
 
 
 class Done(FromSandbox):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from rlm_graph.executors.base import CallResult, HostCall, Serve
-from rlm_graph.executors.host.reports import Call, Calls
+from rlm_graph.executors.host.reports import Calls, ReportedCall
 from rlm_graph.executors.sandbox.frames import MAX_VALUE, Frame, FrameError, encode
 
 
@@ -58,7 +58,7 @@ class Service:
             task.cancel()
         await self.finish()
 
-    async def _answer(self, call: Call) -> None:
+    async def _answer(self, call: ReportedCall) -> None:
         try:
             result = await self._served(call)
             answer = _fitting({"id": call.id, **result.model_dump()})
@@ -68,7 +68,7 @@ class Service:
             # Not of the code's making: a question to a person, a lost database. The run decides.
             self._failed(error)
 
-    async def _served(self, call: Call) -> CallResult:
+    async def _served(self, call: ReportedCall) -> CallResult:
         if call.function not in self._allowed:
             return CallResult(error=f"the host has no function {call.function!r}", error_type="NameError")
         return await self._serve(HostCall(id=call.id, function=call.function, arguments=call.arguments, nth=call.nth))

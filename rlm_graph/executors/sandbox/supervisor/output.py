@@ -8,7 +8,7 @@ _CONTINUATION = bytes(range(0x80, 0xC0))
 _ERRORS = "rlm_graph.as_printed"
 
 
-class Output:
+class BoundedOutput:
     """One stream of one cell. Keeps `limit` bytes, half from the head and half from the tail."""
 
     def __init__(self, limit: int) -> None:

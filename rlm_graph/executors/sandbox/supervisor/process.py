@@ -9,65 +9,23 @@ import os
 import resource
 import signal
 import socket
-import sys
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import NoReturn
 
-from rlm_graph.executors.sandbox.confinement.confine import confine
 from rlm_graph.executors.sandbox.frames import Frame
 from rlm_graph.executors.sandbox.link import Link
 from rlm_graph.executors.sandbox.supervisor.metering import Used, used_by_container, used_by_process
-from rlm_graph.executors.sandbox.supervisor.output import Output
-from rlm_graph.executors.sandbox.worker.worker import SocketChannel, Worker
+from rlm_graph.executors.sandbox.supervisor.output import BoundedOutput
+from rlm_graph.executors.sandbox.supervisor.settings import SupervisorSettings
+from rlm_graph.executors.sandbox.supervisor.worker_start import become_worker
 
 STREAMS = ("stdout", "stderr")
 PIPE_BYTES = 1 << 20
 READ_BYTES = 1 << 20
-MAX_OPEN_FILES = 128
 
 _F_SETPIPE_SZ = 1031
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
-_M_ARENA_MAX = -8
-
-
-class Settings(NamedTuple):
-    """What the host decides about one REPL."""
-
-    folder: str
-    """Holds the socket and the scratch folder; removed in the end."""
-    version: str
-    confined: bool = True
-    memory_bytes: int = 4 << 30
-    max_file_bytes: int = 256 << 20
-    max_threads: int = 64
-    max_output_bytes: int = 1 << 20
-    idle_timeout_s: float = 900.0
-    packages: Sequence[str] = ()
-    """Folders of installed packages that cells may import, besides the standard library."""
-    user: int | None = None
-    """User and group that the worker becomes. Set where the supervisor is root of a container of its own, which then
-    bounds memory and threads and tells what was used; confinement goes as far there as the kernel has it."""
-    scratch_folder: str | None = None
-    """The scratch folder, where it does not lie in `folder`; it belongs to `user`."""
-    network: bool = False
-    """Let code use the network that there is."""
-    bash: bool = False
-    """Run cells in the shell's language, and let code start programs."""
-    program: Sequence[str] = ()
-    """A program, by its path and arguments, that runs Python in the worker's place: see `program.py`."""
-    program_files: Sequence[str] = ()
-    """Files and folders that the program reads."""
-
-    @property
-    def socket(self) -> str:
-        """Where the supervisor listens."""
-        return os.path.join(self.folder, "control.sock")
-
-    @property
-    def scratch(self) -> str:
-        """The worker's current folder, and the only one it may write to."""
-        return self.scratch_folder or os.path.join(self.folder, "scratch")
+_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
 
 
 class WorkerProcess:
@@ -76,7 +34,7 @@ class WorkerProcess:
     pipe_names: Sequence[str] = STREAMS
     """What it has pipes for, besides its link."""
 
-    def __init__(self, settings: Settings, generation: int) -> None:
+    def __init__(self, settings: SupervisorSettings, generation: int) -> None:
         ours, theirs = socket.socketpair()
         pipes = [os.pipe() for _ in self.pipe_names]
         supervisor = os.getpid()
@@ -90,7 +48,7 @@ class WorkerProcess:
         theirs.close()
         self.link = Link(ours)
         self.pipes: dict[str, int] = {}
-        self.outputs = {stream: Output(settings.max_output_bytes) for stream in STREAMS}
+        self.outputs = {stream: BoundedOutput(settings.max_output_bytes) for stream in STREAMS}
         for name, (read, write) in zip(self.pipe_names, pipes):  # noqa: B905  # `strict` needs Python 3.10
             os.close(write)
             os.set_blocking(read, False)
@@ -176,9 +134,11 @@ class WorkerProcess:
     def _printed(self, pipe: str, data: bytes) -> None:
         self.outputs[pipe].write(data)
 
-    def _become(self, settings: Settings, supervisor: int, sock: socket.socket, outputs: list[int]) -> NoReturn:
+    def _become(
+        self, settings: SupervisorSettings, supervisor: int, sock: socket.socket, outputs: list[int]
+    ) -> NoReturn:
         """Turn a fresh fork of the supervisor into a worker."""
-        _become_worker(settings, supervisor, sock, outputs)
+        become_worker(settings, supervisor, sock, outputs)
 
 
 def prepare_supervisor() -> None:
@@ -235,103 +195,3 @@ def _children() -> list[int]:
                 if int(file.read().rpartition(")")[2].split()[1]) == ours:
                     children.append(int(entry))
     return children
-
-
-def _become_worker(settings: Settings, supervisor: int, sock: socket.socket, outputs: list[int]) -> NoReturn:
-    """Turn a fresh fork of the supervisor into a worker."""
-    try:
-        os.setpgid(0, 0)
-        if settings.user is not None:
-            _become_user(settings.user)
-        leave_the_rest_to(supervisor)
-        sock = _keep_only(sock, outputs)
-        os.environ.clear()
-        os.environ.update(
-            PATH="/usr/local/bin:/usr/bin:/bin", HOME=settings.scratch, TMPDIR=settings.scratch, LANG="C.UTF-8",
-            PYTHONHASHSEED="0",
-        )  # fmt: skip
-        os.chdir(settings.scratch)
-        sys.argv = [""]
-        library = [entry for entry in sys.path if not entry.endswith(".pyz")]
-        sys.path[:] = [settings.scratch, *library, *settings.packages]
-        # Without confinement code can start a shell in any case.
-        Worker(SocketChannel(sock), bash=settings.bash or not settings.confined).serve(_restrain(settings))
-    except BaseException as error:
-        with contextlib.suppress(BaseException):
-            Link(sock).send({"ev": "failed", "message": f"{type(error).__name__}: {error}"})
-    finally:
-        os._exit(71)
-
-
-def leave_the_rest_to(supervisor: int) -> None:
-    """Ignore the interrupts that are meant for others, and end when the supervisor does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until there is a cell to interrupt
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != supervisor:
-        os._exit(1)
-
-
-def _become_user(user: int) -> None:
-    """Give up root for good, and with it every capability."""
-    os.setgroups([])
-    os.setresgid(user, user, user)
-    os.setresuid(user, user, user)
-
-
-def _keep_only(sock: socket.socket, outputs: list[int]) -> socket.socket:
-    """Close every descriptor but the socket, as 3, the outputs, as 1 and 2, and an empty input, as 0."""
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    # First out of the way of the numbers they are to have.
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (nothing, *outputs, sock.fileno())]
-    sock.detach()
-    for number, fd in enumerate(high):
-        os.dup2(fd, number, inheritable=number < 3)
-    os.closerange(4, _open_descriptors())
-    return socket.socket(fileno=3)
-
-
-def _open_descriptors() -> int:
-    """Return a number that no open descriptor reaches."""
-    try:
-        return max(map(int, os.listdir("/proc/self/fd"))) + 1
-    except OSError:
-        return 4096
-
-
-def _readable(settings: Settings) -> Sequence[str]:
-    """Return what the worker may read besides Python's own files."""
-    if settings.bash:
-        return ("/",)  # programs lie anywhere
-    return (*settings.packages, "/etc") if settings.network else settings.packages  # names and certificates of servers
-
-
-def _restrain(settings: Settings) -> dict[str, Any]:
-    """Give up rights, for good, or without confinement only set limits; return what was applied."""
-    with contextlib.suppress(AttributeError):
-        # Each heap of a thread would reserve 64 MB of the bounded address space.
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
-    if settings.user is not None:
-        # Beyond it the kernel would end the worker; below it, code that asks for too much reads a MemoryError. Mapped
-        # contexts do not count here.
-        resource.setrlimit(resource.RLIMIT_DATA, (settings.memory_bytes, settings.memory_bytes))
-        # The user is no other's. What it cannot take is left for those who want to reach the supervisor.
-        resource.setrlimit(resource.RLIMIT_NPROC, (settings.max_threads, settings.max_threads))
-    if settings.confined:
-        return confine(
-            scratch=settings.scratch,
-            read=_readable(settings),
-            memory_bytes=None,
-            max_file_bytes=settings.max_file_bytes,
-            max_threads=settings.max_threads,
-            max_open_files=MAX_OPEN_FILES,
-            allow_subprocess=settings.bash,
-            allow_network=settings.network,
-            in_container=settings.user is not None,
-        )
-    for limit, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, settings.max_file_bytes)):
-        hard = resource.getrlimit(limit)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(limit, (value, value))
-    return {}

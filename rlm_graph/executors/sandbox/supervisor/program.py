@@ -17,8 +17,10 @@ from typing import NoReturn
 
 from rlm_graph.executors.sandbox.confinement.confine import confine
 from rlm_graph.executors.sandbox.frames import Frame, encode
-from rlm_graph.executors.sandbox.supervisor.output import Output
-from rlm_graph.executors.sandbox.supervisor.process import Settings, WorkerProcess, leave_the_rest_to
+from rlm_graph.executors.sandbox.supervisor.output import BoundedOutput
+from rlm_graph.executors.sandbox.supervisor.process import WorkerProcess
+from rlm_graph.executors.sandbox.supervisor.settings import SupervisorSettings
+from rlm_graph.executors.sandbox.supervisor.worker_start import leave_the_rest_to
 
 ENVIRONMENT = {"DENO_DIR": "/dev/null/deno", "DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1", "LANG": "C.UTF-8"}
 """Its folder for caches cannot exist, not even for root: what one REPL had compiled reaches no other."""
@@ -30,7 +32,7 @@ _STREAMS = {1: "stdout", 2: "stderr"}
 _HEADER_BYTES = 5
 
 
-def start_worker(settings: Settings, generation: int) -> WorkerProcess:
+def start_worker(settings: SupervisorSettings, generation: int) -> WorkerProcess:
     """Start the kind of worker that the settings call for."""
     return (ProgramProcess if settings.program else WorkerProcess)(settings, generation)
 
@@ -40,7 +42,7 @@ class ProgramProcess(WorkerProcess):
 
     pipe_names = ("packets",)
 
-    def __init__(self, settings: Settings, generation: int) -> None:
+    def __init__(self, settings: SupervisorSettings, generation: int) -> None:
         self._room = settings.memory_bytes
         super().__init__(settings, generation)
         self._packets = Packets(self.outputs)
@@ -72,7 +74,9 @@ class ProgramProcess(WorkerProcess):
     def _printed(self, pipe: str, data: bytes) -> None:
         self._packets.take(data)
 
-    def _become(self, settings: Settings, supervisor: int, sock: socket.socket, outputs: list[int]) -> NoReturn:
+    def _become(
+        self, settings: SupervisorSettings, supervisor: int, sock: socket.socket, outputs: list[int]
+    ) -> NoReturn:
         """Turn a fresh fork of the supervisor into the program."""
         try:
             os.setpgid(0, 0)
@@ -105,7 +109,7 @@ class ProgramProcess(WorkerProcess):
 class Packets:
     """What code printed, out of packets. Bytes that are none come from the program itself: it tells why it ends."""
 
-    def __init__(self, outputs: dict[str, Output]) -> None:
+    def __init__(self, outputs: dict[str, BoundedOutput]) -> None:
         self._outputs = outputs
         self._head = b""
         self._stream = ""

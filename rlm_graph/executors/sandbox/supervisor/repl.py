@@ -10,15 +10,16 @@ from typing import Any
 from rlm_graph.executors.sandbox.frames import MAX_VALUE, Frame, FrameError, encode
 from rlm_graph.executors.sandbox.supervisor.cell_run import BadFrame, CellRun
 from rlm_graph.executors.sandbox.supervisor.clients import READ, WRITE, Client, Clients
-from rlm_graph.executors.sandbox.supervisor.process import Settings, WorkerProcess, died_of, end_orphans, reap_orphans
+from rlm_graph.executors.sandbox.supervisor.process import WorkerProcess, died_of, end_orphans, reap_orphans
 from rlm_graph.executors.sandbox.supervisor.program import start_worker
 from rlm_graph.executors.sandbox.supervisor.records import Records
+from rlm_graph.executors.sandbox.supervisor.settings import SupervisorSettings
 
 MAX_HELD_BYTES = 2 * MAX_VALUE
 """Of unanswered calls. Beyond it the worker is not read from until some are answered."""
 
 
-class Repl:
+class KeptRepl:
     """Hears what the worker says, which is data to be checked, and tells the clients of it.
 
     A worker that is gone is followed by another, with nothing in it, unless it could not even start: then `failure`
@@ -27,7 +28,7 @@ class Repl:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: SupervisorSettings,
         selector: selectors.BaseSelector,
         clients: Clients,
         *,

@@ -13,15 +13,15 @@ from typing import Any
 from rlm_graph.executors.sandbox.frames import Frame
 from rlm_graph.executors.sandbox.supervisor.cell_run import CellRun, identity
 from rlm_graph.executors.sandbox.supervisor.clients import Client, Clients
-from rlm_graph.executors.sandbox.supervisor.process import Settings
-from rlm_graph.executors.sandbox.supervisor.repl import Repl
+from rlm_graph.executors.sandbox.supervisor.repl import KeptRepl
+from rlm_graph.executors.sandbox.supervisor.settings import SupervisorSettings
 from rlm_graph.executors.sandbox.worker.context import memory_needed
 
 
 class Requests:
     """Starts a REPL, and serves the requests of those who connect."""
 
-    def __init__(self, settings: Settings, listener: socket.socket, selector: selectors.BaseSelector) -> None:
+    def __init__(self, settings: SupervisorSettings, listener: socket.socket, selector: selectors.BaseSelector) -> None:
         self._settings = settings
         self.closed = False
         """Whether one of them has asked for the end."""
@@ -35,7 +35,7 @@ class Requests:
             "snapshot": self._snapshot, "restore": self._restore,
         }  # fmt: skip
         self.clients = Clients(listener, selector, serve=self._serve, left=self._forget)
-        self.repl = Repl(settings, selector, self.clients, settled=self._greet)
+        self.repl = KeptRepl(settings, selector, self.clients, settled=self._greet)
 
     def _serve(self, client: Client, frame: Frame) -> None:
         request = self._requests.get(frame["op"])

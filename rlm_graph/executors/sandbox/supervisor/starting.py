@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from rlm_graph.executors.sandbox.confinement.confine import probe
-from rlm_graph.executors.sandbox.supervisor.process import Settings
+from rlm_graph.executors.sandbox.supervisor.settings import SupervisorSettings
 from rlm_graph.executors.sandbox.supervisor.supervisor import Supervisor
 
 CANNOT_CONFINE = 3
@@ -25,7 +25,7 @@ def supervise(settings: dict[str, Any]) -> int:
     cannot confine a worker. Returns the exit status, which is 3 then.
     """
     foreground = settings.pop("foreground", False)
-    chosen = Settings(**settings)
+    chosen = SupervisorSettings(**settings)
     missing = probe()["missing"] if chosen.confined and chosen.user is None else []
     if missing:
         print(json.dumps({"missing": missing}), flush=True)

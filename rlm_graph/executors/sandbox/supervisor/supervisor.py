@@ -12,9 +12,10 @@ import socket
 import time
 
 from rlm_graph.executors.sandbox.supervisor.clients import READ
-from rlm_graph.executors.sandbox.supervisor.process import Settings, prepare_supervisor
+from rlm_graph.executors.sandbox.supervisor.process import prepare_supervisor
 from rlm_graph.executors.sandbox.supervisor.removal import remove_tree
 from rlm_graph.executors.sandbox.supervisor.requests import Requests
+from rlm_graph.executors.sandbox.supervisor.settings import SupervisorSettings
 
 FAILURE_S = 30.0
 """Seconds that a supervisor without a worker waits for a host to tell it why."""
@@ -27,7 +28,7 @@ TOO_MANY = 4
 class Supervisor:
     """One REPL, driven by what happens on its descriptors and by its clock."""
 
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+    def __init__(self, settings: SupervisorSettings, listener: socket.socket) -> None:
         prepare_supervisor()
         self._settings = settings
         self._selector = selectors.DefaultSelector()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlm_graph.executors.sandbox.supervisor.output import Output
+from rlm_graph.executors.sandbox.supervisor.output import BoundedOutput
 
 # By count and not by the clock: a busy machine must not fail a test.
 steady = settings(deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -17,7 +17,7 @@ TEXT = st.text(st.sampled_from("a\né漢😀\ud800"), max_size=200)
 @given(TEXT, st.integers(1, 300), st.integers(1, 50))
 def test_head_and_tail_are_kept_within_the_limit_cut_between_characters(text: str, limit: int, size: int) -> None:
     data = text.encode("utf-8", "surrogatepass")
-    output = Output(limit)
+    output = BoundedOutput(limit)
 
     for at in range(0, len(data), size):
         output.write(data[at : at + size])
@@ -36,14 +36,14 @@ def test_head_and_tail_are_kept_within_the_limit_cut_between_characters(text: st
 
 
 def test_bytes_that_are_no_text_are_shown_as_such() -> None:
-    output = Output(100)
+    output = BoundedOutput(100)
     output.write(b"a\xffb\xc3")
 
     assert output.take() == ("a\ufffdb\ufffd", 4)
 
 
 def test_each_cell_begins_anew() -> None:
-    output = Output(100)
+    output = BoundedOutput(100)
     output.write(b"first")
     output.take()
 

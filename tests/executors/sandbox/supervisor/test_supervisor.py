@@ -366,8 +366,9 @@ def test_memory_that_cannot_be_bounded_is_told(tmp_path: Path) -> None:
     # The first process of the machine belongs to somebody else, once the one that asks is not root.
     code = f"""
 import os
-from rlm_graph.executors.sandbox.supervisor.process import Settings, WorkerProcess
-worker = WorkerProcess(Settings(folder={str(tmp_path)!r}, version="v", confined=False), 1)
+from rlm_graph.executors.sandbox.supervisor.process import WorkerProcess
+from rlm_graph.executors.sandbox.supervisor.settings import SupervisorSettings
+worker = WorkerProcess(SupervisorSettings(folder={str(tmp_path)!r}, version="v", confined=False), 1)
 if os.getuid() == 0: os.setresuid(65534, 65534, 65534)
 worker.pid = 1
 try:
