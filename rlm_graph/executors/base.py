@@ -90,16 +90,17 @@ class Repl(Protocol):
         """List the names that cells have bound."""
 
     async def snapshot(self, max_bytes: int) -> bytes | None:
-        """Return what brings another REPL of the same worker to where this one is, between two cells.
+        """Return a snapshot of this REPL between two cells, from which `restore` brings back a REPL of equal version.
 
-        None if that would take more, or if it cannot be told that the other would then do all that this one does. The
-        bytes are the sandbox's own affair: nobody else reads them.
+        None if the snapshot would take more than `max_bytes`, or if it is not certain that the restored REPL would do
+        all that this REPL does. What the bytes mean is known inside the sandbox alone.
         """
 
     async def restore(self, snapshot: bytes, past: Sequence[PastCell]) -> bool:
-        """Bring a REPL that has run nothing, but has the contexts, to where another was. `past` are the cells of that.
+        """Bring this REPL, which has its contexts but has run no cell, to where the snapshot was taken.
 
-        False if this one cannot; it is then fresh, and without contexts.
+        `past` are the cells that the snapshot holds the effects of. False if the snapshot cannot be used; this REPL is
+        then fresh, and without contexts.
         """
 
     async def interrupt(self) -> None:
@@ -113,7 +114,7 @@ class Executor(Protocol):
     """Runs code in REPLs whose variables outlive each cell.
 
     An exception in the code is part of the result. `ExecutorError` means that the sandbox itself failed.
-    `conformance.py` holds the behaviours that every executor shows.
+    `executors/conformance/` holds the behaviours that every executor shows.
     """
 
     @property
@@ -126,15 +127,15 @@ class Executor(Protocol):
 
     @property
     def declared(self) -> dict[str, str]:
-        """Behaviours of the conformance list that it cannot show, each with the reason."""
+        """Behaviours of the conformance list that this executor cannot show, each with the reason."""
 
     def attached(
         self, handle: ReplHandle | None, *, name: str | None = None, tools: Sequence[str] = ()
     ) -> AbstractAsyncContextManager[Repl]:
-        """Attach to the REPL of that handle; if there is none or it is gone, to the one called `name`, or a fresh one.
+        """Attach to the REPL of that handle; if there is none or it is gone, to the REPL called `name`, or a fresh one.
 
-        `name` (16 hex digits) becomes the `id` of a REPL that is started here, so that a host which was killed before
-        it could store the handle finds the REPL again by the same name. Without one, the id is random.
+        `name` (16 hex digits) becomes the `id` of a REPL that is started here, so that a process which was killed
+        before it could store the handle finds the REPL again by the same name. Without a name, the id is random.
         Leaving the context detaches; the REPL lives on. `tools` are names of further host functions.
         Raises `SetupError` where this machine cannot run the executor, `ExecutorError` where the sandbox fails.
         """

@@ -1,4 +1,4 @@
-"""All sandboxes that there are: listed, and swept."""
+"""All sandboxes that there are, over all executors that keep some: listed, and swept."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from rlm_graph.state import ReplHandle
 
 @runtime_checkable
 class ListsSandboxes(Protocol):
-    """An executor whose REPLs outlive the host, and which can tell what REPLs there are."""
+    """An executor whose REPLs outlive the process that drives them, and which can tell what REPLs there are."""
 
     async def sandboxes(self) -> Sequence[Sandbox]:
-        """Return them, of all hosts."""
+        """Return the sandboxes of all REPLs, whichever process started them."""
 
     async def close(self, handle: ReplHandle) -> None:
-        """End one."""
+        """End the REPL and its sandbox. Idempotent."""
 
 
 def sandbox_owners(settings: ExecutorSettings, *others: ExecutorSettings) -> list[ListsSandboxes]:
-    """Return those of this machine, and what else `settings` name; they are used for the executor that they are of.
+    """Return the executors whose sandboxes are to be listed: those of this machine, and what else `settings` names.
 
-    `others` are the executors of specialists: those that keep their REPLs elsewhere are asked too.
+    `settings` is used for the executor that it names; the executors that it does not name have their defaults.
+    `others` are the settings of specialists' executors: those that keep their REPLs elsewhere are asked too.
     """
     from rlm_graph.executors.docker import DockerExecutor
     from rlm_graph.executors.local import LocalExecutor
@@ -59,43 +60,43 @@ def sandbox_owners(settings: ExecutorSettings, *others: ExecutorSettings) -> lis
     return found
 
 
-async def find(owners: Sequence[ListsSandboxes]) -> list[tuple[ListsSandboxes, Sandbox]]:
-    """Return all sandboxes, the oldest first, each with its owner."""
-    listed = await asyncio.gather(*(owner.sandboxes() for owner in owners))
-    # By their ids: two owners may see the same ones.
+async def find(executors: Sequence[ListsSandboxes]) -> list[tuple[ListsSandboxes, Sandbox]]:
+    """Return all sandboxes, the oldest first, each with the executor that keeps it."""
+    listed = await asyncio.gather(*(executor.sandboxes() for executor in executors))
+    # By their ids: two executors may see the same sandbox.
     found = {
-        sandbox.handle.id: (owner, sandbox)
-        for owner, sandboxes in zip(owners, listed, strict=True)
+        sandbox.handle.id: (executor, sandbox)
+        for executor, sandboxes in zip(executors, listed, strict=True)
         for sandbox in sandboxes
     }
     return sorted(found.values(), key=lambda pair: pair[1].created)
 
 
-async def sweep(owners: Sequence[ListsSandboxes], *, older_than_s: float) -> list[Sandbox]:
+async def sweep(executors: Sequence[ListsSandboxes], *, older_than_s: float) -> list[Sandbox]:
     """End the sandboxes that are over, and return them."""
     over = [
-        (owner, sandbox)
-        for owner, sandbox in await find(owners)
+        (executor, sandbox)
+        for executor, sandbox in await find(executors)
         if sandbox.is_over(older_than_s=older_than_s, now=time.time())
     ]
-    await asyncio.gather(*(owner.close(sandbox.handle) for owner, sandbox in over))
+    await asyncio.gather(*(executor.close(sandbox.handle) for executor, sandbox in over))
     return [sandbox for _, sandbox in over]
 
 
 class OptionalExecutor:
-    """An owner that need not be there: where nothing answers, it keeps nothing."""
+    """An executor that need not be there: where nothing answers, it keeps no sandboxes."""
 
-    def __init__(self, owner: ListsSandboxes, *, wanted: bool) -> None:
-        self._owner = owner
+    def __init__(self, executor: ListsSandboxes, *, wanted: bool) -> None:
+        self._executor = executor
         self._wanted = wanted
 
     async def sandboxes(self) -> Sequence[Sandbox]:
         try:
-            return await self._owner.sandboxes()
+            return await self._executor.sandboxes()
         except SetupError:
             if self._wanted:
                 raise
             return []
 
     async def close(self, handle: ReplHandle) -> None:
-        await self._owner.close(handle)
+        await self._executor.close(handle)

@@ -26,7 +26,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class DockerExecutor(SupervisedExecutor):
-    """Starts a container for each REPL, named for the REPL. Host and supervisor speak through a relay in the container.
+    """Starts a container for each REPL, named for the REPL. Owner and supervisor speak through a relay in it.
 
     The container needs nothing of this machine, so the Docker daemon may be on another machine.
     """

@@ -46,7 +46,7 @@ PATIENCE = Patience()
 
 
 class E2BExecutor(SupervisedExecutor):
-    """Makes a sandbox for each REPL, marked with the REPL's name. Host and supervisor speak through a relay in it.
+    """Makes a sandbox for each REPL, marked with the REPL's name. Owner and supervisor speak through a relay in it.
 
     A sandbox that no owner has come to for a while is paused with its memory, and woken by the next owner.
     """

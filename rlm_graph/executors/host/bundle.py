@@ -1,4 +1,4 @@
-"""The worker's sources as one file, for any place that has a Python: `python worker-<version>.pyz supervise …`."""
+"""What runs inside a sandbox, as one file for any place with a Python: `python worker-<version>.pyz supervise …`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 @functools.cache
 def version() -> str:
-    """Return the digest of the sources, 16 hex digits: two hosts with equal ones can share a REPL."""
+    """Return the digest of the sources, 16 hex digits: two owners with equal ones can share a REPL."""
     digest = hashlib.sha256()
     for name, source in sources().items():
         digest.update(f"{name}\0{len(source)}\0".encode() + source)

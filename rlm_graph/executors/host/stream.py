@@ -1,4 +1,4 @@
-"""The streams that carry frames between a host and a supervisor, as far as a REPL needs to know them."""
+"""The streams that carry frames between an owner and a supervisor, as far as a REPL needs to know them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rlm_graph.errors import ExecutorError
 
 
 class LinkLost(ExecutorError):
-    """Nobody can tell now whether the supervisor is there: the way to it does not work, and soon may again."""
+    """Nobody can tell now whether the supervisor is there: the way to the sandbox does not work, and soon may again."""
 
 
 class Reader(Protocol):

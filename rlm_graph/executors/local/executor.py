@@ -12,7 +12,7 @@ from rlm_graph.settings import LocalSettings
 
 
 class LocalExecutor(FolderExecutor):
-    """Starts a supervisor and its worker for each REPL. Neither sees the host's environment, keys and files."""
+    """Starts a supervisor and its worker for each REPL. Neither sees the owner's environment, keys and files."""
 
     kind = "local"
 

@@ -40,7 +40,7 @@ class FolderExecutor(SupervisedExecutor):
     """Starts a supervisor for each REPL, in a folder that only this user can enter.
 
     The folder is named for the REPL and lies in `folder`; by default in one that all REPLs of this user share, in the
-    system's folder for temporary files. What the supervisor runs sees nothing of the host's environment, keys and
+    system's folder for temporary files. What the supervisor runs sees nothing of the owner's environment, keys and
     files.
     """
 

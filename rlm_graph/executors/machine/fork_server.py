@@ -1,4 +1,4 @@
-"""The fork server of this process, from which the REPLs on this machine are forked; see `sandbox/supervisor`."""
+"""This process's end of the fork server, from which the supervisors on this machine are forked."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ class _Process:
         archive = folder / file_name()
         archive.write_bytes(bundle())
         self._popen = subprocess.Popen(
-            # Without `site`: the start files of the host's packages do not run there.
+            # Without `site`: the start files of this machine's packages do not run there.
             [sys.executable, "-S", "-s", "-X", "utf8", archive, "fork-server"],
-            # Nothing of the host's environment goes in. The order of sets is fixed so that a replay is faithful.
+            # Nothing of this process's environment goes in. The order of sets is fixed so that a replay is faithful.
             env={"PYTHONHASHSEED": "0"},
             cwd="/",
             stdin=subprocess.PIPE,

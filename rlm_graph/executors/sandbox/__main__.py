@@ -1,6 +1,6 @@
 """Commands of the bundle: `supervise SETTINGS` (a JSON object) starts a REPL, `relay SOCKET [SECONDS]` speaks to one.
 
-`fork-server` starts one for each line of settings that it reads. A relay that hears nothing of its host for so many
+`fork-server` starts one for each line of settings that it reads. A relay that hears nothing of its owner for so many
 seconds ends.
 """
 

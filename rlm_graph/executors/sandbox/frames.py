@@ -1,4 +1,4 @@
-"""Frames: one JSON object to a line, in ASCII, between a host, a supervisor and a worker.
+"""Frames: one JSON object to a line, in ASCII, between an owner, a supervisor and a worker.
 
 ASCII keeps what JSON can hold and UTF-8 cannot, such as lone surrogates, and no text of a frame can end its line.
 """

@@ -1,4 +1,4 @@
-"""A connection that carries frames without ever blocking: neither a slow host nor a stuck worker stops a supervisor."""
+"""A connection that carries frames and never blocks: neither a slow owner nor a stuck worker stops a supervisor."""
 
 from __future__ import annotations
 

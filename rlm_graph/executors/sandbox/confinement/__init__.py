@@ -1,1 +1,1 @@
-"""What the kernel takes from a process that runs a model's code: Landlock, seccomp, namespaces."""
+"""Confinement, inside the sandbox: what the kernel takes from the worker. Landlock, seccomp, namespaces, limits."""

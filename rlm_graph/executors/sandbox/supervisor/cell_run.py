@@ -78,7 +78,7 @@ class CellRun:
             self.announce_at = time.monotonic() + (0.0 if frame.get("alone") else COALESCE_S)
 
     def announcements(self, *, again: bool = False) -> Iterator[Frame]:
-        """Return frames that tell the host of calls: those it has not been told of, or all that are unanswered."""
+        """Return frames that tell the owner of calls: those it has not been told of, or all that are unanswered."""
         self.announce_at = None
         calls = [call for call in self.unanswered.values() if again or call["id"] not in self._announced]
         while calls:
@@ -117,7 +117,7 @@ class CellRun:
         return None
 
     def finish(self, frame: Frame) -> Frame:
-        """Return what the host is told when the worker says that the cell has ended. Raises `BadFrame`."""
+        """Return what the owner is told when the worker says that the cell has ended. Raises `BadFrame`."""
         self.measure()
         status, error, final = frame.get("status"), frame.get("error"), frame.get("final")
         value = frame.get("value")
@@ -132,7 +132,7 @@ class CellRun:
         return self._told(status, value=value, error=error, final=final)
 
     def killed(self, kind: str, message: str) -> Frame:
-        """Return what the host is told when the cell ended with its worker, which has been stopped."""
+        """Return what the owner is told when the cell ended with its worker, which has been stopped."""
         error = {"type": kind, "message": message, "line": None, "traceback": ""}
         return self._told("killed", value=None, error=error, final=None)
 

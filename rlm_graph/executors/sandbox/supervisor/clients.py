@@ -1,4 +1,4 @@
-"""The hosts that are connected to a supervisor."""
+"""Who is connected to a supervisor: the owner of the REPL, and those who only look how it is."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class Client(Link):
-    """A host that is connected."""
+    """A process that is connected."""
 
     following = False
     """Whether it wants to be told what the running cell does."""
-    is_host = False
+    is_owner = False
     """Whether it uses the REPL, and does not only look how it is."""
 
     def reply(self, re: Any, **content: Any) -> None:
@@ -34,7 +34,7 @@ class Client(Link):
 
 
 class Clients:
-    """Accepts the hosts of this user, and no others; hands each of their requests to `serve`."""
+    """Accepts the processes of this user, and no others; hands each of their requests to `serve`."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Clients:
 
     @property
     def alone_since(self) -> float | None:
-        """Since when there is no host (monotonic); None if there is one."""
+        """Since when no owner is connected (monotonic); None if one is."""
         return self._alone_since
 
     def tell(self, frame: Frame) -> None:
@@ -115,7 +115,7 @@ class Clients:
 
     def _take(self, client: Client, frame: Frame) -> None:
         if frame.get("op") != "look":
-            client.is_host = True
+            client.is_owner = True
             self._alone_since = None
         try:
             self._serve(client, frame)
@@ -127,7 +127,7 @@ class Clients:
         self._clients.discard(client)
         self._selector.unregister(client.sock)
         client.close()
-        if client.is_host and not any(other.is_host for other in self._clients):
+        if client.is_owner and not any(other.is_owner for other in self._clients):
             self._alone_since = time.monotonic()
         self._left(client)
 

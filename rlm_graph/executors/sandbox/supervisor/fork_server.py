@@ -19,7 +19,7 @@ def serve_forks() -> None:
     """Print `{}` when ready; then have a child do what each line of standard input asks for, until the input ends.
 
     A line holds the settings of a supervisor. The answer is one line of JSON: what `supervise` prints, or `error`. The
-    input ends with the host, however that ends. Memory is as it was for the first child when the last is forked.
+    input ends with the owner, however that ends. Memory is as it was for the first child when the last is forked.
     """
     print("{}", flush=True)
     requests = select.poll()
@@ -49,6 +49,6 @@ def _line() -> bytes:
     while not line.endswith(b"\n"):
         byte = os.read(0, 1)
         if not byte:
-            raise EOFError("the host is gone")
+            raise EOFError("the owner is gone")
         line += byte
     return bytes(line)

@@ -1,4 +1,4 @@
-"""The ends of cells, kept for hosts that ask again: one that was killed may not have read them."""
+"""The ends of cells, kept for owners that ask again: one that was killed may not have read them."""
 
 from __future__ import annotations
 

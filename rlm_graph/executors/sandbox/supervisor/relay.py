@@ -1,4 +1,4 @@
-"""The relay: standard input and output ↔ a supervisor's socket, for hosts that can only start commands there."""
+"""The relay: standard input and output ↔ a supervisor's socket, for owners that can only start commands there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ BEGIN_S = 10.0
 def relay(path: str, silence_s: float | None = None) -> None:
     """Carry bytes both ways until one side ends. Raises `OSError` if nobody listens at `path` after some patience.
 
-    A host that sends nothing for `silence_s` seconds is taken for gone. Without it a relay lives as long as its input.
+    An owner that sends nothing for `silence_s` seconds is taken for gone. Without `silence_s`, the relay lives as long
+    as its input.
     """
     with socket.socket(socket.AF_UNIX) as sock:
         _connect(sock, path)

@@ -1,4 +1,4 @@
-"""What clients ask of a REPL, a method for each request. It comes from its own user, whom the kernel vouches for."""
+"""What clients ask of a REPL, a method for each request. All clients are of the REPL's own user, says the kernel."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Requests:
         self._settings = settings
         self.closed = False
         """Whether one of them has asked for the end."""
-        self._host: Any = None
-        """What the host that came last said of itself."""
+        self._owner: Any = None
+        """What the owner that came last said of itself."""
         self._greeting: list[tuple[Client, Any]] = []
         self._requests: dict[str, Callable[[Client, Frame], None]] = {
             "ping": self._ping, "exec": self._exec, "wait": self._wait, "resume": self._resume,
@@ -49,7 +49,7 @@ class Requests:
 
     def _ping(self, client: Client, frame: Frame) -> None:
         """Tell where the REPL is, as soon as there is a worker, or a reason why there is none."""
-        self._host = frame.get("host", self._host)
+        self._owner = frame.get("host", self._owner)
         self._greeting.append((client, frame["re"]))
         if self.repl.failure is not None or (self.repl.worker is not None and self.repl.worker.ready):
             self._greet()
@@ -68,7 +68,7 @@ class Requests:
         number, run = frame["cell"], self.repl.run
         told = self.repl.records.find(number, identity(frame))
         if told is not None and (run is None or run.number > number):
-            # A turn has several cells: a host that takes it up again asks for each, while the last of them may run.
+            # A turn has several cells: an owner that takes it up again asks for each, while the last of them may run.
             client.send_line(told)
         elif run is not None and run.number != number:
             raise ValueError(f"the REPL is busy with cell {run.number}")
@@ -164,7 +164,7 @@ class Requests:
         alone_since = self.clients.alone_since
         client.reply(
             frame["re"],
-            host=self._host,
+            host=self._owner,
             idle_s=None if alone_since is None else round(time.monotonic() - alone_since, 3),
             cells_done=self.repl.cells_done,
             cell=None if self.repl.run is None else self.repl.run.number,

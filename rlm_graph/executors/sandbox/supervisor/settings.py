@@ -1,4 +1,4 @@
-"""What the host decides about one REPL: the settings of its supervisor, which come as one JSON object."""
+"""The settings of a supervisor: what the owner decides about one REPL. They come as one JSON object."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class SupervisorSettings(NamedTuple):
-    """What the host decides about one REPL."""
+    """What the owner decides about one REPL."""
 
     folder: str
     """Holds the socket and the scratch folder; removed in the end."""

@@ -51,7 +51,7 @@ def supervise(settings: dict[str, Any]) -> int:
 
 
 def _leave(listener: socket.socket) -> int:
-    """Go on as a process that no other waits for, without terminal and without the host's pipes.
+    """Go on as a process that no other waits for, without terminal and without the owner's pipes.
 
     The process that was started ends when the descriptor that is returned is closed.
     """

@@ -1,4 +1,4 @@
-"""The supervisor: owns the control socket, the clock and the worker of one REPL, and outlives its host.
+"""The supervisor: owns the control socket, the clock and the worker of one REPL, and outlives its owner.
 
 It never runs a model's code. What the worker says is data to be checked; what clients say comes from the REPL's own
 user, whom the kernel vouches for.
@@ -18,7 +18,7 @@ from rlm_graph.executors.sandbox.supervisor.requests import Requests
 from rlm_graph.executors.sandbox.supervisor.settings import SupervisorSettings
 
 FAILURE_S = 30.0
-"""Seconds that a supervisor without a worker waits for a host to tell it why."""
+"""Seconds that a supervisor without a worker waits for an owner to tell it why."""
 COUNT_S, COUNT_IDLE_S = 0.05, 0.5
 """How often threads are counted, while a cell runs and between cells, where those left behind may start more."""
 TOO_MANY = 4

@@ -1,1 +1,1 @@
-"""The process that runs a model's code."""
+"""The worker, inside the sandbox: the process that runs the code of a model, under a supervisor."""

@@ -7,7 +7,6 @@ In all other cases there is none, and replay remains.
 
 from __future__ import annotations
 
-import ast
 import io
 import linecache
 import marshal
@@ -20,6 +19,7 @@ from typing import Any
 
 from rlm_graph.executors.sandbox.worker.cells import Cells, file_name, source_lines
 from rlm_graph.executors.sandbox.worker.context import Context, Match, Piece, Pieces
+from rlm_graph.executors.sandbox.worker.effects import MODULES, outside_effect
 from rlm_graph.executors.sandbox.worker.namespace import Namespace
 
 OWN_THREADS = 2
@@ -27,19 +27,6 @@ OWN_THREADS = 2
 _BATCH = 1000
 """Items of a set that `pickle` adds at once."""
 
-# What these modules keep to themselves is no more than caches, and the seeded `random`.
-_MODULES = frozenset({
-    "__future__", "ast", "base64", "binascii", "bisect", "builtins", "cmath", "collections", "concurrent", "copy",
-    "datetime", "difflib", "fnmatch", "fractions", "functools", "hashlib", "heapq", "hmac", "html", "itertools", "json",
-    "keyword", "math", "numbers", "operator", "pprint", "random", "re", "secrets", "statistics", "string", "struct",
-    "textwrap", "time", "typing", "unicodedata", "zlib",
-})  # fmt: skip
-_ROADS_OUT = frozenset({
-    "__builtins__", "__import__", "breakpoint", "compile", "delattr", "eval", "exec", "globals", "locals", "open",
-    "setattr", "vars",
-})  # fmt: skip
-_MODULES_OF_MODULES = frozenset({"builtins", "codecs", "io", "os", "sys", "threading", "warnings"})
-_DUNDERS = frozenset({"__doc__", "__len__", "__name__"})
 _TYPES = frozenset({
     "array.array", "builtins.complex", "builtins.range", "builtins.slice", "collections.Counter",
     "collections.OrderedDict", "collections.defaultdict", "collections.deque", "datetime.date", "datetime.datetime",
@@ -116,36 +103,6 @@ class Snapshots:
             linecache.cache[file_name(number)] = (len(code), None, source_lines(code), file_name(number))
 
 
-def outside_effect(code: str, language: str) -> str | None:
-    """Tell what code may do to more than its variables; None if it does nothing of the kind."""
-    if language != "python":
-        return "is no Python"
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError):  # it did not run
-        return None
-    return next((effect for node in ast.walk(tree) if (effect := _effect(node)) is not None), None)
-
-
-def _effect(node: ast.AST) -> str | None:
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or "."]
-        unknown = [module for module in modules if module.partition(".")[0] not in _MODULES]
-        return f"imports {unknown[0]}" if unknown else None
-    if isinstance(node, ast.ClassDef):
-        return f"defines the class {node.name}"
-    if isinstance(node, ast.Name) and node.id in _ROADS_OUT:
-        return f"uses {node.id}"
-    if isinstance(node, ast.Attribute):
-        if not isinstance(node.ctx, ast.Load):
-            return f"sets the attribute {node.attr}"
-        if node.attr in _MODULES_OF_MODULES or (node.attr.startswith("_") and node.attr not in _DUNDERS):
-            return f"uses the attribute {node.attr}"
-    if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load) and isinstance(node.value, ast.Attribute):
-        return f"sets items of the attribute {node.value.attr}"
-    return None
-
-
 def _stamp(namespace: Namespace) -> list[Any]:
     return [sys.version, sys.platform, len(namespace.contexts)]
 
@@ -184,7 +141,7 @@ class _Pickler(pickle.Pickler):
         if kind is types.FunctionType and obj.__globals__ is self._names:
             return self._of_function(obj)
         if isinstance(obj, types.ModuleType):
-            if sys.modules.get(obj.__name__) is obj and obj.__name__.partition(".")[0] in _MODULES:
+            if sys.modules.get(obj.__name__) is obj and obj.__name__.partition(".")[0] in MODULES:
                 return _module, (obj.__name__,)
         elif kind is types.BuiltinFunctionType:
             if isinstance(obj.__self__, types.ModuleType):
