@@ -13,6 +13,9 @@ REPLY_TIMEOUT_S = 30.0
 """Seconds that a supervisor, which never blocks, has to answer."""
 RECEIVE_BYTES = 1 << 20
 
+Events = asyncio.Queue[Frame | BaseException]
+"""What comes of a running cell: frames, and why the stream broke or the wait for the cell must end."""
+
 
 class ContextMissing(ExecutorError):
     """There is no context where the supervisor was told to look."""
@@ -31,7 +34,7 @@ class SupervisorLink:
         self._connect = connect
         self._numbers = 0
         self._replies: dict[int, asyncio.Future[Frame]] = {}
-        self._events: asyncio.Queue[Frame | BaseException] = asyncio.Queue()
+        self._events: Events = asyncio.Queue()
         self._writing = asyncio.Lock()
         self._opening = asyncio.Lock()
         self._writer: Writer | None = None
@@ -66,7 +69,7 @@ class SupervisorLink:
         if self._reading is not None:
             await asyncio.wait({self._reading}, timeout=timeout_s)
 
-    def follow(self) -> asyncio.Queue[Frame | BaseException]:
+    def follow(self) -> Events:
         """Return a new queue of what comes from now on and answers no request; the one before gets nothing more."""
         self._events = asyncio.Queue()
         if self._end is not None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from rlm_graph.errors import ExecutorError
 from rlm_graph.executors.base import PastCell, Serve
-from rlm_graph.executors.host.link import ContextMissing, SupervisorLink
+from rlm_graph.executors.host.link import ContextMissing, Events, SupervisorLink
 from rlm_graph.executors.host.process import this_owner
 from rlm_graph.executors.host.reports import Calls, Done, Pong, Snapshot, Variables, read
 from rlm_graph.executors.host.service import Service
@@ -43,9 +43,6 @@ class ContextUploads(NamedTuple):
     upload: Callable[[str, Path], Awaitable[None]]
     """Puts a context of the store, by its folder, under a name into that folder of the sandbox. Its index must come
     last: where the supervisor finds that, the text is whole."""
-
-
-Events = asyncio.Queue[Frame | BaseException]
 
 
 class SupervisedRepl:
