@@ -17,6 +17,7 @@ from rlm_graph.calls.tool_calls import call_each, each, in_order
 from rlm_graph.context import ContextStore
 from rlm_graph.events.emitting import emit_cell, emit_output
 from rlm_graph.executors.base import Executor, Repl, repl_name
+from rlm_graph.langgraph_internals import namespace_of
 from rlm_graph.ledger import Ledger
 from rlm_graph.recovery.replay import Replay
 from rlm_graph.recovery.snapshots import SnapshotStore
@@ -168,8 +169,7 @@ async def _until_ceiling(running: asyncio.Future[Execution], repl: Repl, ledger:
 
 def _repl_name(config: RunnableConfig) -> str:
     """Name the REPL that the run would start here, so that a run killed before it stored the handle finds it again."""
-    configurable = config["configurable"]
-    return repl_name(configurable.get("thread_id", ""), configurable["checkpoint_ns"])
+    return repl_name(config["configurable"].get("thread_id", ""), namespace_of(config))
 
 
 def last_number(turns: Sequence[Turn]) -> int:
