@@ -21,7 +21,7 @@ from rlm_graph.langgraph_internals import namespace_of
 from rlm_graph.ledger import Ledger
 from rlm_graph.recovery.replay import Replay
 from rlm_graph.recovery.snapshots import SnapshotStore
-from rlm_graph.state import Execution, NativeAnswer, RLMState, RLMUpdate, Turn, Variable
+from rlm_graph.state import Execution, RLMState, RLMUpdate, ToolCallAnswer, Turn, Variable
 
 INTERRUPT_GRACE_S = 5.0
 """Seconds that a cell has to end after it was interrupted at the run's time ceiling."""
@@ -90,7 +90,7 @@ def _turn(
     state: RLMState,
     scope: CallScope,
     executions: Sequence[Execution],
-    answers: Mapping[str, NativeAnswer],
+    answers: Mapping[str, ToolCallAnswer],
     notes: Sequence[str],
     variables: Sequence[Variable],
 ) -> Turn:
@@ -106,7 +106,7 @@ def _turn(
     )
 
 
-async def _make_calls(state: RLMState, scope: CallScope) -> Mapping[str, NativeAnswer]:
+async def _make_calls(state: RLMState, scope: CallScope) -> Mapping[str, ToolCallAnswer]:
     return await call_each(state.get("native", ()), scope, max_chars=state["budget"].max_output_chars)
 
 
