@@ -61,7 +61,7 @@ async def recurse(
         below = agent(request.agent)
         reply = await _ask_agent(request, below, batch, requested, attempt=attempt, max_attempts=max_attempts)
     except BudgetExceeded as error:
-        reply = SubcallReply(error=str(error), error_type="BudgetExceeded")
+        reply = SubcallReply(error=error.problem, error_type="BudgetExceeded")
     return {"replies": {index: reply}}
 
 
@@ -103,5 +103,5 @@ async def _ask_agent(
                 if kept:
                     reservation.usage = Usage()
                 raise
-            return SubcallReply(error=str(error), usage=reservation.usage + Usage(subcalls=1))
+            return SubcallReply(error=error.problem, usage=reservation.usage + Usage(subcalls=1))
     return SubcallReply(value=result["answer"].text, usage=reservation.usage + Usage(subcalls=1))

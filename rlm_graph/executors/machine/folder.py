@@ -19,7 +19,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from rlm_graph.errors import ExecutorError, SetupError
+from rlm_graph.errors import ExecutorError, Hint, SetupError
 from rlm_graph.executors.host.repl import SupervisedRepl
 from rlm_graph.executors.host.sandboxes import Sandbox, looked_at
 from rlm_graph.executors.machine.fork_server import FORK_SERVER
@@ -136,8 +136,8 @@ class FolderExecutor(abc.ABC):
             if "missing" in answer:
                 missing = "; ".join(map(str, answer["missing"]))
                 raise SetupError(
-                    f"this machine cannot confine the code that a model writes. Missing: {missing}. "
-                    "Choose another executor, or run with --unsafe-local to give the code your own rights"
+                    f"this machine cannot confine the code that a model writes. Missing: {missing}",
+                    hint=[Hint("choose_executor"), Hint("allow_unsafe")],
                 )
             if "error" in answer:
                 raise ExecutorError(f"the {self.kind} sandbox did not start: {answer['error']}")
