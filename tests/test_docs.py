@@ -24,7 +24,6 @@ FOLDERS = ("rlm_graph", "graphs", "nodes", "tests", "docs", "configs", "examples
 AWAITED: set[str] = {
     "rlm_graph/executors/host/executor.py",
     "rlm_graph/executors/host/link.py",
-    "rlm_graph/langgraph_internals.py",
     "rlm_graph/storage/database.py",
     "rlm_graph/storage/migrations.py",
     "rlm_graph/storage/tables.py",
