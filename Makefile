@@ -1,5 +1,5 @@
 # Every target prepares .venv first, once: from Python 3.11 or newer, uv, and what requirements.lock names with its
-# hashes. After that nothing here needs a network, but for `make lock`.
+# hashes. After that nothing here needs a network, but for `make lock` and `make newest`.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -8,6 +8,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Of `make newest`: what the index has today, and no lock.
+NEWEST := .venv-newest
 # What to look for, best known first; `make PYTHON=...` says it outright.
 PYTHONS := python3.11 python3 python3.12 python3.13 python3.14 python
 PYTHON ?=
@@ -68,9 +70,19 @@ lock: $(READY) ## Work requirements.lock out anew from pyproject.toml
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --all-extras --group dev $(LOCK_ARGS) pyproject.toml --output-file requirements.lock
 
+.PHONY: newest
+newest: $(READY) ## Run the tests with the newest versions that pyproject.toml allows, in an environment of their own
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(NEWEST)
+	@$(BIN)/uv pip install --quiet --upgrade --compile-bytecode --python $(NEWEST)/bin/python --group dev --editable '.[all]'
+	@echo "newer than in the lock:"; \
+	diff --unchanged-line-format= --old-line-format= --new-line-format='  %L' \
+		<($(BIN)/uv pip freeze --quiet --exclude-editable --python $(BIN)/python) \
+		<($(BIN)/uv pip freeze --quiet --exclude-editable --python $(NEWEST)/bin/python) || true
+	@$(NEWEST)/bin/pytest --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)
+
 .PHONY: clean
 clean: ## Remove what was built, the environment included
-	@rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache \
+	@rm -rf $(VENV) $(NEWEST) build dist *.egg-info htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis .import_linter_cache
 
 # uv comes from the lock too: pip takes it with its hashes from there, and uv takes the rest. Compiled here once: where

@@ -17,10 +17,11 @@ from rlm_graph.calls.tool_calls import call_each, each, in_order
 from rlm_graph.context import ContextStore
 from rlm_graph.events.emitting import emit_cell, emit_output
 from rlm_graph.executors.base import Executor, Repl, repl_name
+from rlm_graph.langgraph_internals import namespace_of
 from rlm_graph.ledger import Ledger
 from rlm_graph.recovery.replay import Replay
 from rlm_graph.recovery.snapshots import SnapshotStore
-from rlm_graph.state import Execution, NativeAnswer, RLMState, RLMUpdate, Turn, Variable
+from rlm_graph.state import Execution, RLMState, RLMUpdate, ToolCallAnswer, Turn, Variable
 
 INTERRUPT_GRACE_S = 5.0
 """Seconds that a cell has to end after it was interrupted at the run's time ceiling."""
@@ -89,7 +90,7 @@ def _turn(
     state: RLMState,
     scope: CallScope,
     executions: Sequence[Execution],
-    answers: Mapping[str, NativeAnswer],
+    answers: Mapping[str, ToolCallAnswer],
     notes: Sequence[str],
     variables: Sequence[Variable],
 ) -> Turn:
@@ -105,7 +106,7 @@ def _turn(
     )
 
 
-async def _make_calls(state: RLMState, scope: CallScope) -> Mapping[str, NativeAnswer]:
+async def _make_calls(state: RLMState, scope: CallScope) -> Mapping[str, ToolCallAnswer]:
     return await call_each(state.get("native", ()), scope, max_chars=state["budget"].max_output_chars)
 
 
@@ -168,8 +169,7 @@ async def _until_ceiling(running: asyncio.Future[Execution], repl: Repl, ledger:
 
 def _repl_name(config: RunnableConfig) -> str:
     """Name the REPL that the run would start here, so that a run killed before it stored the handle finds it again."""
-    configurable = config["configurable"]
-    return repl_name(configurable.get("thread_id", ""), configurable["checkpoint_ns"])
+    return repl_name(config["configurable"].get("thread_id", ""), namespace_of(config))
 
 
 def last_number(turns: Sequence[Turn]) -> int:

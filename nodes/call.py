@@ -62,12 +62,12 @@ async def call(
             assert isinstance(request, ModelRequest)
             reply = await _ask_model(request, models, specialists, batch.ledger, replies)
     except BudgetExceeded as error:
-        reply = SubcallReply(error=str(error), error_type="BudgetExceeded")
+        reply = SubcallReply(error=error.problem, error_type="BudgetExceeded")
     except ModelError as error:
         info = runtime.execution_info
         if error.retryable and info is not None and info.node_attempt < max_attempts:
             raise
-        reply = SubcallReply(error=str(error), usage=Usage(subcalls=1))
+        reply = SubcallReply(error=error.problem, usage=Usage(subcalls=1))
     return {"replies": {index: reply}}
 
 

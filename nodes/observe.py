@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from langgraph.types import Overwrite
 
 from rlm_graph.budget import Budget, Caps, Usage
-from rlm_graph.errors import InputError, SetupError
+from rlm_graph.errors import Hint, InputError, SetupError
 from rlm_graph.models import has_price, model_name, unreadable
 from rlm_graph.prompts import correction, native_correction, observation, question_prompt, tool_messages
 from rlm_graph.state import RLMState, RLMUpdate
@@ -120,8 +120,8 @@ def _check_prices(budget: Budget, models: Sequence[BaseChatModel]) -> None:
     for model in models:
         if not has_price(model):
             raise SetupError(
-                f"the price of {model_name(model)} is unknown, so max_cost_usd cannot hold: "
-                "allow it with allow_unpriced (--allow-unpriced) or drop the ceiling"
+                f"the price of {model_name(model)} is unknown, so max_cost_usd cannot hold",
+                hint=[Hint("allow_unpriced"), Hint("drop_ceiling", "max_cost_usd")],
             )
 
 

@@ -14,8 +14,9 @@ from rlm_graph.approval import Approval
 from rlm_graph.budget import Budget, Usage
 from rlm_graph.calls.requests import AgentRequest, unknown_agent
 from rlm_graph.calls.specialist import Specialist
-from rlm_graph.calls.subcalls import CallBatch, child_config
+from rlm_graph.calls.subcalls import CallBatch
 from rlm_graph.errors import BudgetExceeded, ExecutorError, InputError, ModelError, ReplLostError
+from rlm_graph.langgraph_internals import checkpointer_of, child_config, namespace_of
 from rlm_graph.nodes.call import CallIndex, shown
 from rlm_graph.state import SubcallReply
 
@@ -60,7 +61,7 @@ async def recurse(
         below = agent(request.agent)
         reply = await _ask_agent(request, below, batch, requested, attempt=attempt, max_attempts=max_attempts)
     except BudgetExceeded as error:
-        reply = SubcallReply(error=str(error), error_type="BudgetExceeded")
+        reply = SubcallReply(error=error.problem, error_type="BudgetExceeded")
     return {"replies": {index: reply}}
 
 
@@ -83,7 +84,7 @@ async def _ask_agent(
     given = {"question": request.question, "context": request.context, "budget": grant}
     config = get_config()
     # LangGraph counts the agent of another attempt as another agent, which would start over.
-    config = child_config(config, config["configurable"]["checkpoint_ns"])
+    config = child_config(config, namespace_of(config))
     with batch.ledger.reserved(grant.max_tokens or 0, cost_usd=grant.max_cost_usd or 0.0) as reservation:
 
         def note(values: dict[str, Any]) -> None:
@@ -93,7 +94,7 @@ async def _ask_agent(
         try:
             result = await bridge.follow_graph(agent, given, config, note)
         except (ExecutorError, InputError, ModelError) as error:
-            kept = config["configurable"].get("__pregel_checkpointer") is not None
+            kept = checkpointer_of(config) is not None
             if isinstance(error, ModelError):
                 again = error.retryable and attempt < max_attempts
             else:
@@ -102,5 +103,5 @@ async def _ask_agent(
                 if kept:
                     reservation.usage = Usage()
                 raise
-            return SubcallReply(error=str(error), usage=reservation.usage + Usage(subcalls=1))
+            return SubcallReply(error=error.problem, usage=reservation.usage + Usage(subcalls=1))
     return SubcallReply(value=result["answer"].text, usage=reservation.usage + Usage(subcalls=1))

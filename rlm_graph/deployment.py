@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from rlm_graph.errors import SetupError
+from rlm_graph.errors import Hint, SetupError
 from rlm_graph.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def agent() -> RLMGraph:
 
     settings = Settings.load()
     if settings.model is None:
-        raise SetupError("no model is set; set RLM_MODEL, as RLM_MODEL=openai/gpt-5, or `model` in rlm.toml")
+        raise SetupError("no model is set", hint=Hint("set_model"))
     # Never left: the server builds the agent once, and its tools live as long as it does.
     stack = ExitStack()
     tools, agents = stack.enter_context(open_tools(settings.tools)), stack.enter_context(specs_from(settings))

@@ -24,6 +24,7 @@ from typing import Literal, NamedTuple
 
 Action = Literal[
     "raise_budget",
+    "drop_ceiling",
     "resume",
     "wait",
     "install",
@@ -38,13 +39,13 @@ Action = Literal[
     "show_settings",
     "write_settings",
     "set_model",
-    "turn_on_memory",
+    "erase_memory",
     "allow_unpriced",
     "allow_unsafe",
     "choose_executor",
     "build_image",
     "fetch_pyodide",
-    "sweep",
+    "bring_pyodide",
 ]
 """What can be done about an error."""
 
@@ -52,8 +53,8 @@ Action = Literal[
 class Hint(NamedTuple):
     """What to do about an error, for a program to act on and for each door to word.
 
-    `subject` is what the action is done to: the field of `Budget` to raise, the id of the run to resume, wait for, show
-    or name otherwise, the extra to install; empty where the action says it all.
+    `subject` is what the action is done to: the field of `Budget` to raise or to drop, the id of the run to resume,
+    wait for, show or name otherwise, the extra to install; empty where the action says it all.
     """
 
     action: Action
@@ -62,27 +63,28 @@ class Hint(NamedTuple):
 
 IN_PYTHON: dict[Action, str] = {
     "raise_budget": "go on with a larger Budget({}=...)",
+    "drop_ceiling": "drop the ceiling with Budget({}=None)",
     "resume": "what was done is saved; go on with invoke(None, config)",
     "wait": "wait until it has ended, or end that process",
     "install": "pip install 'rlm-graph[{}]'",
-    "name_database": "name another database",
+    "name_database": "name another database, as Settings(db=...)",
     "upgrade": "upgrade rlm-graph",
-    "encrypt": "open it with its key: set encrypt=True, and the key in LANGGRAPH_AES_KEY",
-    "leave_unencrypted": "open it with encrypt=False",
-    "list_runs": "list the runs to see what there is",
-    "show_run": "look at run {} to see its turns",
-    "choose_name": "resume run {}, or choose another name",
-    "list_tools": "see rlm_graph.tools for what there is",
+    "encrypt": "open it with Settings(encrypt=True), and its key in LANGGRAPH_AES_KEY",
+    "leave_unencrypted": "open it with Settings(encrypt=False)",
+    "list_runs": "Runs.all() of rlm_graph.storage.runs lists all",
+    "show_run": "graph.get_state_history(config) shows the steps of thread {}",
+    "choose_name": "go on with invoke(None, config) of thread {}, or choose another name",
+    "list_tools": "tool_statuses() of rlm_graph.tools.registry lists them, and what is wrong with each",
     "show_settings": "see rlm_graph.settings.Settings for all there are",
-    "write_settings": "write the settings file first",
+    "write_settings": "write it, or leave `config` out",
     "set_model": "give a model, as Settings(model=...) or in RLM_MODEL",
-    "turn_on_memory": "turn it on with create_rlm_agent(memory=...)",
+    "erase_memory": "erase it with Notes.forget() of rlm_graph.memory",
     "allow_unpriced": "allow it with Budget(allow_unpriced=True)",
-    "allow_unsafe": "allow it with LocalSettings(unsafe=True), which gives the code your own rights",
-    "choose_executor": "choose another executor",
-    "build_image": "build the image with rlm_graph.executors.docker first",
-    "fetch_pyodide": "fetch the runtime first",
-    "sweep": "end what was left behind by sweeping",
+    "allow_unsafe": "allow it with unsafe=True in the executor's settings, which gives the code your own rights",
+    "choose_executor": "choose another, as create_rlm_agent(executor=...)",
+    "build_image": "build it with build() of rlm_graph.executors.docker.image",
+    "fetch_pyodide": "fetch it with fetch() of rlm_graph.executors.pyodide.runtime",
+    "bring_pyodide": "bring that, and name it with fetch(source=...) of rlm_graph.executors.pyodide.runtime",
 }
 """How Python says each action; `{}` is the subject."""
 
@@ -143,7 +145,7 @@ class RunHeldError(RLMError):
         super().__init__(f"run {run} is held by {holder}", hint=Hint("wait", run))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return RunHeldError, (self.run, self.holder)
+        return RunHeldError, (self.run, self.holder), vars(self)
 
 
 class BudgetExceeded(RLMError):
@@ -159,7 +161,7 @@ class BudgetExceeded(RLMError):
         super().__init__(f"{ceiling} reached: spent {spent:,g} of {limit:,g}", hint=Hint("raise_budget", ceiling))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _budget_exceeded, (self.ceiling, self.spent, self.limit)
+        return _budget_exceeded, (self.ceiling, self.spent, self.limit), vars(self)
 
 
 def _budget_exceeded(ceiling: str, spent: float, limit: float) -> BudgetExceeded:

@@ -140,7 +140,7 @@ class CallSummary(CheckpointValue):
     usage: Usage = Usage()
 
 
-class NativeCall(CheckpointValue):
+class PendingToolCall(CheckpointValue):
     """A tool call of the model's own, which has not been answered yet."""
 
     id: str
@@ -154,7 +154,7 @@ class NativeCall(CheckpointValue):
     """Why it is not made."""
 
 
-class NativeAnswer(CheckpointValue):
+class ToolCallAnswer(CheckpointValue):
     """What a tool call of the model's own was answered."""
 
     id: str
@@ -163,6 +163,29 @@ class NativeAnswer(CheckpointValue):
     cell: int | None = None
     """The number of that cell."""
     failed: bool = False
+
+
+class NativeCall(PendingToolCall):
+    """The name under which version 0.1.0 stored a `PendingToolCall`, and which its checkpoints still say.
+
+    What is made by this name is a `PendingToolCall`. A class, for serializers and LangGraph's reading of the state's
+    schema know types by the module and name of their class, and return a dict for any that they do not know.
+    """
+
+    def __new__(cls, **fields: Any) -> Any:
+        return _renamed(PendingToolCall, fields)
+
+
+class NativeAnswer(ToolCallAnswer):
+    """The name that a `ToolCallAnswer` had in version 0.1.0, as `NativeCall` is that of a `PendingToolCall`."""
+
+    def __new__(cls, **fields: Any) -> Any:
+        return _renamed(ToolCallAnswer, fields)
+
+
+def _renamed(kind: type[CheckpointValue], fields: dict[str, Any]) -> CheckpointValue:
+    # Without fields, `model_construct` and copies ask for an object which they fill themselves.
+    return kind(**fields) if fields else kind.__new__(kind)
 
 
 class Turn(CheckpointValue):
@@ -176,7 +199,7 @@ class Turn(CheckpointValue):
     executions: tuple[Execution, ...] = ()
     calls: tuple[CallSummary, ...] = ()
     """In the order in which they were answered."""
-    answers: tuple[NativeAnswer, ...] = ()
+    answers: tuple[ToolCallAnswer, ...] = ()
     """To the tool calls of a model that calls tools, in the order of the calls."""
     variables: tuple[Variable, ...] = ()
     notes: tuple[str, ...] = ()
@@ -212,9 +235,10 @@ class Answer(CheckpointValue):
 
 STORED_TYPES = (
     Answer, Budget, CallSummary, Cell, CellError, ContextRef, Execution, FinalAnswer, NativeAnswer, NativeCall,
-    ReplHandle, SubcallReply, Turn, Usage, Variable,
+    PendingToolCall, ReplHandle, SubcallReply, ToolCallAnswer, Turn, Usage, Variable,
 )  # fmt: skip
-"""Every type of ours that a checkpoint can hold. Serializers that want a list of allowed types get this one."""
+"""Every type of ours that a checkpoint can hold, under each name that it has had. Serializers that want a list of
+allowed types get this one."""
 
 
 def extend(items: list[Any], writes: Sequence[list[Any]]) -> list[Any]:
@@ -292,7 +316,7 @@ class RLMState(TypedDict):
     turns: Annotated[list[Turn], DeltaChannel(extend)]
     cells: list[Cell]
     """Code of the last reply that has not run yet."""
-    native: NotRequired[list[NativeCall]]
+    native: NotRequired[list[PendingToolCall | NativeCall]]
     """Tool calls of the last reply that have not been answered yet."""
     notes: list[str]
     """What of the last reply was not taken, and why; told to the model with the output of its code."""

@@ -22,7 +22,6 @@ DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs
 FOLDERS = ("rlm_graph", "graphs", "nodes", "tests", "docs", "configs", "examples", "bench")
 
 AWAITED: set[str] = {
-    "rlm_graph/langgraph_internals.py",
     "rlm_graph/storage/database.py",
     "rlm_graph/storage/migrations.py",
     "rlm_graph/storage/tables.py",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
+import ormsgpack
 import pytest
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from pydantic import BaseModel
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.jsonplus import EXT_PYDANTIC_V2, JsonPlusSerializer
+from pydantic import BaseModel, ValidationError
 
+from rlm_graph import create_rlm_agent
 from rlm_graph.state import (
     STORED_TYPES,
     Answer,
@@ -15,10 +19,14 @@ from rlm_graph.state import (
     CellError,
     Execution,
     FinalAnswer,
+    NativeCall,
+    PendingToolCall,
     SubcallReply,
+    ToolCallAnswer,
     Turn,
     Variable,
 )  # fmt: skip
+from rlm_graph.testing import ScriptedModel
 
 LONE = "lone \ud800 surrogate, \udfff"
 ERROR = CellError(type="E", message=LONE)
@@ -59,3 +67,54 @@ def test_a_text_that_looks_like_one_in_another_form_is_a_text() -> None:
 
 def test_what_is_shown_stands_in_its_own_form() -> None:
     assert Answer(value=LONE, text="t").model_dump(mode="json")["value"] == LONE
+
+
+CALL = PendingToolCall(id="1", name="double", function="double", arguments={"number": 4})
+ANSWER = ToolCallAnswer(id="1", text=LONE)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reader"),
+    [
+        ("NativeCall", CALL, "STORED_TYPES"),
+        ("NativeCall", CALL, "all types"),
+        ("NativeCall", CALL, "the types in the schema of the state"),
+        ("NativeAnswer", ANSWER, "STORED_TYPES"),
+        ("NativeAnswer", ANSWER, "all types"),
+    ],
+)
+def test_what_an_older_version_stored_under_another_name_is_what_it_is_called_now(
+    name: str, value: BaseModel, reader: str
+) -> None:
+    stored = ormsgpack.packb(("rlm_graph.state", name, value.model_dump(), "model_validate_json"))
+    written = "msgpack", ormsgpack.packb([ormsgpack.Ext(EXT_PYDANTIC_V2, stored)])
+    match reader:
+        case "STORED_TYPES":
+            serializer = JsonPlusSerializer(allowed_msgpack_modules=STORED_TYPES)
+        case "all types":
+            serializer = JsonPlusSerializer(allowed_msgpack_modules=True)
+        case _:
+            saver = InMemorySaver(serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+            serializer = create_rlm_agent(ScriptedModel([]), checkpointer=saver).checkpointer.serde
+
+    [again] = serializer.loads_typed(written)
+
+    assert again == value
+    assert type(again) is type(value)
+    assert serializer.loads_typed(serializer.dumps_typed(again)) == value
+
+
+def test_answers_inside_a_turn_name_no_type_of_their_own() -> None:
+    written = JsonPlusSerializer().dumps_typed([Turn(number=1, namespace="act:1", answers=(ANSWER,))])
+
+    assert b"ToolCallAnswer" not in written[1]
+
+
+def test_what_is_made_by_an_older_name_copies_and_pickles_as_what_it_is() -> None:
+    made = NativeCall(**CALL.model_dump())
+
+    assert [type(made), made] == [PendingToolCall, CALL]
+    assert pickle.loads(pickle.dumps(made)) == made.model_copy() == NativeCall.model_validate(CALL.model_dump()) == CALL
+    assert type(NativeCall.model_construct(id=1)) is PendingToolCall
+    with pytest.raises(ValidationError, match="PendingToolCall"):
+        NativeCall(id="1")

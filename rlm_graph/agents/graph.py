@@ -20,6 +20,7 @@ from rlm_graph.bridge import in_thread
 from rlm_graph.calls.subcalls import LOCKED
 from rlm_graph.context import ContextStore
 from rlm_graph.errors import InputError, StorageError
+from rlm_graph.langgraph_internals import as_class, checkpointer_for, is_inside_a_graph, namespace_of
 from rlm_graph.state import RLMInput
 from rlm_graph.storage.failures import advice
 from rlm_graph.storage.locks import alocation_of, location_of, lock_run
@@ -40,10 +41,9 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
     @classmethod
     def of(cls, compiled: CompiledStateGraph[Any, Any, Any, Any], contexts: ContextStore) -> RLMGraph:
         """Make one of a graph that `StateGraph.compile` returned, which names the class itself."""
-        compiled.__class__ = cls
-        assert isinstance(compiled, cls)
-        compiled.contexts = contexts
-        return compiled
+        graph = as_class(compiled, cls)
+        graph.contexts = contexts
+        return graph
 
     def copy(self, update: dict[str, Any] | None = None) -> RLMGraph:
         """Copy the graph, as `with_config` does."""
@@ -86,17 +86,16 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
     def _record(self, config: RunnableConfig | None) -> tuple[BaseCheckpointSaver[Any] | None, str | None]:
         """Return the saver of this run, its parent's if it is nested, and the name of the run to be held, if any."""
         merged = ensure_config(merge_configs(self.config, config))
-        saver = self._resolve_checkpointer(merged)
+        saver = checkpointer_for(self, merged)
         configurable = merged["configurable"]
         if LOCKED in configurable:
             return saver, None
-        namespace = configurable.get("checkpoint_ns", "")
-        run = f"{configurable.get('thread_id', '')}{'|' if namespace else ''}{namespace}"
-        return saver, run
+        run, namespace = str(configurable.get("thread_id", "")), namespace_of(merged)
+        return saver, f"{run}|{namespace}" if namespace else run
 
     def _taken_in(self, given: Any, config: RunnableConfig | None) -> Any:
         # Inside a larger graph a text is what another step made of its input: it must not fetch a URL by being one.
-        literal = "__pregel_task_id" in ensure_config(config).get("configurable", {})
+        literal = is_inside_a_graph(ensure_config(config))
         if isinstance(given, Command) and isinstance(given.update, dict):
             return Command(**{**vars(given), "update": self._state_of(given.update, literal)})
         return self._state_of(given, literal) if isinstance(given, dict) else given

@@ -7,9 +7,7 @@ call instead, and its checkpoint is the record: asked again, it answers from the
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import itertools
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +32,7 @@ from rlm_graph.calls.requests import (
     words_of,
 )
 from rlm_graph.executors.base import CallResult, HostCall
+from rlm_graph.langgraph_internals import allowing, checkpointer_of, child_config, joined, name_below, namespace_of
 from rlm_graph.ledger import Ledger
 from rlm_graph.state import STORED_TYPES, CallSummary, SubcallReply
 from rlm_graph.tools import HostFunction
@@ -135,7 +134,7 @@ class CallScope:
         self.max_concurrency = max_concurrency
         """Requests of one batch, and calls of one reply, that are under way at once."""
         self._replaying = namespace is not None
-        self.namespace: str = namespace or config["configurable"]["checkpoint_ns"]
+        self.namespace: str = namespace or namespace_of(config)
         self.asked = 0
         """Requests that were really made, not answered from the record."""
         self._charged: set[str] = set()
@@ -216,11 +215,11 @@ class CallScope:
         A cell that lived on has their answers already and does not make them again; what they spent counts all the
         same.
         """
-        saver = self._config["configurable"].get("__pregel_checkpointer")
+        saver = checkpointer_of(self._config)
         if saver is None:
             return
         thread: RunnableConfig = {"configurable": {"thread_id": self._config["configurable"]["thread_id"]}}
-        saver = saver.with_allowlist({(kind.__module__, kind.__name__) for kind in STORED_TYPES})
+        saver = allowing(saver, STORED_TYPES)
         if bridge.under_invoke():
             found = await bridge.in_thread(lambda: list(saver.list(thread, filter={ACT: self.namespace})))
         else:
@@ -228,17 +227,17 @@ class CallScope:
         # Newest first: the last checkpoint of a call that has been answered holds all its replies.
         for kept in found:
             values = kept.checkpoint["channel_values"]
-            name = kept.config["configurable"]["checkpoint_ns"].removeprefix(f"{self.namespace}|")
+            name = name_below(self.namespace, namespace_of(kept.config))
             if name not in self._charged and len(values.get("replies", ())) == values.get("count", -1):
                 self._charged.add(name)
-                self._note(
-                    None, name, values["replies"], agents=tuple(filter(None, kept.metadata.get(AGENTS, "").split(",")))
-                )
+                agents = str(kept.metadata.get(AGENTS, "")).split(",")
+                self._note(None, name, values["replies"], agents=tuple(filter(None, agents)))
                 for reply in values["replies"].values():
                     self._ledger.charge(reply.usage)
 
     async def _run(self, name: str, batch: CallBatch) -> Mapping[int, SubcallReply]:
-        config = child_config(self._config, f"{self.namespace}|{name}")
+        config = child_config(self._config, joined(self.namespace, name))
+        config["configurable"][LOCKED] = True
         config["max_concurrency"] = self.max_concurrency
         agents = ",".join(_agents(batch.requests))
         config["metadata"] = {**config.get("metadata", {}), ACT: self.namespace, AGENTS: agents}
@@ -251,22 +250,6 @@ class CallScope:
             raise
         replies: Mapping[int, SubcallReply] = state["replies"]
         return replies
-
-
-def child_config(config: RunnableConfig, namespace: str) -> RunnableConfig:
-    """Return the config under which a child graph records itself as exactly `namespace`.
-
-    The scratchpad counts the subgraphs that a task has invoked, and LangGraph appends that number to the namespace of
-    all but the first; a counter of its own makes every child the first. `resuming` makes a child that has a record go
-    on from it instead of starting over, and does nothing to one that has none.
-    """
-    configurable = dict(config["configurable"])
-    scratchpad = configurable["__pregel_scratchpad"]
-    configurable["checkpoint_ns"] = namespace
-    configurable["__pregel_resuming"] = True
-    configurable[LOCKED] = True
-    configurable["__pregel_scratchpad"] = dataclasses.replace(scratchpad, subgraph_counter=itertools.count().__next__)
-    return {**config, "configurable": configurable}
 
 
 def _agents(requests: Sequence[Request]) -> tuple[str, ...]:

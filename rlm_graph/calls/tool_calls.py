@@ -13,14 +13,14 @@ from rlm_graph.calls.subcalls import CallScope
 from rlm_graph.executors.base import CallResult, HostCall
 from rlm_graph.memory import LIST, RECALL
 from rlm_graph.prompts import cut_middle, recalled
-from rlm_graph.state import Execution, NativeAnswer, NativeCall
+from rlm_graph.state import Execution, PendingToolCall, ToolCallAnswer
 
 NO_CELL = 0
 """Stands for the cell in the name of a call that no cell has made; cells are numbered from 1."""
 NOT_RUN = "It was not run, because an earlier cell of your reply did not end well."
 
 
-async def call_each(calls: Sequence[NativeCall], scope: CallScope, *, max_chars: int) -> dict[str, NativeAnswer]:
+async def call_each(calls: Sequence[PendingToolCall], scope: CallScope, *, max_chars: int) -> dict[str, ToolCallAnswer]:
     """Make the calls that the host answers, all at once, and return the answers by the calls' ids.
 
     Each is recorded under its content, as a cell's calls are, so a resumed run makes none of them twice. Raises
@@ -58,32 +58,32 @@ async def each(*work: Awaitable[Any], scope: CallScope) -> list[Any]:
 
 
 def in_order(
-    calls: Sequence[NativeCall], made: Mapping[str, NativeAnswer], executions: Sequence[Execution]
-) -> tuple[NativeAnswer, ...]:
+    calls: Sequence[PendingToolCall], made: Mapping[str, ToolCallAnswer], executions: Sequence[Execution]
+) -> tuple[ToolCallAnswer, ...]:
     """Return the answers to all calls of a reply: what the host has answered, the cells that ran, and refusals."""
     answers = []
     for call in calls:
         if call.problem is not None:
-            answers.append(NativeAnswer(id=call.id, text=call.problem, failed=True))
+            answers.append(ToolCallAnswer(id=call.id, text=call.problem, failed=True))
         elif call.cell is None:
             answers.append(made[call.id])
         elif call.cell < len(executions):
             execution = executions[call.cell]
             answers.append(
-                NativeAnswer(id=call.id, cell=execution.number, failed=execution.status not in ("ok", "final"))
+                ToolCallAnswer(id=call.id, cell=execution.number, failed=execution.status not in ("ok", "final"))
             )
         else:
-            answers.append(NativeAnswer(id=call.id, text=NOT_RUN, failed=True))
+            answers.append(ToolCallAnswer(id=call.id, text=NOT_RUN, failed=True))
     return tuple(answers)
 
 
-def _answer(call: NativeCall, result: CallResult, max_chars: int) -> NativeAnswer:
+def _answer(call: PendingToolCall, result: CallResult, max_chars: int) -> ToolCallAnswer:
     if result.error is not None:
         # The model knows the function by the name that it called.
         words = f"{result.error_type}: {call.name}: {result.error.removeprefix(f'{call.function}: ')}"
-        return NativeAnswer(id=call.id, text=cut_middle(words, max_chars), failed=True)
+        return ToolCallAnswer(id=call.id, text=cut_middle(words, max_chars), failed=True)
     value = result.value
     if call.function in (RECALL, LIST):
-        return NativeAnswer(id=call.id, text=cut_middle(recalled(value), max_chars))
+        return ToolCallAnswer(id=call.id, text=cut_middle(recalled(value), max_chars))
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return NativeAnswer(id=call.id, text=cut_middle(text, max_chars))
+    return ToolCallAnswer(id=call.id, text=cut_middle(text, max_chars))

@@ -6,6 +6,9 @@ from __future__ import annotations
 def main() -> None:
     """Run the command that the process was started with."""
     try:
+        from rlm_graph.langgraph_internals import read_strictly
+
+        read_strictly()
         from rlm_graph.cli.app import app
 
         app(prog_name="rlm-graph")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from rlm_graph.cli import flags as given
+from rlm_graph.cli.hints import advised
 
 if TYPE_CHECKING:
     from rlm_graph.settings import Settings
@@ -119,7 +120,7 @@ def _deno() -> Check:
     try:
         return _program("deno", [deno(), "--version"], "for the pyodide executor")
     except SetupError as error:
-        return Check("deno", "absent", f"{error}; needed only for the pyodide executor")
+        return Check("deno", "absent", f"{advised(error)}; needed only for the pyodide executor")
 
 
 def _pyodide(settings: Settings) -> Check:
@@ -134,7 +135,7 @@ def _pyodide(settings: Settings) -> Check:
     try:
         installed(store or settings.data_dir / "pyodide")
     except SetupError as error:
-        return Check("pyodide", "absent", f"{error}; needed only for the pyodide executor, {declared}")
+        return Check("pyodide", "absent", f"{advised(error)}; needed only for the pyodide executor, {declared}")
     return Check("pyodide", "ok", f"its runtime is there; {declared}")
 
 
@@ -158,7 +159,7 @@ def _packaged() -> Iterator[Check]:
         try:
             settings_of(point.name)
         except SetupError as error:
-            yield Check(f"executor {point.name}", "absent", str(error))
+            yield Check(f"executor {point.name}", "absent", advised(error))
         else:
             yield Check(f"executor {point.name}", "ok", f"of {package(point)}")
 
@@ -202,7 +203,7 @@ def _database(settings: Settings) -> Check:
     try:
         return Check("database", "ok", f"{settings.db}, {counted(asyncio.run(count()), 'run')}")
     except (SetupError, StorageError) as error:
-        return Check("database", "failed", str(error))
+        return Check("database", "failed", advised(error))
 
 
 def _heartbeat(model: str, settings: Settings) -> Check:
@@ -221,5 +222,5 @@ def _heartbeat(model: str, settings: Settings) -> Check:
         asked = ask(chat_model(model, settings.models), [HumanMessage("Answer with one word: ok")])
         _, usage = asyncio.run(asked)
     except (SetupError, ModelError) as error:
-        return Check(f"model {model}", "failed", " ".join(str(error).split()))
+        return Check(f"model {model}", "failed", advised(error))
     return Check(f"model {model}", "ok", f"answered in {time.monotonic() - started:.1f} s, {cost(usage)}")

@@ -15,6 +15,7 @@ _FLAGS = {
 
 ON_COMMAND_LINE: dict[Action, str] = {
     "raise_budget": "go on with a larger {}",
+    "drop_ceiling": "drop the ceiling with `{} none`",
     "resume": "what was done is saved; go on: rlm-graph resume {}",
     "wait": "wait for it (--wait), or end that process",
     "install": "pip install 'rlm-graph[{}]'",
@@ -29,13 +30,13 @@ ON_COMMAND_LINE: dict[Action, str] = {
     "show_settings": "`rlm-graph config show` lists all",
     "write_settings": "`rlm-graph init` writes one",
     "set_model": "give -m NAME, set RLM_MODEL, or write `model` into rlm.toml (`rlm-graph init`)",
-    "turn_on_memory": "turn it on with --memory",
+    "erase_memory": "erase it with `rlm-graph memory clear`",
     "allow_unpriced": "allow it with --allow-unpriced",
     "allow_unsafe": "run with --unsafe-local to give the code your own rights",
-    "choose_executor": "choose another with --executor",
+    "choose_executor": "choose another executor with --executor",
     "build_image": "run `rlm-graph docker build`",
     "fetch_pyodide": "run `rlm-graph pyodide fetch`",
-    "sweep": "end it with: rlm-graph sweep",
+    "bring_pyodide": "bring that, and name it: rlm-graph pyodide fetch --from FILE",
 }
 """How the command line says each action; `{}` is the subject."""
 

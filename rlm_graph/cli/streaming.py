@@ -19,6 +19,7 @@ from rlm_graph.events import (
     TurnEvent,
     call_of,
 )
+from rlm_graph.langgraph_internals import namespace_of_message
 
 MAX_LINES = 12
 
@@ -40,7 +41,7 @@ class Streamed:
         text = getattr(message, "text", "")
         if not text:
             return
-        call_id, parent_id = call_of(metadata.get("langgraph_checkpoint_ns", ""))
+        call_id, parent_id = call_of(namespace_of_message(metadata))
         if self._as_json:
             say(json.dumps({"kind": "token", "call_id": call_id, "parent_id": parent_id, "text": text}))
         elif parent_id is None and sys.stderr is not None:

@@ -24,6 +24,7 @@ from rlm_graph.events.types import (
     SubcallEvent,
     TurnEvent,
 )
+from rlm_graph.langgraph_internals import joined, namespace_of, namespace_parts, node_of
 from rlm_graph.state import Answer, Cell, Execution, SubcallReply
 
 Node = Callable[..., Awaitable[Mapping[str, Any]]]
@@ -84,11 +85,11 @@ def emit_output(execution: Execution) -> None:
 def call_of(namespace: str) -> tuple[str, str | None]:
     """Return the ids of the call, and of the one that made it, to which a node's checkpoint namespace belongs.
 
-    For the tokens of LangGraph's stream mode `messages`, whose metadata has `langgraph_checkpoint_ns`.
+    For the tokens of LangGraph's stream mode `messages` too: `rlm_graph.langgraph_internals.namespace_of_message`.
     """
-    path = namespace.split("|")
+    path = namespace_parts(namespace)
     *above, last = path
-    if last.partition(":")[0] == "call":
+    if node_of(last) == "call":
         return _id(path), _id(above[:-2])
     return _id(above), _parent(above)
 
@@ -98,17 +99,17 @@ def _write(event: Event) -> None:
 
 
 def _ids() -> dict[str, Any]:
-    call_id, parent_id = call_of(get_config()["configurable"]["checkpoint_ns"])
+    call_id, parent_id = call_of(namespace_of(get_config()))
     return {"call_id": call_id, "parent_id": parent_id}
 
 
 def _parent(agent: list[str]) -> str | None:
     """An agent that a call asked lies below the parent's act, the call's own name and the node that recursed."""
-    return _id(agent[:-3]) if agent and agent[-1].partition(":")[0] == "recurse" else None
+    return _id(agent[:-3]) if agent and node_of(agent[-1]) == "recurse" else None
 
 
 def _id(path: list[str]) -> str:
-    return hashlib.sha256("|".join(path).encode()).hexdigest()[:16]
+    return hashlib.sha256(joined(*path).encode()).hexdigest()[:16]
 
 
 def _of_agent(state: Mapping[str, Any], update: Mapping[str, Any]) -> Iterator[Event]:
@@ -129,7 +130,7 @@ def _of_agent(state: Mapping[str, Any], update: Mapping[str, Any]) -> Iterator[E
 
 def _about(request: Request) -> dict[str, Any]:
     """Return what the events of a call have in common."""
-    path = get_config()["configurable"]["checkpoint_ns"].split("|")
+    path = namespace_parts(namespace_of(get_config()))
     function, agent, text = describe(request)
     ids = {"call_id": _id(path), "parent_id": _id(path[:-3])}
     return {**ids, "function": function, "agent": agent, "prompt": _cut(text)}

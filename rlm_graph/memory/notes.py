@@ -13,7 +13,7 @@ from langgraph.store.base import BaseStore, GetOp, Item, Op, PutOp, SearchOp
 from pydantic import Field, JsonValue
 
 from rlm_graph import bridge
-from rlm_graph.errors import StorageError
+from rlm_graph.errors import Hint, StorageError
 from rlm_graph.ranking import scores, words_of
 from rlm_graph.settings import MemorySettings
 from rlm_graph.storage.encryption import Cipher
@@ -25,7 +25,8 @@ ROOT = ("rlm_graph", "memory")
 REMEMBER, RECALL, FORGET, LIST = "rlm_remember", "rlm_recall", "rlm_forget", "rlm_notes"
 NAMES = (REMEMBER, RECALL, FORGET, LIST)
 """What code calls; `memory` in the REPL calls them too."""
-OFF = "memory is off in this run; it is turned on with create_rlm_agent(memory=...), or --memory"
+OFF = "memory is off in this run: nothing can be remembered, and nothing was"
+"""What a model reads whose code asks for memory all the same."""
 
 MAX_KEPT = 10_000
 """The most notes of one user in one project that any settings allow."""
@@ -138,8 +139,8 @@ class Notes:
     def _note(self, item: Item) -> Note:
         value, encrypted = item.value, "sealed" in item.value
         if encrypted != (self._cipher is not None):
-            advice = "give --encrypt, with its key" if encrypted else "leave --encrypt out, or erase it"
-            raise StorageError(f"memory {'is' if encrypted else 'is not'} encrypted; {advice}")
+            hints = [Hint("encrypt")] if encrypted else [Hint("leave_unencrypted"), Hint("erase_memory")]
+            raise StorageError(f"memory {'is' if encrypted else 'is not'} encrypted", hint=hints)
         if self._cipher is not None:
             value = json.loads(self._cipher.decrypt_text(value["sealed"]))
         return Note.model_validate({**value, "user": self._settings.user, "project": self._settings.project})

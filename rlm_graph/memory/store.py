@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlm_graph.errors import SetupError, StorageError
+from rlm_graph.errors import Hint, SetupError, StorageError
 from rlm_graph.settings import Settings
 from rlm_graph.settings.sources import without_password
 from rlm_graph.storage.postgres import SETUP_LOCK
@@ -64,7 +64,7 @@ async def _on_server(address: str) -> AsyncIterator[BaseStore]:
         import psycopg
         from langgraph.store.postgres.aio import AsyncPostgresStore
     except ImportError as error:
-        raise SetupError(f"{error}; PostgreSQL needs an extra: pip install 'rlm-graph[postgres]'") from error
+        raise SetupError(f"{error}; PostgreSQL needs an extra", hint=Hint("install", "postgres")) from error
     try:
         async with AsyncPostgresStore.from_conn_string(address) as store:
             connection: Any = store.conn

@@ -11,8 +11,8 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langgraph.cache.base import BaseCache
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from rlm_graph.langgraph_internals import strict_serializer
 from rlm_graph.models.names import base_url, model_name
 from rlm_graph.settings import Settings
 from rlm_graph.storage.encryption import Cipher
@@ -58,7 +58,7 @@ def cache_of(settings: Settings) -> BaseCache[Any] | None:
     from langgraph.cache.sqlite import SqliteCache
 
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    serde = JsonPlusSerializer()
+    serde = strict_serializer(())  # replies are kept as plain JSON
     if not settings.encrypt:
         return SqliteCache(path=str(settings.data_dir / "replies.sqlite"), serde=serde)
     encrypted = Cipher.from_environment().serializer(serde)

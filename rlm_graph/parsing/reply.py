@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlm_graph.state import Cell, FinalAnswer, NativeCall
+from rlm_graph.state import Cell, FinalAnswer, PendingToolCall
 from rlm_graph.value import Value
 
 
@@ -26,7 +26,7 @@ class Reply(Value):
     final: FinalAnswer | None = None
     """An answer given in prose; only if there are no cells."""
     tool_calls: tuple[ToolRequest, ...] = ()
-    calls: tuple[NativeCall, ...] = ()
+    calls: tuple[PendingToolCall, ...] = ()
     """Of a model that calls tools: all calls of the reply, those that asked for the cells among them."""
     notes: tuple[str, ...] = ()
     """What was not taken, and why, for the model to read with the output."""

@@ -18,7 +18,7 @@ from rlm_graph.parsing.calls import Call
 from rlm_graph.parsing.reading import as_json, final_answer, parse
 from rlm_graph.parsing.reply import Reply
 from rlm_graph.parsing.tools import asked
-from rlm_graph.state import Cell, FinalAnswer, NativeCall
+from rlm_graph.state import Cell, FinalAnswer, PendingToolCall
 
 UNREADABLE = "The arguments are no JSON object, so nothing was called; send the call again."
 NOT_TAKEN = (
@@ -62,32 +62,32 @@ def parse_tool_calls(
     if not message.tool_calls:
         return parse(message, variables=variables)
     cells: list[Cell] = []
-    calls: list[NativeCall] = []
+    calls: list[PendingToolCall] = []
     claimed: list[tuple[int, FinalAnswer | Cell]] = []
     valid = len(message.tool_calls) - invalid
     for position, call in enumerate(message.tool_calls):
         name, id = call["name"], call["id"] or ""
         if position >= MAX_CALLS:
-            calls.append(NativeCall(id=id, name=name, problem=TOO_MANY))
+            calls.append(PendingToolCall(id=id, name=name, problem=TOO_MANY))
             continue
         given: Any = as_json(call["args"])
         if name in hosts and position < valid and isinstance(given, dict):
-            calls.append(NativeCall(id=id, name=name, function=hosts[name], arguments=given))
+            calls.append(PendingToolCall(id=id, name=name, function=hosts[name], arguments=given))
             continue
         match Broken(UNREADABLE) if name in hosts else _asked(name, _raw(given, position < valid)):
             case Code(cell):
-                calls.append(NativeCall(id=id, name=name, cell=len(cells)))
+                calls.append(PendingToolCall(id=id, name=name, cell=len(cells)))
                 cells.append(cell)
             case Final(value):
                 claimed.append((position, final_answer(value)))
-                calls.append(NativeCall(id=id, name=name, problem=NOT_TAKEN))
+                calls.append(PendingToolCall(id=id, name=name, problem=NOT_TAKEN))
             case FinalExpression(code):
                 claimed.append((position, Cell(code=code)))
-                calls.append(NativeCall(id=id, name=name, problem=NOT_TAKEN))
+                calls.append(PendingToolCall(id=id, name=name, problem=NOT_TAKEN))
             case Broken(problem):
-                calls.append(NativeCall(id=id, name=name, problem=problem))
+                calls.append(PendingToolCall(id=id, name=name, problem=problem))
             case _:
-                calls.append(NativeCall(id=id, name=name, problem=UNREADABLE))
+                calls.append(PendingToolCall(id=id, name=name, problem=UNREADABLE))
     if cells or any(call.function for call in calls):
         return Reply(cells=tuple(cells), calls=tuple(calls))
     if not claimed:

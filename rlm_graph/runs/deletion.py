@@ -12,6 +12,7 @@ from rlm_graph.context import ContextStore
 from rlm_graph.errors import ExecutorError, SetupError
 from rlm_graph.executors.base import Executor, repl_name
 from rlm_graph.executors.sandbox_owners import ListsSandboxes
+from rlm_graph.langgraph_internals import namespace_of, namespace_parts, node_of, step_namespace
 from rlm_graph.recovery.snapshots import SnapshotStore
 from rlm_graph.state import ContextRef, ReplHandle, Turn
 from rlm_graph.storage.runs import Run, Runs
@@ -61,13 +62,13 @@ async def _close(executor: Executor, handles: Mapping[str, ReplHandle], begun: C
 async def _begun(runs: Runs, run: Run) -> set[str]:
     """Return the names of the REPLs that acts may have started which have not ended."""
     names = set()
-    namespaces = {kept.config["configurable"]["checkpoint_ns"] async for kept in runs.saver.alist(_thread(run))}
+    namespaces = {namespace_of(kept.config) async for kept in runs.saver.alist(_thread(run))}
     for namespace in namespaces:
-        if namespace and not namespace.rpartition("|")[2].startswith("recurse:"):
+        if namespace and node_of(namespace_parts(namespace)[-1]) != "recurse":
             continue  # a call, not an agent
         for task in (await runs.snapshot(run.id, namespace)).tasks:
             if task.name == "act":
-                names.add(repl_name(run.id, f"{namespace}|act:{task.id}".lstrip("|")))
+                names.add(repl_name(run.id, step_namespace(namespace, "act", task.id)))
     return names
 
 

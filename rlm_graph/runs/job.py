@@ -114,7 +114,6 @@ def prepare(settings: Settings) -> None:
     tracing = str(settings.tracing).lower()
     for name in ("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING", "LANGCHAIN_TRACING_V2"):
         os.environ[name] = tracing
-    os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
     from rlm_graph.models import check_model
 
     check_model(model_of(settings), settings.models)

@@ -43,7 +43,7 @@ class DockerSettings(Value):
     image: str = Field("python:3.12-slim", pattern=r"^[a-z0-9][\w./:@-]*$")
     """Any image that has `python3`, 3.9 or later."""
     packages: tuple[PinnedPackage, ...] = ()
-    """Packages to bake into an image of your own, each as `name==version`; `rlm-graph docker build` makes it."""
+    """Packages to bake into an image of your own, each as `name==version`; built once, before a run."""
     pull: bool = True
     """Fetch the image if the daemon does not have it."""
     host: str | None = None

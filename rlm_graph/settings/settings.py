@@ -56,7 +56,7 @@ class MemoryChoice(MemorySettings):
     """The same in a settings file, where it is off until it is turned on."""
 
     enabled: bool = False
-    """Let code remember things for later runs; `rlm-graph memory` shows and erases them."""
+    """Let code remember things for later runs."""
 
 
 def data_dir() -> Path:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError, TomlConfigSettingsSource
 
-from rlm_graph.errors import InputError, SetupError
+from rlm_graph.errors import Hint, InputError, SetupError
 from rlm_graph.settings import plugins
 
 FLAG = "flag"
@@ -48,7 +48,7 @@ def read_layers(
 ) -> list[Layer]:
     """Read every place, the strongest first. Raises `SetupError` for an unknown key or a file that cannot be read."""
     if config is not None and not config.is_file():
-        raise SetupError(f"{config}: no such settings file; `rlm-graph init` writes one")
+        raise SetupError(f"{config}: no such settings file", hint=Hint("write_settings"))
     layers = [
         Layer(FLAG, dict(flags)),
         Layer("environment", _environment(settings)),
@@ -148,7 +148,7 @@ def _environment(settings: type[BaseSettings]) -> dict[str, Any]:
             near = _nearest(settings, path)
             if near is not None:
                 known = PREFIX + near.replace(".", "__").upper() if near else ""
-                raise SetupError(f"environment: unknown variable {name}{_hint(name, known)}")
+                raise _unknown("environment", "variable", name, known)
     try:
         return _Environment(settings)()
     except SettingsError as error:
@@ -193,15 +193,16 @@ def _check_keys(settings: type[BaseSettings], layer: Layer) -> None:
         key = ".".join(path)
         near = _nearest(settings, path)
         if near is not None:
-            raise SetupError(f"{layer.place}: unknown key {key}{_hint(key, near)}")
+            raise _unknown(layer.place, "key", key, near)
         if _is_table(settings, path) and not isinstance(value, dict | BaseModel):
             raise SetupError(f"{_place(layer, path)}: {key} is a table, not {value!r}")
 
 
-def _hint(name: str, near: str) -> str:
+def _unknown(place: str, kind: str, name: str, near: str) -> SetupError:
+    problem = f"{place}: unknown {kind} {name}"
     if any(word in name.lower() for word in SECRET_WORDS):
-        return "; keys are no settings: set the provider's own variable, such as OPENAI_API_KEY"
-    return f"; did you mean {near}?" if near else "; `rlm-graph config show` lists all"
+        return SetupError(f"{problem}; keys are no settings: set the provider's own variable, such as OPENAI_API_KEY")
+    return SetupError(f"{problem}; did you mean {near}?") if near else SetupError(problem, hint=Hint("show_settings"))
 
 
 def _nearest(model: type[BaseModel], path: Sequence[str]) -> str | None:

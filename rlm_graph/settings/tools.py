@@ -52,7 +52,7 @@ Protocol = Literal["repl", "tools"]
 
 
 class ToolSettings(Value):
-    """The tools that code may call. `rlm-graph tools` lists what there is."""
+    """The tools that code may call."""
 
     use: tuple[str, ...] = ()
     """Names of the tools that a run has; the name of an MCP server stands for all its tools."""

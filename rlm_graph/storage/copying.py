@@ -8,6 +8,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint, CheckpointTuple
 
 from rlm_graph.errors import RunNotFoundError
+from rlm_graph.langgraph_internals import allowing, checkpoint_config, namespace_of
 from rlm_graph.state import STORED_TYPES
 
 
@@ -18,21 +19,19 @@ async def fork(saver: BaseCheckpointSaver[Any], source: str, target: str, *, che
     not name the source's REPL: two runs never share one. The source is only read. Needs a saver's asynchronous side.
     Raises `RunNotFoundError` if there is no such checkpoint.
     """
-    saver = saver.with_allowlist({(kind.__module__, kind.__name__) for kind in STORED_TYPES})
+    saver = allowing(saver, STORED_TYPES)
     chain = await _chain(saver, source, checkpoint_id)
     for index, kept in enumerate(chain):
         await _copy(saver, kept, target, last=index == len(chain) - 1)
     # Read whole before the first is written: a saver may hold its lock while it lists.
     for child in [found async for found in saver.alist({"configurable": {"thread_id": source}})]:
-        if child.config["configurable"].get("checkpoint_ns"):
+        if namespace_of(child.config):
             await _copy(saver, child, target)
 
 
 async def _chain(saver: BaseCheckpointSaver[Any], source: str, checkpoint_id: str | None) -> list[CheckpointTuple]:
     """Return the checkpoints that lead to one, the oldest first."""
-    config: RunnableConfig | None = {"configurable": {"thread_id": source, "checkpoint_ns": ""}}
-    if checkpoint_id is not None and config is not None:
-        config["configurable"]["checkpoint_id"] = checkpoint_id
+    config: RunnableConfig | None = checkpoint_config(source, checkpoint=checkpoint_id)
     chain: list[CheckpointTuple] = []
     while config is not None and (found := await saver.aget_tuple(config)) is not None:
         chain.append(found)
@@ -43,10 +42,8 @@ async def _chain(saver: BaseCheckpointSaver[Any], source: str, checkpoint_id: st
 
 
 async def _copy(saver: BaseCheckpointSaver[Any], kept: CheckpointTuple, target: str, *, last: bool = False) -> None:
-    configurable = {"thread_id": target, "checkpoint_ns": kept.config["configurable"].get("checkpoint_ns", "")}
-    parent = kept.parent_config
-    if parent is not None:
-        configurable["checkpoint_id"] = parent["configurable"]["checkpoint_id"]
+    parent = None if kept.parent_config is None else kept.parent_config["configurable"]["checkpoint_id"]
+    below = checkpoint_config(target, namespace_of(kept.config), parent)
     values = {key: value for key, value in kept.checkpoint["channel_values"].items() if key != "repl"}
     checkpoint: Checkpoint = {**kept.checkpoint, "channel_values": values}
     versions = {
@@ -54,7 +51,7 @@ async def _copy(saver: BaseCheckpointSaver[Any], kept: CheckpointTuple, target: 
         for channel, version in checkpoint["channel_versions"].items()
         if channel in checkpoint["channel_values"] or channel == "repl"
     }
-    stored = await saver.aput({"configurable": configurable}, checkpoint, kept.metadata, versions)
+    stored = await saver.aput(below, checkpoint, kept.metadata, versions)
     if last:
         return  # what was written on top of it belongs to the source's future
     for task in dict.fromkeys(task for task, _, _ in kept.pending_writes or ()):

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from rlm_graph.errors import RunHeldError, StorageError
+from rlm_graph.langgraph_internals import connection_of, kind_of_saver, loop_of, open_connection
 
 if TYPE_CHECKING:
     import psycopg
@@ -52,25 +53,22 @@ class RecordLocation:
 
 def location_of(saver: BaseCheckpointSaver[Any]) -> RecordLocation:
     """Return where a saver keeps its records. A saver that is bound to an event loop is asked there."""
-    if hasattr(saver, "loop") and _is(saver, "sqlite"):
-        return asyncio.run_coroutine_threadsafe(alocation_of(saver), saver.loop).result()
-    if _is(saver, "sqlite"):
-        connection: sqlite3.Connection = saver.conn  # type: ignore[attr-defined]  # what both SQLite savers have
+    if kind_of_saver(saver) == "sqlite":
+        loop = loop_of(saver)
+        if loop is not None:
+            return asyncio.run_coroutine_threadsafe(alocation_of(saver), loop).result()
+        connection: sqlite3.Connection = connection_of(saver)
         return _sqlite(connection.execute("PRAGMA database_list").fetchall(), saver)
     return _elsewhere(saver)
 
 
 async def alocation_of(saver: BaseCheckpointSaver[Any]) -> RecordLocation:
     """Return where a saver keeps its records, asked on its own event loop."""
-    if hasattr(saver, "loop") and _is(saver, "sqlite"):
-        await saver.setup()  # type: ignore[attr-defined]  # opens a connection that is not open yet
-        async with saver.conn.execute("PRAGMA database_list") as cursor:  # type: ignore[attr-defined]
+    if kind_of_saver(saver) == "sqlite" and loop_of(saver) is not None:
+        connection = await open_connection(saver)
+        async with connection.execute("PRAGMA database_list") as cursor:
             return _sqlite(await cursor.fetchall(), saver)
     return location_of(saver)
-
-
-def _is(saver: BaseCheckpointSaver[Any], kind: str) -> bool:
-    return any(base.__module__.startswith(f"langgraph.checkpoint.{kind}") for base in type(saver).__mro__)
 
 
 def _sqlite(databases: Iterable[Any], saver: BaseCheckpointSaver[Any]) -> RecordLocation:
@@ -79,8 +77,8 @@ def _sqlite(databases: Iterable[Any], saver: BaseCheckpointSaver[Any]) -> Record
 
 
 def _elsewhere(saver: Any) -> RecordLocation:
-    if _is(saver, "postgres"):
-        conninfo = _conninfo(saver.conn)
+    if kind_of_saver(saver) == "postgres":
+        conninfo = _conninfo(connection_of(saver))
         return RecordLocation(conninfo, conninfo=conninfo)
     return RecordLocation(f"memory {id(saver)}")
 

@@ -23,6 +23,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from rlm_graph.budget import Usage
 from rlm_graph.errors import InputError, RunNotFoundError, StorageError
+from rlm_graph.langgraph_internals import checkpoint_config, strict_serializer
 from rlm_graph.storage.encryption import KEY, Cipher
 from rlm_graph.storage.failures import DAMAGED, advice, is_busy, is_elsewhere_better
 from rlm_graph.storage.postgres import PostgresTables
@@ -30,7 +31,6 @@ from rlm_graph.value import Value
 
 if TYPE_CHECKING:
     import aiosqlite
-    from langchain_core.runnables import RunnableConfig
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.checkpoint.serde.base import SerializerProtocol
     from langgraph.types import StateSnapshot
@@ -136,13 +136,9 @@ class Runs:
     @cached_property
     def saver(self) -> BaseCheckpointSaver[Any]:
         """Keeps the checkpoints. It reads back the types that a state of ours holds, and no others."""
-        # Read when LangGraph is imported: the graph's own serializers are then as strict as this one.
-        os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
-        from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-
         from rlm_graph.state import STORED_TYPES
 
-        serde = JsonPlusSerializer(allowed_msgpack_modules=STORED_TYPES)
+        serde = strict_serializer(STORED_TYPES)
         return self._saver(serde if self._cipher is None else self._cipher.serializer(serde))
 
     async def create(
@@ -236,7 +232,7 @@ class Runs:
         for node in NODES:
             reader.add_node(node, lambda _: {})
         reader.add_edge(START, NODES[0])
-        config: RunnableConfig = {"configurable": {"thread_id": id, "checkpoint_ns": namespace}}
+        config = checkpoint_config(id, namespace)
         return await reader.compile(checkpointer=self.saver).aget_state(config)
 
     async def reopen(self, id: str, settings: Mapping[str, JsonValue]) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from langchain_core.tools import BaseTool
 from pydantic import PrivateAttr
 
-from rlm_graph.errors import SetupError
+from rlm_graph.errors import Hint, SetupError
 from rlm_graph.settings import MCPSettings
 from rlm_graph.tools.functions import python_name
 
@@ -224,7 +224,7 @@ class _Connection:
             from mcp import Client, StdioServerParameters, stdio_client
             from mcp.client.streamable_http import streamable_http_client
         except ImportError as error:
-            raise SetupError("MCP servers need another package: pip install 'rlm-graph[mcp]'") from error
+            raise SetupError("MCP servers need another package", hint=Hint("install", "mcp")) from error
         settings = self._settings
         if settings.url is not None:
             headers = {name: _secret(variable) for name, variable in settings.headers.items()}

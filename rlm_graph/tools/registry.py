@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, version
 
 from langchain_core.tools import BaseTool
 
-from rlm_graph.errors import InputError, SetupError
+from rlm_graph.errors import Hint, InputError, SetupError
 from rlm_graph.settings import ToolSettings
 from rlm_graph.settings.plugins import imported, registered
 from rlm_graph.tools.files import file_read, search
@@ -117,7 +117,7 @@ def _named(name: str, offered: Iterable[ToolEntry], settings: ToolSettings) -> l
         raise SetupError(f"a tool {name!r} is offered twice, by {' and '.join(offer.source for offer in found)}")
     if not found and server_of(name, settings) is None:
         known = ", ".join([*(offer.name for offer in offered), *settings.mcp])
-        raise InputError(f"there is no tool {name!r}; there are: {known} (`rlm-graph tools` shows them)")
+        raise InputError(f"there is no tool {name!r}; there are: {known}", hint=Hint("list_tools"))
     return found
 
 

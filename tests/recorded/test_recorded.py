@@ -6,7 +6,11 @@ import json
 from collections import Counter
 
 import pytest
+from langgraph.checkpoint.sqlite import SqliteSaver
 
+from rlm_graph import create_rlm_agent
+from rlm_graph.state import PendingToolCall
+from rlm_graph.testing import ScriptedModel
 from tests.recorded.conftest import Restored, asked_then
 from tests.recorded.runs import (
     ASKED,
@@ -62,6 +66,19 @@ def test_an_agent_that_goes_on_is_told_word_for_word_what_it_had_been_told(resto
         earlier = [f"{question} {number}" for number in range(1, int(turn) + 1)]
         last = [then[name] for name in earlier if name in then][-1]
         assert dialogue[: len(last)] == last
+
+
+@pytest.mark.parametrize("restored", ["sqlite"], indirect=True)
+def test_tool_calls_that_had_not_been_answered_are_read_by_any_saver(restored: Restored) -> None:
+    database = restored.shell.folder / "data" / "runs.sqlite"
+    assert b"NativeCall" in database.read_bytes()
+
+    with SqliteSaver.from_conn_string(str(database)) as saver:
+        graph = create_rlm_agent(ScriptedModel([]), checkpointer=saver)
+        waiting = graph.get_state({"configurable": {"thread_id": "killed-calling-tools"}}).values["native"]
+
+    assert [type(call) for call in waiting] == [PendingToolCall] * 2
+    assert [call.name for call in waiting] == ["rlm_batch_complete", "rlm_sub_complete"]
 
 
 @everywhere(WAITS_FOR_CODE, WAITS_FOR_CALLS)

@@ -120,7 +120,7 @@ def test_an_empty_variable_sets_nothing(folder: Path, monkeypatch: pytest.Monkey
         ('modle = "x"', "unknown key modle; did you mean model?"),
         ("[budget]\nmax_turn = 3", "unknown key budget.max_turn; did you mean budget.max_turns?"),
         ("[executor]\nmemory = 3", "unknown key executor.memory; did you mean executor.memory_bytes?"),
-        ("xyzzy = 1", "unknown key xyzzy; `rlm-graph config show` lists all"),
+        ("xyzzy = 1", "unknown key xyzzy; see rlm_graph.settings.Settings"),
         ("budget = 3", "budget is a table, not 3"),
         ("[budget]\nmax_turns = -1", "budget.max_turns: Input should be greater than 0 (given: -1)"),
         ('executor = "dokcer"', "executor.kind: 'dokcer' is none of 'local'"),

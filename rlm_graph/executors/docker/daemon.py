@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from rlm_graph.errors import ExecutorError, SetupError
+from rlm_graph.errors import ExecutorError, Hint, SetupError
 from rlm_graph.executors.docker.endpoint import Endpoint, find_endpoint
 from rlm_graph.executors.docker.stream import ExecOutput, open_exec
 from rlm_graph.executors.host.stream import LinkLost, Writer
@@ -88,7 +88,7 @@ class Daemon:
         try:
             import docker
         except ImportError as error:
-            raise SetupError("the docker executor needs Docker's SDK: pip install 'rlm-graph[docker]'") from error
+            raise SetupError("the docker executor needs Docker's SDK", hint=Hint("install", "docker")) from error
         self._endpoint = find_endpoint(self._address)
         try:
             return _client(self._endpoint)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlm_graph.errors import ExecutorError, InputError, SetupError
+from rlm_graph.errors import ExecutorError, Hint, InputError, SetupError
 from rlm_graph.executors.docker.daemon import words
 from rlm_graph.settings import DockerSettings
 
@@ -39,7 +39,7 @@ def bring(client: APIClient, settings: DockerSettings) -> None:
         if _has(client, image):
             return
         if settings.packages:
-            raise SetupError(f"the image with your packages is not built yet: run `rlm-graph docker build` ({image})")
+            raise SetupError(f"the image with your packages, {image}, is not built yet", hint=Hint("build_image"))
         if not settings.pull:
             raise SetupError(f"the Docker daemon has no image {image}: run `docker pull {image}`, or set `pull = true`")
         try:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from rlm_graph.errors import ExecutorError, RLMError, SetupError
+from rlm_graph.errors import ExecutorError, Hint, RLMError, SetupError
 from rlm_graph.executors.host.bundle import version
 from rlm_graph.executors.host.stream import LinkLost
 from rlm_graph.settings import E2BSettings
@@ -118,7 +118,8 @@ class Cloud:
                     await asyncio.sleep(pause_s)
                     continue
                 logging.getLogger(__name__).warning(
-                    "the sandbox %s is left at E2B, which %s it after %g s: %s; end it with: rlm-graph sweep",
+                    "the sandbox %s is left at E2B, which %s it after %g s: %s; "
+                    "sweep() of rlm_graph.executors.sandbox_owners ends it",
                     sandbox_id, "pauses" if self._settings.pause else "ends", self._settings.timeout_s, error,
                 )  # fmt: skip
             return
@@ -201,7 +202,7 @@ def _sdk() -> type[AsyncSandbox]:
     try:
         from e2b import AsyncSandbox
     except ImportError as error:
-        raise SetupError("the e2b executor needs E2B's SDK: pip install 'rlm-graph[e2b]'") from error
+        raise SetupError("the e2b executor needs E2B's SDK", hint=Hint("install", "e2b")) from error
     return AsyncSandbox
 
 

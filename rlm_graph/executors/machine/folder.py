@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlm_graph.errors import ExecutorError, SetupError
+from rlm_graph.errors import ExecutorError, Hint, SetupError
 from rlm_graph.executors.host.executor import SupervisedExecutor
 from rlm_graph.executors.host.link import REPLY_TIMEOUT_S, SupervisorLink
 from rlm_graph.executors.host.repl import SupervisedRepl
@@ -109,8 +109,8 @@ class FolderExecutor(SupervisedExecutor):
             if "missing" in answer:
                 missing = "; ".join(map(str, answer["missing"]))
                 raise SetupError(
-                    f"this machine cannot confine the code that a model writes. Missing: {missing}. "
-                    "Choose another executor, or run with --unsafe-local to give the code your own rights"
+                    f"this machine cannot confine the code that a model writes. Missing: {missing}",
+                    hint=[Hint("choose_executor"), Hint("allow_unsafe")],
                 )
             if "error" in answer:
                 raise ExecutorError(f"the {self.kind} sandbox did not start: {answer['error']}")

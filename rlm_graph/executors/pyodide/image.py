@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from rlm_graph.errors import SetupError
+from rlm_graph.errors import Hint, SetupError
 from rlm_graph.executors.host.bundle import sources as worker_sources
 from rlm_graph.executors.pyodide.runtime import INTEGRITY, installed
 from rlm_graph.executors.sandbox.supervisor.program import ENVIRONMENT
@@ -115,7 +115,7 @@ def deno() -> str:
             found = find_deno_bin()
     found = found or shutil.which("deno")
     if found is None:
-        raise SetupError("there is no Deno; install it with: pip install 'rlm-graph[pyodide]'")
+        raise SetupError("there is no Deno", hint=Hint("install", "pyodide"))
     return os.path.realpath(found)
 
 

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from rlm_graph.errors import SetupError
+from rlm_graph.errors import Hint, SetupError
 
 VERSION = "314.0.7"
 INTEGRITY = "sha512-0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7y2q+SNvi/6V5JEsOlD2R1A=="
@@ -29,7 +29,6 @@ FILES = {
 }
 """What of it is used, each with its SHA-256."""
 FOLDER = f"pyodide-{VERSION}"
-FETCH = "rlm-graph pyodide fetch"
 MAX_BYTES = 64 << 20
 """Of the package, and of any file in it."""
 NPM_TIMEOUT_S = 600.0
@@ -42,7 +41,7 @@ def installed(store: Path) -> Path:
         stamps = tuple((name, (folder / name).stat().st_mtime_ns) for name in FILES)
         _check_once(folder, stamps)
     except FileNotFoundError:
-        raise SetupError(f"the Pyodide runtime is not there; fetch it once with: {FETCH}") from None
+        raise SetupError("the Pyodide runtime is not there", hint=Hint("fetch_pyodide")) from None
     except OSError as error:
         raise SetupError(f"the Pyodide runtime in {folder} cannot be read: {error.strerror}") from error
     return folder
@@ -75,15 +74,16 @@ def _check_once(folder: Path, stamps: tuple[tuple[str, int], ...]) -> None:
 
 def _check(name: str, content: bytes) -> None:
     if hashlib.sha256(content).hexdigest() != FILES[name]:
-        raise SetupError(f"{name} is not that of Pyodide {VERSION}: its hash differs; fetch the runtime with: {FETCH}")
+        raise SetupError(f"{name} is not that of Pyodide {VERSION}: its hash differs", hint=Hint("fetch_pyodide"))
 
 
 def _from_npm() -> bytes:
     npm = shutil.which("npm")
     if npm is None:
         raise SetupError(
-            f"there is no npm here to fetch Pyodide {VERSION} with; bring the package's file, which "
-            f"npm pack pyodide@{VERSION} makes elsewhere, and name it: {FETCH} --from FILE"
+            f"there is no npm here to fetch Pyodide {VERSION} with; elsewhere, npm pack pyodide@{VERSION} makes the "
+            "package's file",
+            hint=Hint("bring_pyodide"),
         )
     with tempfile.TemporaryDirectory(prefix="rlm-graph-pyodide-") as folder:
         command = [

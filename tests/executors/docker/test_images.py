@@ -42,7 +42,7 @@ def derived(client: docker.APIClient, recipe: str) -> str:
     [
         ({"image": "rlm-graph-test-none:1", "pull": False}, "docker pull rlm-graph-test-none:1"),
         ({"image": "127.0.0.1:9/none:1"}, "cannot fetch it"),
-        ({"image": "rlm-graph-test-none:1", "packages": ("a==1",)}, "rlm-graph docker build"),
+        ({"image": "rlm-graph-test-none:1", "packages": ("a==1",)}, "rlm_graph.executors.docker.image"),
     ],
 )
 async def test_an_image_that_cannot_be_had_is_an_error_that_says_what_to_do(given: dict[str, Any], words: str) -> None:

@@ -144,7 +144,7 @@ async def test_a_sandbox_that_cannot_be_ended_at_all_is_named(
     double.kill(left)
 
     assert left in warned
-    assert "rlm-graph sweep" in warned
+    assert "sweep() of rlm_graph.executors.sandbox_owners ends it" in warned
 
 
 async def test_a_start_that_fails_half_way_leaves_no_sandbox(executor: E2BExecutor, double: E2BDouble) -> None:

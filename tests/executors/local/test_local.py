@@ -414,7 +414,7 @@ print("unsafe works")
 
         assert "cannot confine" in told
         assert "i686" in told
-        assert "--unsafe-local" in told
+        assert "unsafe=True" in told
         assert told.endswith("unsafe works\n")
         assert list(tmp_path.iterdir()) == []
 

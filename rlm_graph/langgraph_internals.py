@@ -1,0 +1,177 @@
+"""What this engine knows of LangGraph's insides: here, and nowhere else.
+
+LangGraph promises none of it: keys that it puts into a config for its own use, how it names checkpoints, what its
+savers are made of. `tests/test_langgraph_internals.py` holds each assumption against the LangGraph that is installed.
+
+Nothing of LangGraph is imported with this module, for `read_strictly` works only before that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+    from langgraph.graph.state import CompiledStateGraph
+
+    Saver = BaseCheckpointSaver[Any]
+
+GraphT = TypeVar("GraphT", bound="CompiledStateGraph[Any, Any, Any, Any]")
+
+_TASK = "__pregel_task_id"
+_CHECKPOINTER = "__pregel_checkpointer"
+_RESUMING = "__pregel_resuming"
+_SCRATCHPAD = "__pregel_scratchpad"
+_NAMESPACE = "checkpoint_ns"
+_METADATA_NAMESPACE = "langgraph_checkpoint_ns"
+_LEVEL = "|"
+_TASK_MARK = ":"
+
+
+# --- Configs -------------------------------------------------------------------------------------------------------
+
+
+def is_inside_a_graph(config: RunnableConfig) -> bool:
+    """Tell whether whoever got this config is a step of a graph that runs."""
+    return _TASK in config.get("configurable", {})
+
+
+def checkpointer_of(config: RunnableConfig) -> Saver | None:
+    """Return the saver of the graph that runs the step which got this config; None if that graph records nothing."""
+    saver: Saver | None = config["configurable"].get(_CHECKPOINTER)
+    return saver
+
+
+def checkpointer_for(graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig) -> Saver | None:
+    """Return the saver that the graph will use under this config: its own, or its parent's where it is nested."""
+    return graph._resolve_checkpointer(config)
+
+
+def child_config(config: RunnableConfig, namespace: str) -> RunnableConfig:
+    """Return the config under which a child graph of this step records itself as exactly `namespace`.
+
+    The scratchpad counts the subgraphs that a task has invoked, and LangGraph appends that number to the namespace of
+    all but the first; a counter of its own makes every child the first. `resuming` makes a child that has a record go
+    on from it instead of starting over, and does nothing to one that has none.
+    """
+    configurable = dict(config["configurable"])
+    scratchpad = configurable[_SCRATCHPAD]
+    configurable[_NAMESPACE] = namespace
+    configurable[_RESUMING] = True
+    configurable[_SCRATCHPAD] = dataclasses.replace(scratchpad, subgraph_counter=itertools.count().__next__)
+    return {**config, "configurable": configurable}
+
+
+# --- Namespaces ----------------------------------------------------------------------------------------------------
+#
+# A checkpoint's namespace is its path in the tree of graphs: `act:<task>|llm_query:<digest>|call:<task>`. LangGraph
+# writes each level as the node's name and the task's id; the levels that are calls are named by this engine.
+
+
+def namespace_of(config: RunnableConfig) -> str:
+    """Return the namespace of the step, or of the checkpoint, whose config this is; empty for a run's own."""
+    return str(config.get("configurable", {}).get(_NAMESPACE, ""))
+
+
+def namespace_of_message(metadata: Mapping[str, Any]) -> str:
+    """Return the namespace of the step that wrote a message, from the metadata of the stream mode `messages`."""
+    return str(metadata.get(_METADATA_NAMESPACE, ""))
+
+
+def checkpoint_config(thread: str, namespace: str = "", checkpoint: str | None = None) -> RunnableConfig:
+    """Return the config that names a checkpoint: by default the last one of the thread's own."""
+    configurable = {"thread_id": thread, _NAMESPACE: namespace}
+    return {"configurable": configurable if checkpoint is None else {**configurable, "checkpoint_id": checkpoint}}
+
+
+def namespace_parts(namespace: str) -> list[str]:
+    """Return the levels of a namespace, the outermost first."""
+    return namespace.split(_LEVEL)
+
+
+def joined(*parts: str) -> str:
+    """Return the namespace that has these levels; empty ones are left out."""
+    return _LEVEL.join(filter(None, parts))
+
+
+def name_below(namespace: str, name: str) -> str:
+    """Return the name, below `namespace`, of what is recorded as `name`."""
+    return name.removeprefix(f"{namespace}{_LEVEL}")
+
+
+def node_of(part: str) -> str:
+    """Return the name of the node, or of the call, that a level of a namespace stands for."""
+    return part.partition(_TASK_MARK)[0]
+
+
+def step_namespace(graph: str, node: str, task: str) -> str:
+    """Return the namespace of a step: a node of the graph whose namespace is `graph`, in the task of that id."""
+    return joined(graph, f"{node}{_TASK_MARK}{task}")
+
+
+# --- What is read back ---------------------------------------------------------------------------------------------
+
+
+def read_strictly() -> None:
+    """Have all that LangGraph reads in this process be of types that are allowed, unless the user has said otherwise.
+
+    A graph then allows its saver the types of its state. LangGraph looks at the variable when it is imported, and
+    `rlm_graph.state` imports it: a program calls this first.
+    """
+    os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
+
+
+def strict_serializer(types: Iterable[type]) -> JsonPlusSerializer:
+    """Return a serializer that reads back these types, what LangGraph itself stores, and nothing else.
+
+    It returns anything else as a plain dict, without an error.
+    """
+    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+    return JsonPlusSerializer(allowed_msgpack_modules=types)
+
+
+def allowing(saver: Saver, types: Iterable[type]) -> Saver:
+    """Return the saver, which reads back these types too. As a graph's own saver does, it shares the connection."""
+    return saver.with_allowlist({(kind.__module__, kind.__name__) for kind in types})
+
+
+# --- Graphs and savers ---------------------------------------------------------------------------------------------
+
+
+def as_class(compiled: CompiledStateGraph[Any, Any, Any, Any], kind: type[GraphT]) -> GraphT:
+    """Make a graph that `StateGraph.compile` returned one of `kind`: `compile` names the class of its graphs itself."""
+    cast(Any, compiled).__class__ = kind
+    return cast(GraphT, compiled)
+
+
+def kind_of_saver(saver: Saver) -> Literal["sqlite", "postgres", "other"]:
+    """Tell where a saver records, by the module of its class or of one that it is derived from."""
+    modules = [base.__module__ for base in type(saver).__mro__]
+    if any(module.startswith("langgraph.checkpoint.sqlite") for module in modules):
+        return "sqlite"
+    return "postgres" if any(module.startswith("langgraph.checkpoint.postgres") for module in modules) else "other"
+
+
+def loop_of(saver: Saver) -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that a saver is bound to, on which alone its connection may be used; None if on none."""
+    return getattr(saver, "loop", None)
+
+
+def connection_of(saver: Saver) -> Any:
+    """Return the connection, or pool of connections, of a saver for SQLite or PostgreSQL."""
+    return cast(Any, saver).conn
+
+
+async def open_connection(saver: Saver) -> Any:
+    """Return the connection of an asynchronous saver for SQLite, opened if it was not open yet."""
+    await cast(Any, saver).setup()
+    return connection_of(saver)
