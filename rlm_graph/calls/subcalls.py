@@ -7,6 +7,7 @@ call instead, and its checkpoint is the record: asked again, it answers from the
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 import itertools
@@ -36,9 +37,11 @@ from rlm_graph.calls.requests import (
 from rlm_graph.executors.base import CallResult, HostCall
 from rlm_graph.ledger import Ledger
 from rlm_graph.state import STORED_TYPES, CallSummary, SubcallReply
+from rlm_graph.storage.threaded_saver import ThreadedSaver
 from rlm_graph.tools import HostFunction
 
 if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph.state import CompiledStateGraph
 
 LOCKED = "__rlm_graph_held"
@@ -57,6 +60,8 @@ class CallBatch:
 
     requests: Sequence[Request]
     ledger: Ledger
+    limit: asyncio.Semaphore
+    """Held while a request is under way. LangGraph's own limit on tasks also holds up the record of their answers."""
     asked: list[int] = field(default_factory=list)
     """Indexes of the requests that this process really made; those missing were answered from the record."""
 
@@ -181,7 +186,7 @@ class CallScope:
 
     async def _answered(self, cell: int, name: str, requests: Sequence[Request]) -> Mapping[int, SubcallReply]:
         """Make the requests, or take their answers from the record, which are charged once."""
-        batch = CallBatch(requests, self._ledger)
+        batch = CallBatch(requests, self._ledger, asyncio.Semaphore(self.max_concurrency))
         replies = await self._run(name, batch)
         self.asked += len(batch.asked)
         self._note(cell, name, replies, agents=_agents(requests))
@@ -216,15 +221,14 @@ class CallScope:
         A cell that lived on has their answers already and does not make them again; what they spent counts all the
         same.
         """
-        saver = self._config["configurable"].get("__pregel_checkpointer")
+        saver: BaseCheckpointSaver[Any] | None = self._config["configurable"].get("__pregel_checkpointer")
         if saver is None:
             return
         thread: RunnableConfig = {"configurable": {"thread_id": self._config["configurable"]["thread_id"]}}
         saver = saver.with_allowlist({(kind.__module__, kind.__name__) for kind in STORED_TYPES})
         if bridge.under_invoke():
-            found = await bridge.in_thread(lambda: list(saver.list(thread, filter={ACT: self.namespace})))
-        else:
-            found = [kept async for kept in saver.alist(thread, filter={ACT: self.namespace})]
+            saver = ThreadedSaver(saver)
+        found = [kept async for kept in saver.alist(thread, filter={ACT: self.namespace})]
         # Newest first: the last checkpoint of a call that has been answered holds all its replies.
         for kept in found:
             values = kept.checkpoint["channel_values"]
@@ -232,20 +236,22 @@ class CallScope:
             if name not in self._charged and len(values.get("replies", ())) == values.get("count", -1):
                 self._charged.add(name)
                 self._note(
-                    None, name, values["replies"], agents=tuple(filter(None, kept.metadata.get(AGENTS, "").split(",")))
+                    None,
+                    name,
+                    values["replies"],
+                    agents=tuple(filter(None, str(kept.metadata.get(AGENTS, "")).split(","))),
                 )
                 for reply in values["replies"].values():
                     self._ledger.charge(reply.usage)
 
     async def _run(self, name: str, batch: CallBatch) -> Mapping[int, SubcallReply]:
         config = child_config(self._config, f"{self.namespace}|{name}")
-        config["max_concurrency"] = self.max_concurrency
         agents = ",".join(_agents(batch.requests))
         config["metadata"] = {**config.get("metadata", {}), ACT: self.namespace, AGENTS: agents}
         kind = "recurse" if isinstance(batch.requests[0], AgentRequest) else "call"
         given = {"kind": kind, "count": len(batch.requests)}
         try:
-            state = await bridge.run_graph(self._graph, given, config, context=batch)
+            state = await self._graph.ainvoke(given, config, context=batch)
         except GraphInterrupt as waiting:
             self.interrupts += waiting.args[0]
             raise
@@ -261,12 +267,17 @@ def child_config(config: RunnableConfig, namespace: str) -> RunnableConfig:
     on from it instead of starting over, and does nothing to one that has none.
     """
     configurable = dict(config["configurable"])
+    saver = configurable.get("__pregel_checkpointer")
+    if bridge.under_invoke() and saver and not isinstance(saver, ThreadedSaver):
+        configurable["__pregel_checkpointer"] = ThreadedSaver(saver)
     scratchpad = configurable["__pregel_scratchpad"]
     configurable["checkpoint_ns"] = namespace
     configurable["__pregel_resuming"] = True
     configurable[LOCKED] = True
     configurable["__pregel_scratchpad"] = dataclasses.replace(scratchpad, subgraph_counter=itertools.count().__next__)
-    return {**config, "configurable": configurable}
+    child: RunnableConfig = {**config, "configurable": configurable}
+    child.pop("max_concurrency", None)  # see `CallBatch.limit`
+    return child
 
 
 def _agents(requests: Sequence[Request]) -> tuple[str, ...]:
