@@ -56,11 +56,12 @@ async def call(
         return {"replies": {index: SubcallReply(error=rejection)}}
     batch.asked.append(index)
     try:
-        if isinstance(request, ToolRequest):
-            reply = await _use_tool(request, tools, batch.ledger)
-        else:
-            assert isinstance(request, ModelRequest)
-            reply = await _ask_model(request, models, specialists, batch.ledger, replies)
+        async with batch.limit:
+            if isinstance(request, ToolRequest):
+                reply = await _use_tool(request, tools, batch.ledger)
+            else:
+                assert isinstance(request, ModelRequest)
+                reply = await _ask_model(request, models, specialists, batch.ledger, replies)
     except BudgetExceeded as error:
         reply = SubcallReply(error=error.problem, error_type="BudgetExceeded")
     except ModelError as error:

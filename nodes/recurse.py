@@ -9,7 +9,6 @@ from langchain_core.runnables import Runnable
 from langgraph.config import get_config
 from langgraph.runtime import Runtime, get_runtime
 
-from rlm_graph import bridge
 from rlm_graph.approval import Approval
 from rlm_graph.budget import Budget, Usage
 from rlm_graph.calls.requests import AgentRequest, unknown_agent
@@ -59,7 +58,8 @@ async def recurse(
     try:
         requested = None if request.agent is None else specialists[request.agent].budget
         below = agent(request.agent)
-        reply = await _ask_agent(request, below, batch, requested, attempt=attempt, max_attempts=max_attempts)
+        async with batch.limit:
+            reply = await _ask_agent(request, below, batch, requested, attempt=attempt, max_attempts=max_attempts)
     except BudgetExceeded as error:
         reply = SubcallReply(error=error.problem, error_type="BudgetExceeded")
     return {"replies": {index: reply}}
@@ -86,13 +86,12 @@ async def _ask_agent(
     # LangGraph counts the agent of another attempt as another agent, which would start over.
     config = child_config(config, namespace_of(config))
     with batch.ledger.reserved(grant.max_tokens or 0, cost_usd=grant.max_cost_usd or 0.0) as reservation:
-
-        def note(values: dict[str, Any]) -> None:
-            # Its turns are its own, and its time has passed here too.
-            reservation.usage = values.get("usage", Usage()).model_copy(update={"turns": 0, "wall_s": 0.0})
-
+        result: dict[str, Any] = {}
         try:
-            result = await bridge.follow_graph(agent, given, config, note)
+            async for result in agent.astream(given, config, stream_mode="values"):
+                # Its turns are its own, and its time has passed here too.
+                spent = result.get("usage", Usage())
+                reservation.usage = spent.model_copy(update={"turns": 0, "wall_s": 0.0})
         except (ExecutorError, InputError, ModelError) as error:
             kept = checkpointer_of(config) is not None
             if isinstance(error, ModelError):

@@ -1,8 +1,8 @@
 """The one bridge between the synchronous and the asynchronous way to run a graph.
 
 The engine is asynchronous inside. Under `invoke` and `stream`, LangGraph calls nodes as plain functions and the saver
-may be a synchronous one; the nodes' coroutines then run on one event loop in a thread of its own, and the child graphs
-that they start run synchronously in threads, so that every graph of a run uses its saver the same way.
+may be a synchronous one; the nodes' coroutines then run on one event loop in a thread of its own, with the child graphs
+that they start: see `ThreadedSaver` for how those use a synchronous saver.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables import RunnableLambda
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,42 +51,10 @@ def run_blocking(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-async def run_graph(graph: Runnable[Any, Any], given: Any, config: RunnableConfig, **options: Any) -> Any:
-    """Run a graph below the running node, in the way that the node itself was reached."""
-    if under_invoke():
-        return await in_thread(graph.invoke, given, config, **options)
-    return await graph.ainvoke(given, config, **options)
-
-
-async def follow_graph(
-    graph: Runnable[Any, Any], given: Any, config: RunnableConfig, note: Callable[[dict[str, Any]], None]
-) -> dict[str, Any]:
-    """Run a graph below the running node as `run_graph` does, and show its output to `note` after each of its steps.
-
-    If it fails, `note` has seen how far it came.
-    """
-    seen: dict[str, Any] = {}
-
-    def see(values: dict[str, Any]) -> None:
-        seen.update(values)
-        note(values)
-
-    def follow() -> None:
-        for values in graph.stream(given, config, stream_mode="values"):
-            see(values)
-
-    if under_invoke():
-        await in_thread(follow)
-    else:
-        async for values in graph.astream(given, config, stream_mode="values"):
-            see(values)
-    return seen
-
-
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a blocking call in a thread of its own, with this context.
 
-    A pool could run out: a child graph holds its thread while the graphs below it ask for more.
+    A pool could run out: a tool may hold its thread for as long as it likes.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()

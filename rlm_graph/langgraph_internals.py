@@ -55,19 +55,26 @@ def checkpointer_for(graph: CompiledStateGraph[Any, Any, Any, Any], config: Runn
     return graph._resolve_checkpointer(config)
 
 
-def child_config(config: RunnableConfig, namespace: str) -> RunnableConfig:
+def child_config(config: RunnableConfig, namespace: str, *, saver: Saver | None = None) -> RunnableConfig:
     """Return the config under which a child graph of this step records itself as exactly `namespace`.
+
+    It records by `saver`, if one is given, else by that of its parent.
 
     The scratchpad counts the subgraphs that a task has invoked, and LangGraph appends that number to the namespace of
     all but the first; a counter of its own makes every child the first. `resuming` makes a child that has a record go
-    on from it instead of starting over, and does nothing to one that has none.
+    on from it instead of starting over, and does nothing to one that has none. A limit on tasks at once is not handed
+    on: LangGraph has what a task wrote wait for a free place among the tasks.
     """
     configurable = dict(config["configurable"])
+    if saver is not None:
+        configurable[_CHECKPOINTER] = saver
     scratchpad = configurable[_SCRATCHPAD]
     configurable[_NAMESPACE] = namespace
     configurable[_RESUMING] = True
     configurable[_SCRATCHPAD] = dataclasses.replace(scratchpad, subgraph_counter=itertools.count().__next__)
-    return {**config, "configurable": configurable}
+    child: RunnableConfig = {**config, "configurable": configurable}
+    child.pop("max_concurrency", None)
+    return child
 
 
 # --- Namespaces ----------------------------------------------------------------------------------------------------

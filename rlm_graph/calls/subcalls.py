@@ -7,6 +7,7 @@ call instead, and its checkpoint is the record: asked again, it answers from the
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -35,9 +36,11 @@ from rlm_graph.executors.base import CallResult, HostCall
 from rlm_graph.langgraph_internals import allowing, checkpointer_of, child_config, joined, name_below, namespace_of
 from rlm_graph.ledger import Ledger
 from rlm_graph.state import STORED_TYPES, CallSummary, SubcallReply
+from rlm_graph.storage.threaded_saver import ThreadedSaver
 from rlm_graph.tools import HostFunction
 
 if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph.state import CompiledStateGraph
 
 LOCKED = "__rlm_graph_held"
@@ -56,6 +59,8 @@ class CallBatch:
 
     requests: Sequence[Request]
     ledger: Ledger
+    limit: asyncio.Semaphore
+    """Held while a request is under way. LangGraph's own limit on tasks also holds up the record of their answers."""
     asked: list[int] = field(default_factory=list)
     """Indexes of the requests that this process really made; those missing were answered from the record."""
 
@@ -180,7 +185,7 @@ class CallScope:
 
     async def _answered(self, cell: int, name: str, requests: Sequence[Request]) -> Mapping[int, SubcallReply]:
         """Make the requests, or take their answers from the record, which are charged once."""
-        batch = CallBatch(requests, self._ledger)
+        batch = CallBatch(requests, self._ledger, asyncio.Semaphore(self.max_concurrency))
         replies = await self._run(name, batch)
         self.asked += len(batch.asked)
         self._note(cell, name, replies, agents=_agents(requests))
@@ -215,15 +220,12 @@ class CallScope:
         A cell that lived on has their answers already and does not make them again; what they spent counts all the
         same.
         """
-        saver = checkpointer_of(self._config)
+        saver = self._saver()
         if saver is None:
             return
         thread: RunnableConfig = {"configurable": {"thread_id": self._config["configurable"]["thread_id"]}}
-        saver = allowing(saver, STORED_TYPES)
-        if bridge.under_invoke():
-            found = await bridge.in_thread(lambda: list(saver.list(thread, filter={ACT: self.namespace})))
-        else:
-            found = [kept async for kept in saver.alist(thread, filter={ACT: self.namespace})]
+        kept_calls = allowing(saver, STORED_TYPES).alist(thread, filter={ACT: self.namespace})
+        found = [kept async for kept in kept_calls]
         # Newest first: the last checkpoint of a call that has been answered holds all its replies.
         for kept in found:
             values = kept.checkpoint["channel_values"]
@@ -235,16 +237,22 @@ class CallScope:
                 for reply in values["replies"].values():
                     self._ledger.charge(reply.usage)
 
+    def _saver(self) -> BaseCheckpointSaver[Any] | None:
+        """Return the saver of this run, for use on the event loop."""
+        saver = checkpointer_of(self._config)
+        if saver is None or isinstance(saver, ThreadedSaver) or not bridge.under_invoke():
+            return saver
+        return ThreadedSaver(saver)
+
     async def _run(self, name: str, batch: CallBatch) -> Mapping[int, SubcallReply]:
-        config = child_config(self._config, joined(self.namespace, name))
+        config = child_config(self._config, joined(self.namespace, name), saver=self._saver())
         config["configurable"][LOCKED] = True
-        config["max_concurrency"] = self.max_concurrency
         agents = ",".join(_agents(batch.requests))
         config["metadata"] = {**config.get("metadata", {}), ACT: self.namespace, AGENTS: agents}
         kind = "recurse" if isinstance(batch.requests[0], AgentRequest) else "call"
         given = {"kind": kind, "count": len(batch.requests)}
         try:
-            state = await bridge.run_graph(self._graph, given, config, context=batch)
+            state = await self._graph.ainvoke(given, config, context=batch)
         except GraphInterrupt as waiting:
             self.interrupts += waiting.args[0]
             raise

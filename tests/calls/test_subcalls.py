@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import sqlite3
+import threading
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -16,6 +20,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.config import get_config
 from langgraph.graph import START, StateGraph
+from pydantic import JsonValue
 
 from rlm_graph import bridge
 from rlm_graph.budget import Budget, Usage
@@ -128,6 +133,68 @@ def test_the_synchronous_way_keeps_the_same_record(
         assert [answer["value"] for answer in result["answers"]] == [f"P{number}" for number in range(20)]
         assert server.count == 20
     connection.close()
+
+
+PROMPTS: list[JsonValue] = [f"p{number}" for number in range(200)]
+BATCH = HostCall(id=0, function="llm_query_batched", arguments={"prompts": PROMPTS}, nth=0)
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def test_answers_of_a_batch_are_recorded_while_most_of_its_prompts_wait(
+    subcalls_to: Callable[..., Subcalls], tmp_path: Path, kind: str, way: str, request: pytest.FixtureRequest
+) -> None:
+    gate = threading.Event()
+    asked = itertools.count()
+
+    def reply(_: ScriptedRequest) -> ScriptedReply:
+        return ScriptedReply("yes", gate=gate if next(asked) >= 24 else None)
+
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(ScriptedServer(reply))
+        saver = await _saver(kind, way, tmp_path, request, stack)
+        graph = Code(subcalls_to(server), [BATCH]).graph(saver)
+        invoke = graph.ainvoke if way == "ainvoke" else partial(asyncio.to_thread, graph.invoke)
+        run = asyncio.create_task(invoke({}, CONFIG, durability="sync"))
+
+        while (recorded := await _recorded(saver, way)) < 24 or server.count < 32:  # the test's own limit ends the wait
+            await asyncio.sleep(0.01)
+        under_way = server.count - recorded
+        gate.set()
+        result = await run
+
+    assert (recorded, under_way) == (24, 8)
+    assert result["answers"][0]["value"] == [{"text": "yes"}] * 200
+
+
+async def _saver(kind: str, way: str, folder: Path, request: pytest.FixtureRequest, stack: AsyncExitStack) -> Any:
+    if kind == "memory":
+        return InMemorySaver()
+    if kind == "sqlite":
+        path = str(folder / "runs.sqlite")
+        if way == "ainvoke":
+            return await stack.enter_async_context(AsyncSqliteSaver.from_conn_string(path))
+        return stack.enter_context(SqliteSaver.from_conn_string(path))
+    from langgraph.checkpoint.postgres import PostgresSaver
+    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+
+    address = request.getfixturevalue("postgres")
+    if way == "ainvoke":
+        saver: Any = await stack.enter_async_context(AsyncPostgresSaver.from_conn_string(address))
+        await saver.setup()
+    else:
+        saver = stack.enter_context(PostgresSaver.from_conn_string(address))
+        saver.setup()
+    return saver
+
+
+async def _recorded(saver: Any, way: str) -> int:
+    """Count the answers that the saver has: writes of tasks that have ended."""
+    if way == "ainvoke":
+        found = [kept async for kept in saver.alist(CONFIG)]
+    else:
+        found = await asyncio.to_thread(lambda: list(saver.list(CONFIG)))
+    return sum(channel == "replies" for kept in found for _, channel, _ in kept.pending_writes or ())
 
 
 async def test_equal_calls_of_one_cell_stay_separate_answers(subcalls_to: Callable[..., Subcalls]) -> None:
