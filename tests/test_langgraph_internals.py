@@ -418,7 +418,8 @@ def test_a_saver_in_memory_is_of_no_kind_that_others_can_reach() -> None:
 # A saver of ours has the method `with_allowlist`, as all savers do, and hands the call on.
 INSIDES = re.compile(
     r"""__pregel | checkpoint_ns | checkpoint_map | langgraph_(?:checkpoint_ns|node|step|path|triggers)
-    | STRICT_MSGPACK | (?<!def\ )(?<!self\._saver\.)with_allowlist | with_msgpack_allowlist | allowed_msgpack_modules | _serde_allowlist
+    | STRICT_MSGPACK | (?<!def\ )(?<!self\._saver\.)with_allowlist
+    | with_msgpack_allowlist | allowed_msgpack_modules | _serde_allowlist
     | _resolve_checkpointer | subgraph_counter | scratchpad\b.*\breplace | __start__ | \.__class__\s*=
     | \bsaver\.(?:conn|loop)\b | langgraph\.(?:_internal|pregel) | namespace\.\w*(?:split|partition)\("[|:]"
     """,
