@@ -51,7 +51,7 @@ class SqliteDatabase:
             make_private(path, elsewhere)
             async with aiosqlite.connect(path, timeout=busy_timeout_s) as connection:
                 database = cls(connection, path)
-                await database._prepare(until=time.monotonic() + busy_timeout_s)
+                await database.prepare(busy_timeout_s)
                 yield database
 
     @property
@@ -94,7 +94,9 @@ class SqliteDatabase:
         if await self.read("PRAGMA quick_check(1)") != [("ok",)]:
             raise StorageError(f"{self._path}: {DAMAGED}", hint=[RECOVER, Hint("name_database")])
 
-    async def _prepare(self, *, until: float) -> None:
+    async def prepare(self, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+        """Make the tables, or bring those of an earlier version to this one. Raises `StorageError` as `open` does."""
+        until = time.monotonic() + busy_timeout_s
         while True:
             try:
                 return await self._migrate()

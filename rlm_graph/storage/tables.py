@@ -20,7 +20,7 @@ RUN_COLUMNS = ("id", "question", "source", "model", "settings", "status", "usage
 SEALED_COLUMNS = ("question", "source", "settings")
 """Those that say what a run is about."""
 
-NEWEST = (float("inf"), 2**63 - 1)
+NEWEST = (2.0**62, 2**63 - 1)
 """Later than every run: `created` and `rowid`."""
 
 DATED = "ltrim(substr(id, 1, 8), '0123456789') = '' AND substr(id, 9, 1) = '-'"
