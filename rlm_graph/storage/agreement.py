@@ -7,7 +7,7 @@ from rlm_graph.storage.database import Database
 from rlm_graph.storage.encryption import Cipher
 
 _PROOF = "rlm-graph"
-"""What the database of encrypted runs holds sealed, so that a wrong key is known at once."""
+"""What the database of encrypted runs holds encrypted, so that a wrong key is known at once."""
 
 
 async def agree(database: Database, cipher: Cipher | None) -> None:

@@ -31,7 +31,7 @@ from rlm_graph.storage.run_contexts import RunContexts, instances_in
 from rlm_graph.storage.run_ids import check_name as check_name
 from rlm_graph.storage.run_ids import find_id
 from rlm_graph.storage.run_ids import new_id as new_id
-from rlm_graph.storage.tables import NEWEST, RUN_COLUMNS, SEALED_COLUMNS
+from rlm_graph.storage.tables import NEWEST, RUN_COLUMNS, ENCRYPTED_COLUMNS
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -104,7 +104,7 @@ class Runs:
         while True:
             name = id or new_id()
             entry = (
-                name, self._sealed(question), self._sealed(source), model, self._sealed(encoded), "running",
+                name, self._encrypted(question), self._encrypted(source), model, self._encrypted(encoded), "running",
                 Usage().model_dump_json(), now, now, 1,
             )  # fmt: skip
             if await self._database.write(
@@ -133,7 +133,7 @@ class Runs:
         await self._database.write(
             (
                 "UPDATE runs SET status = 'running', settings = ?, updated = ? WHERE id = ?",
-                (self._sealed(encoded), time.time(), id),
+                (self._encrypted(encoded), time.time(), id),
             ),
             *self._contexts.noting(id, _context_in(settings)),
         )
@@ -297,11 +297,11 @@ class Runs:
 
     def _run(self, row: dict[str, Any]) -> Run:
         if self._cipher is not None:
-            row |= {column: self._cipher.decrypt_text(row[column]) for column in SEALED_COLUMNS}
+            row |= {column: self._cipher.decrypt_text(row[column]) for column in ENCRYPTED_COLUMNS}
         settings, usage = _SETTINGS.validate_json(row.pop("settings")), Usage.model_validate_json(row.pop("usage"))
         return Run(settings=settings, usage=usage, **row)
 
-    def _sealed(self, text: str) -> str:
+    def _encrypted(self, text: str) -> str:
         return text if self._cipher is None else self._cipher.encrypt_text(text)
 
 

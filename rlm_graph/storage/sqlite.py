@@ -169,9 +169,11 @@ def count(path: Path, table: str) -> int:
     """Return how many rows a table has; 0 where there is no such file or table. Raises `StorageError`."""
     if not path.exists() or not path.stat().st_size:
         return 0
+    # Where there is no log, nobody writes; SQLite would make one even to read.
+    mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
     with (
         storage_errors(str(path)),
-        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection,
+        closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as connection,
     ):
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
             return 0

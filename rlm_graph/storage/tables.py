@@ -17,7 +17,7 @@ VERSION_TABLE = "rlm_graph_schema"
 
 RUN_COLUMNS = ("id", "question", "source", "model", "settings", "status", "usage", "created", "updated")
 """What is read of a run."""
-SEALED_COLUMNS = ("question", "source", "settings")
+ENCRYPTED_COLUMNS = ("question", "source", "settings")
 """Those that say what a run is about."""
 
 NEWEST = (2.0**62, 2**63 - 1)

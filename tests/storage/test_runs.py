@@ -263,3 +263,35 @@ async def test_runs_that_start_at_once_do_not_get_into_each_others_way(place: Pa
     async with Runs.open(place) as runs:
         assert {run.id for run in await runs.all()} == set(ids)
         assert len(set(ids)) == 8
+
+
+async def test_pages_lead_through_all_runs_newest_first_though_some_are_of_one_moment(place: Path | str) -> None:
+    async with Runs.open(place) as runs:
+        made = [(await create(runs, id=f"r{number}")).id for number in range(7)]
+        await runs._database.write(("UPDATE runs SET created = 5.0 WHERE id <> 'r6'", ()))
+        await runs.finish("r2", "done", Usage())
+
+        pages = [first := await runs.page(limit=3)]
+        await create(runs, id="later")  # moves none from one page to the next
+        while pages[-1].after is not None:
+            pages.append(await runs.page(limit=3, after=pages[-1].after))
+
+        assert [[run.id for run in page.runs] for page in pages] == [["r6", "r5", "r4"], ["r3", "r2", "r1"], ["r0"]]
+        assert [run.id for run in (await runs.page(status="done")).runs] == ["r2"]
+        assert len(first.runs) == 3
+        assert {run.id for run in await runs.all()} == {*made, "later"}
+        assert await runs.count() == 8
+        with pytest.raises(InputError, match="leads to no page"):
+            await runs.page(after="somewhere")
+
+
+async def test_what_many_runs_start_with_names_some_and_asks_for_more(place: Path | str) -> None:
+    async with Runs.open(place) as runs:
+        for number in range(8):
+            await create(runs, id=f"night-{number}")
+
+        with pytest.raises(InputError, match=r"many runs start with night: .*, …; give more of the id"):
+            await runs.get("night")
+        for name in ("", "no such\x00name", "ñ", "*", "n_ght-1"):
+            with pytest.raises(RunNotFoundError):
+                await runs.get(name)
