@@ -23,7 +23,7 @@ from rlm_graph.state import RLMInput
 from rlm_graph.storage.failures import storage_errors
 from rlm_graph.storage.locks import alocation_of, location_of, lock_run
 
-FAILED = "the run cannot be recorded"
+FAILED = "the database failed"
 """What an error of the checkpointer's database begins with, whosever checkpointer it is."""
 
 

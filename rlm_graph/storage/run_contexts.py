@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class RunContexts:
-    """The table of references. An encrypted one names contexts by keyed digests, which are not those of their folders."""
+    """The table of references. An encrypted one has keyed digests of contexts, which are not those of their folders."""
 
     def __init__(self, database: Database, cipher: Cipher | None) -> None:
         self._database = database

@@ -31,7 +31,7 @@ from rlm_graph.storage.run_contexts import RunContexts, instances_in
 from rlm_graph.storage.run_ids import check_name as check_name
 from rlm_graph.storage.run_ids import find_id
 from rlm_graph.storage.run_ids import new_id as new_id
-from rlm_graph.storage.tables import NEWEST, RUN_COLUMNS, ENCRYPTED_COLUMNS
+from rlm_graph.storage.tables import ENCRYPTED_COLUMNS, NEWEST, RUN_COLUMNS
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver

@@ -27,7 +27,10 @@ def measured(shell: Shell, *args: object) -> dict[str, dict[str, Any]]:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """All files as they are, but those in which SQLite's connections count themselves."""
+    return {
+        str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and not path.name.endswith("-shm")
+    }
 
 
 def bytes_in(folder: Path) -> int:
