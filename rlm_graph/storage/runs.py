@@ -6,7 +6,6 @@ One SQLite file holds both, or one database of a PostgreSQL server. A run's id i
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
