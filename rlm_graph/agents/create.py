@@ -25,6 +25,7 @@ from rlm_graph.memory import memory_functions
 from rlm_graph.models import ReplyCache, chat_model
 from rlm_graph.recovery.snapshots import SnapshotStore
 from rlm_graph.settings import ExecutorSettings, MemorySettings, ModelSettings, Protocol, SnapshotSettings, data_dir
+from rlm_graph.storage.data_folder import DataFolder, snapshots_beside
 from rlm_graph.tools import host_functions, retrieval_of
 
 
@@ -91,7 +92,8 @@ def create_rlm_agent(
     """
     settings = settings or ModelSettings()
     deeper = sub_model if isinstance(sub_model, Sequence) and not isinstance(sub_model, str) else [sub_model or model]
-    kept = contexts if isinstance(contexts, ContextStore) else ContextStore(contexts or data_dir() / "contexts")
+    folder = contexts or DataFolder(data_dir()).contexts(encrypted=False)
+    kept = folder if isinstance(folder, ContextStore) else ContextStore(folder)
     functions = host_functions(tools)
     models = [chat_model(named, settings) for named in (model, *deeper)]
     parts = AgentParts(
@@ -108,7 +110,7 @@ def create_rlm_agent(
         settings=settings,
         replies=None if cache is None else ReplyCache(cache, settings.cache_ttl_s),
         contexts=kept,
-        snapshots=SnapshotStore(kept.root.parent / "snapshots", snapshots, cipher=kept.cipher),
+        snapshots=SnapshotStore(snapshots_beside(kept.root), snapshots, cipher=kept.cipher),
         strict_replay=strict_replay,
         name=name,
     )

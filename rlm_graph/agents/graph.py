@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 from langchain_core.messages import HumanMessage
@@ -19,11 +17,14 @@ from pydantic import TypeAdapter
 from rlm_graph.bridge import in_thread
 from rlm_graph.calls.subcalls import LOCKED
 from rlm_graph.context import ContextStore
-from rlm_graph.errors import InputError, StorageError
+from rlm_graph.errors import InputError
 from rlm_graph.langgraph_internals import as_class, checkpointer_for, is_inside_a_graph, namespace_of
 from rlm_graph.state import RLMInput
-from rlm_graph.storage.failures import advice
+from rlm_graph.storage.failures import storage_errors
 from rlm_graph.storage.locks import alocation_of, location_of, lock_run
+
+FAILED = "the database failed"
+"""What an error of the checkpointer's database begins with, whosever checkpointer it is."""
 
 
 class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
@@ -66,18 +67,20 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         `StorageError` if the database fails: what was recorded is kept, and `invoke(None, config)` goes on from there.
         """
         saver, run = self._record(config)
-        with _storage_errors(), nullcontext() if saver is None or run is None else lock_run(location_of(saver), run):
+        with storage_errors(FAILED):
+            lock = nullcontext() if saver is None or run is None else lock_run(location_of(saver), run)
+        with storage_errors(FAILED), lock:
             yield from super().stream(self._taken_in(input, config), config, **_durable(saver, kwargs))
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Stream the run; see `stream`."""
         saver, run = self._record(config)
-        with _storage_errors():
+        with storage_errors(FAILED):
             lock = nullcontext() if saver is None or run is None else lock_run(await alocation_of(saver), run)
         await in_thread(lock.__enter__)
         try:
             taken = await in_thread(self._taken_in, input, config)
-            with _storage_errors():
+            with storage_errors(FAILED):
                 async for part in super().astream(taken, config, **_durable(saver, kwargs)):
                     yield part
         finally:
@@ -115,17 +118,3 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
 def _durable(saver: BaseCheckpointSaver[Any] | None, options: dict[str, Any]) -> dict[str, Any]:
     return options if saver is None or options.get("durability") is not None else {**options, "durability": "sync"}
-
-
-@contextmanager
-def _storage_errors() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StorageError(f"the database failed: {advice(error)}") from error
-    except Exception as error:
-        psycopg = sys.modules.get("psycopg")  # whoever keeps a run in PostgreSQL has loaded it
-        if psycopg is None or not isinstance(error, psycopg.Error):
-            raise
-        words = " ".join(str(error).split()) or type(error).__name__
-        raise StorageError(f"the database failed: {words}; once it answers again, resume the run") from error

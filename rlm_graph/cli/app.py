@@ -11,6 +11,7 @@ from rlm_graph.cli.ask import ask
 from rlm_graph.cli.config import show
 from rlm_graph.cli.docker import build
 from rlm_graph.cli.doctor import doctor
+from rlm_graph.cli.du import du
 from rlm_graph.cli.exits import Exit, exit_code
 from rlm_graph.cli.fork import fork
 from rlm_graph.cli.hints import advised
@@ -74,7 +75,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 app = typer.Typer(cls=Commands, pretty_exceptions_enable=False, epilog=EPILOG, context_settings=_CONTEXT, **_PLAIN)
 app.callback()(_root)
-for command in (run, resume, ask, fork, logs, rm, ps, sweep, tools, init, doctor):
+for command in (run, resume, ask, fork, logs, rm, du, ps, sweep, tools, init, doctor):
     app.command()(command)
 
 config = typer.Typer(help="Show the settings and where each came from.", **_PLAIN)

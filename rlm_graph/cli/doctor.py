@@ -129,11 +129,12 @@ def _pyodide(settings: Settings) -> Check:
     from rlm_graph.executors.pyodide.executor import DECLARED
     from rlm_graph.executors.pyodide.runtime import installed
     from rlm_graph.settings import PyodideSettings
+    from rlm_graph.storage.data_folder import DataFolder
 
     store = settings.executor.store if isinstance(settings.executor, PyodideSettings) else None
     declared = f"what it cannot show: {'; '.join(dict.fromkeys(DECLARED.values()))}"
     try:
-        installed(store or settings.data_dir / "pyodide")
+        installed(store or DataFolder(settings.data_dir).pyodide)
     except SetupError as error:
         return Check("pyodide", "absent", f"{advised(error)}; needed only for the pyodide executor, {declared}")
     return Check("pyodide", "ok", f"its runtime is there; {declared}")

@@ -19,6 +19,7 @@ from rlm_graph.context.store import ContextStore
 from rlm_graph.errors import StorageError
 from rlm_graph.settings import ContextSettings, Settings
 from rlm_graph.state import ContextRef
+from rlm_graph.storage.data_folder import DataFolder
 from rlm_graph.storage.encryption import Cipher
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - not for secret names: what is made there is ours alone
@@ -110,9 +111,10 @@ class EncryptedContextStore(ContextStore):
 def contexts_of(settings: Settings) -> ContextStore:
     """Return the store that the settings ask for. Raises `SetupError` if it is to be encrypted and there is no key."""
     if not settings.encrypt:
-        return ContextStore(settings.data_dir / "contexts", settings.contexts)
+        return ContextStore(DataFolder(settings.data_dir).contexts(encrypted=False), settings.contexts)
     cipher = Cipher.from_environment()
-    return EncryptedContextStore(settings.data_dir / "sealed" / "contexts", settings.contexts, cipher=cipher)
+    folder = DataFolder(settings.data_dir).contexts(encrypted=True)
+    return EncryptedContextStore(folder, settings.contexts, cipher=cipher)
 
 
 def _label(place: Path, name: str) -> bytes:

@@ -11,11 +11,15 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langgraph.cache.base import BaseCache
+from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from rlm_graph.errors import Hint
 from rlm_graph.langgraph_internals import strict_serializer
 from rlm_graph.models.names import base_url, model_name
 from rlm_graph.settings import Settings
+from rlm_graph.storage.data_folder import DataFolder
 from rlm_graph.storage.encryption import Cipher
+from rlm_graph.storage.sqlite import make_private
 
 NAMESPACE = ("rlm_graph", "replies")
 
@@ -57,9 +61,9 @@ def cache_of(settings: Settings) -> BaseCache[Any] | None:
         return None
     from langgraph.cache.sqlite import SqliteCache
 
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    serde = strict_serializer(())  # replies are kept as plain JSON
-    if not settings.encrypt:
-        return SqliteCache(path=str(settings.data_dir / "replies.sqlite"), serde=serde)
-    encrypted = Cipher.from_environment().serializer(serde)
-    return SqliteCache(path=str(settings.data_dir / "sealed-replies.sqlite"), serde=encrypted)
+    path = DataFolder(settings.data_dir).replies(encrypted=settings.encrypt)
+    serde: SerializerProtocol = strict_serializer(())  # replies are kept as plain JSON
+    if settings.encrypt:
+        serde = Cipher.from_environment().serializer(serde)
+    make_private(path, Hint("set_data_dir"))
+    return SqliteCache(path=str(path), serde=serde)

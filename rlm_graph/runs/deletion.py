@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Collection, Mapping, Sequence
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from rlm_graph.context import ContextStore
 from rlm_graph.errors import ExecutorError, SetupError
@@ -15,9 +13,9 @@ from rlm_graph.executors.sandbox_owners import ListsSandboxes
 from rlm_graph.langgraph_internals import namespace_of, namespace_parts, node_of, step_namespace
 from rlm_graph.recovery.snapshots import SnapshotStore
 from rlm_graph.state import ContextRef, ReplHandle, Turn
+from rlm_graph.storage.data_folder import snapshots_beside
+from rlm_graph.storage.run_contexts import instances_in
 from rlm_graph.storage.runs import Run, Runs
-
-T = TypeVar("T")
 
 
 async def delete(
@@ -28,19 +26,12 @@ async def delete(
     `others` are the executors of its specialists. Its entry goes last: a deletion that was cut off can be made again.
     Returns in words what could not be removed.
     """
-    kept = [value async for value in _values(runs.saver, run)]
-    handles, begun = {handle.id: handle for handle in _found(kept, ReplHandle)}, await _begun(runs, run)
+    kept = [value async for value in runs.recorded(run)]
+    handles, begun = {handle.id: handle for handle in instances_in(kept, ReplHandle)}, await _begun(runs, run)
     left = [words for each in (executor, *others) for words in await _close(each, handles, begun)]
-    own = {ref.sha256: ref for ref in _found(kept, ContextRef)}
-    for other in await runs.all():
-        if not own:
-            break
-        if other.id != run.id:
-            async for value in _values(runs.saver, other):
-                for ref in _found(value, ContextRef):
-                    own.pop(ref.sha256, None)
-    SnapshotStore(contexts.root.parent / "snapshots").forget(list(_found(kept, Turn)))
-    for ref in own.values():
+    own = await runs.unshared(run, instances_in(kept, ContextRef))
+    SnapshotStore(snapshots_beside(contexts.root)).forget(list(instances_in(kept, Turn)))
+    for ref in own:
         contexts.forget(ref)
     await runs.delete(run.id)
     return tuple(left)
@@ -49,8 +40,8 @@ async def delete(
 async def _close(executor: Executor, handles: Mapping[str, ReplHandle], begun: Collection[str]) -> tuple[str, ...]:
     """End the REPLs whose handles were recorded, and those that were begun and whose handles were not."""
     try:
-        found = await executor.sandboxes() if begun and isinstance(executor, ListsSandboxes) else ()
-        unrecorded = {sandbox.handle.id: sandbox.handle for sandbox in found if sandbox.handle.id in begun}
+        listed = await executor.sandboxes() if begun and isinstance(executor, ListsSandboxes) else ()
+        unrecorded = {sandbox.handle.id: sandbox.handle for sandbox in listed if sandbox.handle.id in begun}
         for handle in {**unrecorded, **handles}.values():
             if handle.kind == executor.kind:
                 await executor.close(handle)
@@ -72,26 +63,5 @@ async def _begun(runs: Runs, run: Run) -> set[str]:
     return names
 
 
-async def _values(saver: BaseCheckpointSaver[Any], run: Run) -> AsyncIterator[Any]:
-    """Yield everything that is recorded of a run and of what it called, from all of its past."""
-    context = run.settings.get("context")
-    if isinstance(context, dict):
-        yield ContextRef.model_validate(context)
-    async for kept in saver.alist(_thread(run)):
-        yield kept.checkpoint["channel_values"]
-        yield [value for _, _, value in kept.pending_writes or ()]
-
-
 def _thread(run: Run) -> RunnableConfig:
     return {"configurable": {"thread_id": run.id}}
-
-
-def _found(value: Any, kind: type[T]) -> Iterator[T]:
-    if isinstance(value, kind):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _found(part, kind)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _found(part, kind)

@@ -59,6 +59,10 @@ class MemoryChoice(MemorySettings):
     """Let code remember things for later runs."""
 
 
+RUNS_FILE = "runs.sqlite"
+"""The database of runs in the data folder."""
+
+
 def data_dir() -> Path:
     """Where runs and contexts are kept unless told otherwise: `RLM_DATA_DIR`, or the user's data folder."""
     import os
@@ -122,7 +126,7 @@ class Settings(BaseSettings):
     """What runs remember for later ones."""
     data_dir: Path = Field(default_factory=data_dir)
     """Where runs and contexts are kept."""
-    db: DatabaseAddress | Path = Field(default_factory=lambda values: values["data_dir"] / "runs.sqlite")
+    db: DatabaseAddress | Path = Field(default_factory=lambda values: values["data_dir"] / RUNS_FILE)
     """The database of runs: a file, or `postgresql://user@host/name`; by default `runs.sqlite` in `data_dir`."""
     encrypt: bool = False
     """Encrypt all that runs say, in the database and beside it, with the key in `LANGGRAPH_AES_KEY`."""

@@ -7,7 +7,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint, CheckpointTuple
 
-from rlm_graph.errors import RunNotFoundError
+from rlm_graph.errors import Hint, RunNotFoundError
 from rlm_graph.langgraph_internals import allowing, checkpoint_config, namespace_of
 from rlm_graph.state import STORED_TYPES
 
@@ -37,7 +37,7 @@ async def _chain(saver: BaseCheckpointSaver[Any], source: str, checkpoint_id: st
         chain.append(found)
         config = found.parent_config
     if not chain:
-        raise RunNotFoundError(f"run {source} has no such checkpoint; `rlm-graph logs {source}` shows its turns")
+        raise RunNotFoundError(f"run {source} has no such checkpoint", hint=Hint("show_run", source))
     return chain[::-1]
 
 

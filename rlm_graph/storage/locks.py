@@ -23,20 +23,27 @@ from typing import TYPE_CHECKING, Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
-from rlm_graph.errors import RunHeldError, StorageError
+from rlm_graph.errors import Hint, RunHeldError, StorageError
 from rlm_graph.langgraph_internals import connection_of, kind_of_saver, loop_of, open_connection
+from rlm_graph.storage.data_folder import locks_beside
+from rlm_graph.storage.failures import storage_errors
 
 if TYPE_CHECKING:
     import psycopg
 
 LOCK_SPACE = 0x524C4D47
-"""The class of our advisory locks in PostgreSQL (`RLMG`)."""
+"""The class of our advisory locks on runs in PostgreSQL (`RLMG`)."""
+SETUP_LOCK = 0x524C4D47
+"""The advisory lock under which tables are made there: one number, where the locks on runs have two."""
 
 POLL_S = 0.5
 """Between two looks whether a run that is waited for is free."""
 
 LOOK_S = 0.05
 """How long a look at a lock may keep others from taking it."""
+
+SETUP_POLL_S = 0.05
+"""Between two attempts to be the one who makes the tables."""
 
 _here: set[tuple[str, str]] = set()
 _guard = threading.Lock()
@@ -147,7 +154,7 @@ def free_runs(place: RecordLocation, runs: Iterable[str]) -> set[str]:
 
 def lock_file(database: Path, run: str) -> Path:
     """Return the file whose lock is the run's, in a folder beside the database."""
-    return database.with_name(f"{database.name}.locks") / f"{hashlib.sha256(run.encode()).hexdigest()[:24]}.lock"
+    return locks_beside(database) / f"{hashlib.sha256(run.encode()).hexdigest()[:24]}.lock"
 
 
 def forget_lock(place: RecordLocation, run: str) -> None:
@@ -181,7 +188,7 @@ def _held_by_file(path: Path, run: str) -> Iterator[None]:
     except Timeout:
         raise RunHeldError(run, _read(path)) from None
     except OSError as error:
-        raise StorageError(f"{path}: cannot be locked: {error.strerror}; name another database with --db") from error
+        raise StorageError(f"{path}: cannot be locked: {error.strerror}", hint=Hint("name_database")) from error
     try:
         path.write_text(_holder(), encoding="utf-8")
         yield
@@ -220,10 +227,8 @@ def _held_by_postgres(conninfo: str, run: str) -> Iterator[None]:
     import psycopg
 
     key = _key(run)
-    try:
+    with storage_errors(f"run {run} cannot be locked"):
         connection = psycopg.connect(conninfo, autocommit=True, application_name=_holder()[:63])
-    except psycopg.Error as error:
-        raise StorageError(f"the database does not answer: {error}; start it, then resume the run") from error
     try:
         row = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (LOCK_SPACE, key)).fetchone()
         if not (row and row[0]):
@@ -247,11 +252,8 @@ def _locked_in_postgres(conninfo: str, runs: Iterable[str]) -> set[str]:
         "SELECT objid FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
         " WHERE locktype = 'advisory' AND classid = %s AND granted AND datname = current_database()"
     )
-    try:
-        with psycopg.connect(conninfo, autocommit=True) as connection:
-            held = {int(key) for (key,) in connection.execute(query, (LOCK_SPACE,))}
-    except psycopg.Error as error:
-        raise StorageError(f"the database does not answer: {error}; start it, then try again") from error
+    with storage_errors("the locks cannot be read"), psycopg.connect(conninfo, autocommit=True) as connection:
+        held = {int(key) for (key,) in connection.execute(query, (LOCK_SPACE,))}
     return {run for run in runs if _key(run) & 0xFFFFFFFF in held}
 
 
@@ -262,3 +264,19 @@ def _postgres_holder(connection: psycopg.Connection[Any], key: int) -> str:
         (LOCK_SPACE, key & 0xFFFFFFFF),
     ).fetchone()
     return str(row[0]) if row else "another process"
+
+
+@asynccontextmanager
+async def setup_lock(connection: psycopg.AsyncConnection[Any]) -> AsyncIterator[None]:
+    """Be the only one who makes tables in this PostgreSQL database, for as long as the block lasts."""
+    # Tried again and again, not waited for: a statement that waits would hold up the indexes that are being made.
+    while True:
+        cursor = await connection.execute("SELECT 1 WHERE pg_try_advisory_lock(%s)", (SETUP_LOCK,))
+        if await cursor.fetchone() is not None:
+            break
+        await asyncio.sleep(SETUP_POLL_S)
+    try:
+        yield
+    finally:
+        if not connection.closed:  # the lock went with it
+            await connection.execute("SELECT pg_advisory_unlock(%s)", (SETUP_LOCK,))

@@ -124,7 +124,7 @@ def test_a_file_that_is_no_database_is_left_as_it_is(shell: Shell, serve: Serve)
 
     for command in (["run", "q"], ["resume", "--last"], ["logs"]):
         line = refused(shell, *command, "--db", "notes.txt", status=3)
-        assert "notes.txt: not a database; left as it is; give the right file, or name another with --db" in line
+        assert "notes.txt: not a database; left as it is; name another with --db" in line
     assert (shell.folder / "notes.txt").read_text() == "mine " * 1000
     assert server.count == 0
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import Shell
 
-COMMANDS = ("run", "resume", "ask", "fork", "logs", "rm", "tools", "init", "doctor", "config")
+COMMANDS = ("run", "resume", "ask", "fork", "logs", "rm", "du", "tools", "init", "doctor", "config")
 HEAVY = ("litellm", "langgraph", "langchain_core", "docker", "e2b", "rich", "pydantic_settings")
 
 

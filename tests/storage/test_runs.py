@@ -81,7 +81,7 @@ async def test_an_id_that_is_taken_or_no_name_is_refused(place: Path | str) -> N
     async with Runs.open(place) as runs:
         await create(runs, id="night")
 
-        with pytest.raises(InputError, match="rlm-graph resume night"):
+        with pytest.raises(InputError, match="there is a run night already"):
             await create(runs, id="night", question="another?")
         for name in ("", "a b", "../x", "a|b", "x" * 65):
             with pytest.raises(InputError):
@@ -184,9 +184,7 @@ async def open_fails(path: Path, words: str, **options: Any) -> None:
 async def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("my notes, " * 1000)
 
-    await open_fails(
-        tmp_path / "notes.txt", "not a database; left as it is; give the right file, or name another with --db"
-    )
+    await open_fails(tmp_path / "notes.txt", "not a database; left as it is; name another database")
 
 
 async def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -247,7 +245,7 @@ async def test_a_full_disk_in_the_middle_of_a_run_loses_nothing_that_was_written
             for _ in range(100):
                 await create(runs, question="why? " * 1000)
 
-    with pytest.raises(StorageError, match="no space is left for the database; free some, then `rlm-graph resume`"):
+    with pytest.raises(StorageError, match="no space is left for the database; free some, then go on"):
         await fill()
 
     async with Runs.open(path) as runs:
@@ -265,3 +263,35 @@ async def test_runs_that_start_at_once_do_not_get_into_each_others_way(place: Pa
     async with Runs.open(place) as runs:
         assert {run.id for run in await runs.all()} == set(ids)
         assert len(set(ids)) == 8
+
+
+async def test_pages_lead_through_all_runs_newest_first_though_some_are_of_one_moment(place: Path | str) -> None:
+    async with Runs.open(place) as runs:
+        made = [(await create(runs, id=f"r{number}")).id for number in range(7)]
+        await runs._database.write(("UPDATE runs SET created = 5.0 WHERE id <> 'r6'", ()))
+        await runs.finish("r2", "done", Usage())
+
+        pages = [first := await runs.page(limit=3)]
+        await create(runs, id="later")  # moves none from one page to the next
+        while pages[-1].after is not None:
+            pages.append(await runs.page(limit=3, after=pages[-1].after))
+
+        assert [[run.id for run in page.runs] for page in pages] == [["r6", "r5", "r4"], ["r3", "r2", "r1"], ["r0"]]
+        assert [run.id for run in (await runs.page(status="done")).runs] == ["r2"]
+        assert len(first.runs) == 3
+        assert {run.id for run in await runs.all()} == {*made, "later"}
+        assert await runs.count() == 8
+        with pytest.raises(InputError, match="leads to no page"):
+            await runs.page(after="somewhere")
+
+
+async def test_what_many_runs_start_with_names_some_and_asks_for_more(place: Path | str) -> None:
+    async with Runs.open(place) as runs:
+        for number in range(8):
+            await create(runs, id=f"night-{number}")
+
+        with pytest.raises(InputError, match=r"many runs start with night: .*, …; give more of the id"):
+            await runs.get("night")
+        for name in ("", "no such\x00name", "ñ", "*", "n_ght-1"):
+            with pytest.raises(RunNotFoundError):
+                await runs.get(name)

@@ -8,6 +8,7 @@ from rlm_graph.executors.host import bundle
 from rlm_graph.executors.machine.folder import FolderExecutor
 from rlm_graph.executors.pyodide.image import image, version
 from rlm_graph.settings import PyodideSettings, data_dir
+from rlm_graph.storage.data_folder import DataFolder
 
 MAX_THREADS = 64
 """Of Deno itself. Code has one."""
@@ -48,7 +49,7 @@ class PyodideExecutor(FolderExecutor):
     @property
     def store(self) -> Path:
         """The folder that keeps the runtime, and what REPLs start from."""
-        return self._settings.store or data_dir() / "pyodide"
+        return self._settings.store or DataFolder(data_dir()).pyodide
 
     def _supervisor_settings(self, folder: Path) -> dict[str, object]:
         settings = self._settings

@@ -1,0 +1,112 @@
+"""Which run refers to which context, so that a deletion knows what else needs one without reading every other run.
+
+A reference enters a run's record in two ways: with its settings, when it is entered, and through the saver, as part of
+what a caller gave (`run`, `ask`, `fork`, `invoke`), or of what code gave an agent below it. So the saver that `Runs`
+hands out looks through all that it is to write, and notes a reference before it is written: what is recorded is always
+in the table too. What stands in the table and was not written, because the process was killed in between, goes when
+the run is deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import new_class
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+
+from rlm_graph.state import ContextRef
+from rlm_graph.storage.encryption import Cipher
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
+
+    from rlm_graph.storage.database import Database, Statement
+
+T = TypeVar("T")
+
+
+class RunContexts:
+    """The table of references. An encrypted one has keyed digests of contexts, which are not those of their folders."""
+
+    def __init__(self, database: Database, cipher: Cipher | None) -> None:
+        self._database = database
+        self._cipher = cipher
+
+    def noting(self, run: str, value: Any) -> list[Statement]:
+        """Return the statements that note all references of the run in a value."""
+        return [
+            ("INSERT INTO run_contexts (run, context) VALUES (?, ?) ON CONFLICT DO NOTHING", (run, self._name(sha256)))
+            for sha256 in sorted({ref.sha256 for ref in instances_in(value, ContextRef)})
+        ]
+
+    async def note(self, run: str, value: Any) -> None:
+        """Note all references of the run in a value."""
+        if statements := self.noting(run, value):
+            await self._database.write(*statements)
+
+    async def forget(self, run: str) -> None:
+        """Remove the run's references."""
+        await self._database.write(("DELETE FROM run_contexts WHERE run = ?", (run,)))
+
+    async def is_shared(self, run: str, sha256: str) -> bool:
+        """Tell whether another run refers to the context. A copy that was cut off, which is no run, does not count."""
+        return bool(
+            await self._database.read(
+                "SELECT 1 FROM run_contexts JOIN runs ON runs.id = run_contexts.run"
+                " WHERE run_contexts.context = ? AND run_contexts.run <> ? LIMIT 1",
+                self._name(sha256), run,
+            )
+        )  # fmt: skip
+
+    def _name(self, sha256: str) -> str:
+        return sha256 if self._cipher is None else self._cipher.name(f"context {sha256}")
+
+
+def instances_in(value: Any, kind: type[T]) -> Iterator[T]:
+    """Yield everything of that type in a value, at any depth of its lists, tuples and dicts."""
+    if isinstance(value, kind):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from instances_in(part, kind)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from instances_in(part, kind)
+
+
+class _NotesContexts(BaseCheckpointSaver[Any]):
+    """What a saver does besides: it notes the contexts in what it is to write. The synchronous side comes here too."""
+
+    contexts: RunContexts
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        await self.contexts.note(config["configurable"]["thread_id"], checkpoint["channel_values"])
+        return await super().aput(config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        await self.contexts.note(config["configurable"]["thread_id"], [value for _, value in writes])
+        await super().aput_writes(config, writes, task_id, task_path)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        await super().adelete_thread(thread_id)
+        await self.contexts.forget(thread_id)
+
+
+S = TypeVar("S", bound=BaseCheckpointSaver[Any])
+
+
+def noting_contexts(kind: type[S], contexts: RunContexts) -> type[S]:
+    """Return a class of savers that note the contexts in what they write."""
+    noting: type[S] = new_class(f"Noting{kind.__name__}", (_NotesContexts, kind), exec_body=None)
+    noting.contexts = contexts  # type: ignore[attr-defined]  # of `_NotesContexts`
+    return noting
