@@ -30,6 +30,9 @@ class Standing:
     pending: bool = False
     """Whether a step is under way."""
     waiting: tuple[Waiting, ...] = ()
+    cut: tuple[str, Mapping[str, Any]] | None = None
+    """The node that was cancelled between its result and the choice of what comes next, and that result. LangGraph
+    records what such a node has written as all of it, and would find nothing to go on with."""
 
     @classmethod
     async def read(cls, graph: Any, id: str) -> Standing:
@@ -37,7 +40,14 @@ class Standing:
         snapshot = await graph.aget_state(config_of(id))
         # A step whose tasks have all ended, while no checkpoint holds it yet, has tasks and no `next`.
         pending = bool(snapshot.next or snapshot.tasks)
-        return cls(id, dict(snapshot.values), pending, tuple(map(Waiting.of, snapshot.interrupts)))
+        cut = [(task.name, task.result) for task in snapshot.tasks if task.error is not None and task.result]
+        return cls(
+            id,
+            dict(snapshot.values),
+            pending,
+            tuple(map(Waiting.of, snapshot.interrupts)),
+            cut[0] if cut and not snapshot.next else None,
+        )
 
     @property
     def usage(self) -> Usage:
@@ -94,6 +104,12 @@ def continuation(verdict: Verdict | None = None) -> Continuation:
         larger = budget != standing.state.get("budget")
         if standing.waiting:
             return NOTHING if verdict is None else _decided(verdict, standing, {"budget": budget} if larger else None)
+        if standing.cut is not None:
+            # As if the node had ended just now, with the same result: its router is asked again. Nothing of the next
+            # step has begun, so no recorded call loses its name.
+            node, result = standing.cut
+            await graph.aupdate_state(config_of(standing.id), result, as_node=node)
+            return Command(update={"budget": budget}) if larger else None
         if standing.pending:
             # The update joins the checkpoint that is there. A new one would give the step under way another name, and
             # the calls recorded under its old name would be made again.

@@ -241,6 +241,26 @@ async def test_a_run_that_is_cancelled_now_ends_in_its_step_and_goes_on_later(op
 
 
 @everywhere
+@pytest.mark.parametrize("moment", ["turn", "budget", "cell", "output", "answer"])
+async def test_a_run_that_is_stopped_at_any_moment_goes_on_and_pays_for_nothing_twice(
+    opened: Open, job: MakeJob, place: str, moment: str
+) -> None:
+    model = ScriptedModel(turns("ask", "end"))
+    async with opened(model) as service:
+
+        def observer(notice: Any) -> None:
+            if notice.body.kind == moment:
+                service._works.get("mine").stop()
+
+        stopped = await begun(service, job(), id="mine", watch=Watch(observer=observer))
+        resumed = await (await service.resume("mine")).outcome()
+
+    assert stopped.run.status == "interrupted"
+    assert resumed.answer.text == "the end"
+    assert len(model.calls) == 3  # two turns and one sub-call
+
+
+@everywhere
 async def test_a_run_that_another_process_works_on_is_left_to_it(
     serve: Serve, job: MakeJob, settings: Settings, place: str
 ) -> None:
