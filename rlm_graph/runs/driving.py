@@ -31,7 +31,9 @@ async def drive(graph: Any, runs: Runs, live: LiveRun, standing: Standing, given
         outcome = await _book(runs, live.run, await Standing.read(graph, live.run.id), finished=finished)
     except BaseException as error:
         usage = await _book_failure(graph, runs, live.run)
-        live.tell(Ended(status="failed", usage=usage, error=str(error) or type(error).__name__))
+        words = error.problem if isinstance(error, RLMError) else str(error) or type(error).__name__
+        hints = error.hints if isinstance(error, RLMError) else ()
+        live.tell(Ended(status="failed", usage=usage, error=words, hints=hints))
         raise
     live.tell(Ended(status=outcome.run.status, usage=outcome.usage))
     if live.failure is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rlm_graph.budget import Usage
+from rlm_graph.errors import Hint
 from rlm_graph.events import Event, call_of
 from rlm_graph.langgraph_internals import namespace_of_message
 from rlm_graph.state import SubcallReply, Turn
@@ -55,7 +56,9 @@ class Ended(Value):
     status: Status
     usage: Usage
     error: str | None = None
-    """Why it failed."""
+    """Why it failed, in the words of no door."""
+    hints: tuple[Hint, ...] = ()
+    """What can be done about that."""
 
 
 Body = Begun | Step | Token | Event | Ended
