@@ -6,7 +6,8 @@
             ...
         outcome = await live.outcome()
 
-One service serves any number of runs at once, on one event loop and one database.
+One service serves any number of runs at once, on one event loop and one database. A program that wants what it reads
+checked calls `langgraph_internals.read_strictly` before it imports this module.
 """
 
 from __future__ import annotations
