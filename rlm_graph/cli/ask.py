@@ -9,6 +9,7 @@ import typer
 from rlm_graph.cli import flags as given
 
 
+@given.expanded
 def ask(
     run: Annotated[
         str,
@@ -21,24 +22,11 @@ def ask(
     ],
     context: given.Context = None,
     wait: given.Wait = False,
-    model: given.Model = None,
-    sub_model: given.SubModel = None,
-    base_url: given.BaseUrl = None,
-    max_turns: given.MaxTurns = None,
-    max_cost: given.MaxCost = None,
-    max_tokens: given.MaxTokens = None,
-    timeout: given.Timeout = None,
-    max_subcalls: given.MaxSubcalls = None,
-    sub_calls: given.SubCalls = None,
-    allow_unpriced: given.AllowUnpriced = False,
-    db: given.Database = None,
-    encrypt: given.Encrypt = False,
-    config: given.Config = None,
-    as_json: given.AsJson = False,
-    output: given.OutputFile = None,
-    stream: given.Stream = False,
-    quiet: given.Quiet = False,
-    verbose: given.Verbose = False,
+    *,
+    models: given.Models,
+    ceilings: given.Ceilings,
+    place: given.Place,
+    shown: given.Shown,
 ) -> None:
     """Ask a run that has answered another question.
 
@@ -47,19 +35,15 @@ def ask(
     """
     from rlm_graph.cli import session
     from rlm_graph.cli.asking import check_question, take
-    from rlm_graph.cli.output import Output
     from rlm_graph.settings import Settings
 
     check_question(question)
-    out = Output(json=as_json, file=output, stream=stream, quiet=quiet, verbose=verbose)
-    out.check()
-    budget = given.budget_flags(
-        max_turns=max_turns, max_cost=max_cost, max_tokens=max_tokens,
-        timeout=timeout, max_subcalls=max_subcalls, sub_calls=sub_calls, allow_unpriced=allow_unpriced,
-    )  # fmt: skip
-    flags = given.settings_flags(
-        model=model, sub_model=sub_model, base_url=base_url, db=db, encrypt=encrypt, budget=budget
-    )
-    settings = Settings.load(flags, config=config)
-    reference = take(context or [], settings, out)
-    raise typer.Exit(session.ask(run, question, reference, settings, flags, out, wait=wait))
+    output = shown.checked()
+    changes = given.changes(models, ceilings, place)
+    settings = Settings.load(changes, config=place.config)
+    with session.opened(settings) as opened:
+        reference = take(context or [], settings, output)
+        code = opened.carry_out(
+            lambda watch: opened.service.ask(run, question, reference, changes, watch=watch), output, wait=wait
+        )
+    raise typer.Exit(code)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rlm_graph.cli.output import Output
 from rlm_graph.errors import InputError
-from rlm_graph.runs.job import opened
 from rlm_graph.settings import Settings
 from rlm_graph.state import ContextRef
 
@@ -31,7 +29,6 @@ def take(sources: Sequence[str], settings: Settings, output: Output) -> ContextR
         raise InputError("-c - was given twice; standard input can be read once")
     if "-" in sources and sys.stdin is None:
         raise InputError("standard input is closed; -c - has nothing to read")
-    asyncio.run(_look(settings))  # a database that cannot be used is known before anything is read
     if "-" in sources and sys.stdin.isatty():
         output.say("type or paste the context; Ctrl-D on a line of its own ends it")
     contexts = [sys.stdin.buffer if source == "-" else source if is_url(source) else Path(source) for source in sources]
@@ -39,8 +36,3 @@ def take(sources: Sequence[str], settings: Settings, output: Output) -> ContextR
     for note in reference.notes:
         output.say(f"context: {note}")
     return reference
-
-
-async def _look(settings: Settings) -> None:
-    async with opened(settings):
-        pass

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 if TYPE_CHECKING:
+    from rlm_graph.cli.output import Output
     from rlm_graph.runs.job import Policy
 
 
@@ -90,6 +96,104 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stder
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the code and its output on stderr.")]
 
 
+@dataclass(frozen=True)
+class Models:
+    """Which models a run asks, and where."""
+
+    model: Model = None
+    sub_model: SubModel = None
+    base_url: BaseUrl = None
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """The ceilings of a run."""
+
+    max_turns: MaxTurns = None
+    max_cost: MaxCost = None
+    max_tokens: MaxTokens = None
+    timeout: Timeout = None
+    max_subcalls: MaxSubcalls = None
+    sub_calls: SubCalls = None
+    allow_unpriced: AllowUnpriced = False
+
+    def budget(self) -> dict[str, Any]:
+        """Return the part of `budget` that was given. Raises `InputError` if two of them exclude each other."""
+        from rlm_graph.errors import InputError
+
+        max_subcalls = self.max_subcalls
+        if self.sub_calls is not None:
+            if max_subcalls is not None:
+                raise InputError("--max-subcalls and --sub-calls/--no-sub-calls exclude each other: give one of them")
+            max_subcalls = "none" if self.sub_calls else "0"
+        given: dict[str, Any] = {
+            "max_turns": self.max_turns,
+            "max_cost_usd": self.max_cost,
+            "max_tokens": self.max_tokens,
+            "timeout_s": self.timeout,
+            "max_subcalls": max_subcalls,
+            "allow_unpriced": self.allow_unpriced or None,
+        }
+        return {key: value for key, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs lie, and where the settings do."""
+
+    db: Database = None
+    encrypt: Encrypt = False
+    config: Config = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the user wants to see of a run, and where."""
+
+    as_json: AsJson = False
+    output: OutputFile = None
+    stream: Stream = False
+    quiet: Quiet = False
+    verbose: Verbose = False
+
+    def checked(self) -> Output:
+        """Return it. Raises `InputError` if the answer could not be written in the end."""
+        from rlm_graph.cli.output import Output
+
+        output = Output(json=self.as_json, file=self.output, stream=self.stream, quiet=self.quiet, verbose=self.verbose)
+        output.check()
+        return output
+
+
+def expanded(command: Callable[..., None]) -> Callable[..., None]:
+    """Return the command with the fields of its option groups as options of its own, each group where it stands.
+
+    A group is a parameter whose type is a dataclass of this module, such as `place: Place`.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name not in groups:
+            parameters.append(parameter.replace(annotation=hints[name]))
+            continue
+        annotations = get_type_hints(groups[name], include_extras=True)
+        parameters += [
+            parameter.replace(name=field.name, default=field.default, annotation=annotations[field.name])
+            for field in dataclasses.fields(groups[name])
+        ]
+
+    @functools.wraps(command)
+    def called(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in dataclasses.fields(group)})
+        command(**given)
+
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return called
+
+
 def policy(approve: str | None) -> Policy | None:
     """Return what waits for approval. Raises `InputError` if there is no such policy."""
     from rlm_graph.errors import InputError
@@ -100,32 +204,17 @@ def policy(approve: str | None) -> Policy | None:
     raise InputError(f"--approve {approve}: give code, or subcalls")
 
 
-def budget_flags(
-    *,
-    max_turns: str | None,
-    max_cost: str | None,
-    max_tokens: str | None,
-    timeout: str | None,
-    max_subcalls: str | None,
-    sub_calls: bool | None,
-    allow_unpriced: bool,
-) -> dict[str, Any]:
-    """Return the part of `budget` that was given as flags. Raises `InputError` if two of them exclude each other."""
-    from rlm_graph.errors import InputError
-
-    if sub_calls is not None and max_subcalls is not None:
-        raise InputError("--max-subcalls and --sub-calls/--no-sub-calls exclude each other: give one of them")
-    if sub_calls is not None:
-        max_subcalls = "none" if sub_calls else "0"
-    given: dict[str, Any] = {
-        "max_turns": max_turns,
-        "max_cost_usd": max_cost,
-        "max_tokens": max_tokens,
-        "timeout_s": timeout,
-        "max_subcalls": max_subcalls,
-        "allow_unpriced": allow_unpriced or None,
-    }
-    return {key: value for key, value in given.items() if value is not None}
+def changes(models: Models, ceilings: Ceilings, place: Place, **others: Any) -> dict[str, Any]:
+    """Return the settings that were given as these groups of options, and `others` as `settings_flags` takes them."""
+    return settings_flags(
+        model=models.model,
+        sub_model=models.sub_model,
+        base_url=models.base_url,
+        db=place.db,
+        encrypt=place.encrypt,
+        budget=ceilings.budget(),
+        **others,
+    )
 
 
 def settings_flags(

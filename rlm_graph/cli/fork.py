@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rlm_graph.cli import flags as given
 
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
 
+    from rlm_graph.runs.live import LiveRun, Watch
+
+
+@given.expanded
 def fork(
     run: Annotated[
         str,
@@ -30,24 +36,11 @@ def fork(
     ] = None,
     context: given.Context = None,
     wait: given.Wait = False,
-    model: given.Model = None,
-    sub_model: given.SubModel = None,
-    base_url: given.BaseUrl = None,
-    max_turns: given.MaxTurns = None,
-    max_cost: given.MaxCost = None,
-    max_tokens: given.MaxTokens = None,
-    timeout: given.Timeout = None,
-    max_subcalls: given.MaxSubcalls = None,
-    sub_calls: given.SubCalls = None,
-    allow_unpriced: given.AllowUnpriced = False,
-    db: given.Database = None,
-    encrypt: given.Encrypt = False,
-    config: given.Config = None,
-    as_json: given.AsJson = False,
-    output: given.OutputFile = None,
-    stream: given.Stream = False,
-    quiet: given.Quiet = False,
-    verbose: given.Verbose = False,
+    *,
+    models: given.Models,
+    ceilings: given.Ceilings,
+    place: given.Place,
+    shown: given.Shown,
 ) -> None:
     """Begin a new run where another one stood after a turn, and go on from there.
 
@@ -56,7 +49,6 @@ def fork(
     """
     from rlm_graph.cli import session
     from rlm_graph.cli.asking import check_question, take
-    from rlm_graph.cli.output import Output
     from rlm_graph.errors import InputError
     from rlm_graph.settings import Settings
     from rlm_graph.storage.runs import check_name
@@ -67,15 +59,20 @@ def fork(
         raise InputError("-c goes with --question: only a new question looks at a new context")
     if thread is not None:
         check_name(thread)
-    out = Output(json=as_json, file=output, stream=stream, quiet=quiet, verbose=verbose)
-    out.check()
-    budget = given.budget_flags(
-        max_turns=max_turns, max_cost=max_cost, max_tokens=max_tokens,
-        timeout=timeout, max_subcalls=max_subcalls, sub_calls=sub_calls, allow_unpriced=allow_unpriced,
-    )  # fmt: skip
-    flags = given.settings_flags(
-        model=model, sub_model=sub_model, base_url=base_url, db=db, encrypt=encrypt, budget=budget
-    )
-    settings = Settings.load(flags, config=config)
-    reference = take(context or [], settings, out)
-    raise typer.Exit(session.fork(run, at, question, reference, settings, flags, out, id=thread, wait=wait))
+    output = shown.checked()
+    changes = given.changes(models, ceilings, place)
+    settings = Settings.load(changes, config=place.config)
+    with session.opened(settings) as opened:
+        reference = take(context or [], settings, output)
+
+        def begin(watch: Watch) -> Awaitable[LiveRun]:
+            return opened.service.fork(
+                run, at=at, text=question, context=reference, changes=changes, id=thread, watch=watch
+            )
+
+        def entered(live: LiveRun) -> None:
+            forked: Any = live.run.settings["forked"]
+            output.say(f"run {live.run.id}: a fork of {forked['run']} after turn {forked['turn']}")
+
+        code = opened.carry_out(begin, output, wait=wait, entered=entered)
+    raise typer.Exit(code)

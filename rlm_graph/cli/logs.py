@@ -11,8 +11,11 @@ from rlm_graph.cli import flags as given
 from rlm_graph.cli.printing import console, cost, counted, printable, put, put_json, spent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.tree import Tree
 
+    from rlm_graph.runs.listing import RunRecord
     from rlm_graph.state import CallSummary, Execution, Turn
     from rlm_graph.storage.runs import Run
 
@@ -43,25 +46,19 @@ def logs(
     Of a run: its turns with the code, what that printed, its calls, and what was spent. The turns' numbers are those
     that `rlm-graph fork --at` takes.
     """
-    import asyncio
-
-    from rlm_graph.runs.job import opened
+    from rlm_graph.cli import session
     from rlm_graph.settings import Settings
 
     settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)
-
-    async def read() -> None:
-        async with opened(settings) as runs:
-            if run is None:
-                _list(await runs.seen(await runs.all()), as_json=as_json, place=str(runs.path))
-            else:
-                [found] = await runs.seen([await runs.get(run)])
-                _show(found, await runs.state(found.id), as_json=as_json)
-
-    asyncio.run(read())
+    with session.opened(settings) as opened:
+        if run is None:
+            listed = opened.call(opened.service.list(limit=None))
+            _list(listed.runs, as_json=as_json, place=opened.service.place)
+        else:
+            _show(opened.call(opened.service.record(run)), as_json=as_json)
 
 
-def _list(runs: list[Run], *, as_json: bool, place: str) -> None:
+def _list(runs: Sequence[Run], *, as_json: bool, place: str) -> None:
     if as_json:
         put_json([run.model_dump(mode="json", exclude={"settings"}) for run in runs])
         return
@@ -84,17 +81,16 @@ def _list(runs: list[Run], *, as_json: bool, place: str) -> None:
     _print(table)
 
 
-def _show(run: Run, state: dict[str, Any], *, as_json: bool) -> None:
-    turns: list[Turn] = state.get("turns", [])
-    answer, usage = state.get("answer"), state.get("usage", run.usage)
+def _show(record: RunRecord, *, as_json: bool) -> None:
+    run, answer = record.run, record.answer
     if as_json:
-        record = {
+        shown = {
             "run": run.model_dump(mode="json", exclude={"usage"}),
-            "turns": [turn.model_dump(mode="json") for turn in turns],
+            "turns": [turn.model_dump(mode="json") for turn in record.turns],
             "answer": answer.model_dump(mode="json") if answer is not None else None,
-            "usage": usage.model_dump(mode="json"),
+            "usage": record.usage.model_dump(mode="json"),
         }
-        put_json(record)
+        put_json(shown)
         return
     from rich.text import Text
     from rich.tree import Tree
@@ -104,16 +100,16 @@ def _show(run: Run, state: dict[str, Any], *, as_json: bool) -> None:
     forked = run.settings.get("forked")
     if isinstance(forked, dict):
         tree.add(Text(printable(f"forked from: {forked['run']} after turn {forked['turn']}")))
-    for context in state.get("contexts", []):
+    for context in record.contexts:
         parts = f" in {counted(context.parts, 'text')}" if context.kind != "str" else ""
         named = f"context: {context.source or 'as given'}, {counted(context.chars, 'character')}{parts}"
         tree.add(Text(printable(named)))
-    for turn in turns:
+    for turn in record.turns:
         _add_turn(tree, turn)
     if answer is not None:
         ending = "answer" if answer.complete else f"best answer so far ({answer.ceiling or 'incomplete'})"
         tree.add(Text(printable(f"{ending}: {answer.text}")))
-    tree.add(Text(f"spent: {spent(usage)}"))
+    tree.add(Text(f"spent: {spent(record.usage)}"))
     _print(tree)
 
 

@@ -6,12 +6,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rlm_graph.budget import Usage
 from rlm_graph.cli.output import Output
 from rlm_graph.cli.printing import console, cost, counted, say
-from rlm_graph.state import Execution, SubcallReply, Turn
+from rlm_graph.runs.notices import Begun, Body, Step
+from rlm_graph.state import Execution, Turn
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,11 +23,11 @@ _SHOWN_CHARS = 2000
 
 
 class Progress:
-    """Follows a run by the events of its graph."""
+    """Follows a run by its notices."""
 
-    def __init__(self, output: Output, usage: Usage) -> None:
+    def __init__(self, output: Output) -> None:
         self._output = output
-        self._settled = usage
+        self._settled = Usage()
         self._under_way = Usage()
         """Of sub-calls whose turn has not ended."""
         self._doing = "starting"
@@ -34,20 +35,18 @@ class Progress:
 
     @property
     def usage(self) -> Usage:
-        """What has been spent, as far as the events told."""
+        """What has been spent, as far as the notices told."""
         return self._settled + self._under_way
 
-    def event(self, namespace: tuple[str, ...], update: Any) -> None:
-        """Take in one event of the stream mode `updates`; those of an inner graph bear its `namespace`."""
-        if not isinstance(update, dict):
-            return
-        for node, change in update.items():
-            if not isinstance(change, dict):
-                continue
-            if namespace:
-                self._subcalls(change)
-            else:
-                self._step(node, change)
+    def notice(self, body: Body) -> None:
+        """Take in what the run tells."""
+        match body:
+            case Begun():
+                self._settled = body.usage
+            case Step(inner=True):
+                self._under_way += body.spent or Usage()
+            case Step():
+                self._step(body)
 
     def line(self) -> str:
         """Return where the run stands, in one line."""
@@ -80,21 +79,12 @@ class Progress:
         with Live(get_renderable=rendered, console=console(stderr=True), transient=True, redirect_stdout=False):
             yield
 
-    def _step(self, node: str, change: dict[str, Any]) -> None:
-        usage = change.get("usage")
-        if isinstance(usage, Usage):
-            self._settled += usage
-        elif usage is not None:  # a new question starts the count anew
-            self._settled = Usage()
-        self._doing = _NEXT.get(node, self._doing)
-        for turn in change.get("turns", ()):
+    def _step(self, step: Step) -> None:
+        self._settled = Usage() if step.anew else self._settled + (step.spent or Usage())
+        self._doing = _NEXT.get(step.node, self._doing)
+        for turn in step.turns:
             self._under_way = Usage()
             self._turn(turn)
-
-    def _subcalls(self, change: dict[str, Any]) -> None:
-        for reply in (change.get("replies") or {}).values():
-            if isinstance(reply, SubcallReply):
-                self._under_way += reply.usage
 
     def _turn(self, turn: Turn) -> None:
         if self._output.verbose and not self._output.stream:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from rlm_graph.executors.host.sandboxes import Sandbox
     from rlm_graph.settings import Settings
-    from rlm_graph.storage.runs import Run
 
 
 def ps(
@@ -65,36 +64,24 @@ def sandbox_row(sandbox: Sandbox, runs: dict[str, str]) -> dict[str, Any]:
 
 def runs_of(repls: Sequence[str], settings: Settings) -> dict[str, str]:
     """Return the runs that use these REPLs, by the REPLs' names."""
-    import asyncio
+    from rlm_graph.cli import session
 
-    from rlm_graph.runs.job import opened
-
-    async def look() -> dict[str, str]:
-        found: dict[str, str] = {}
-        async with opened(settings) as runs:
-            for run in await runs.all():
-                handle = (await runs.state(run.id)).get("repl")
-                if handle is not None and handle.id in repls:
-                    found[handle.id] = run.id
-                if len(found) == len(repls):
-                    break
-        return found
-
-    return asyncio.run(look()) if repls and _is_there(settings.db) else {}
+    if not repls or not _is_there(settings.db):
+        return {}
+    with session.opened(settings) as opened:
+        return opened.call(opened.service.users_of(repls))
 
 
 def _under_way(settings: Settings) -> list[dict[str, Any]]:
-    import asyncio
+    from rlm_graph.cli import session
 
-    from rlm_graph.runs.job import opened
-
-    async def look() -> list[Run]:
-        async with opened(settings) as runs:
-            return [run for run in await runs.seen(await runs.all()) if run.status == "running"]
-
+    if not _is_there(settings.db):
+        return []
+    with session.opened(settings) as opened:
+        listed = opened.call(opened.service.list(status="running", limit=None))
     return [
         {"run": run.id, "age_s": round(time.time() - run.created), "model": run.model, "question": run.question}
-        for run in (asyncio.run(look()) if _is_there(settings.db) else ())
+        for run in listed.runs
     ]
 
 

@@ -10,6 +10,7 @@ import typer
 from rlm_graph.cli import flags as given
 
 
+@given.expanded
 def resume(
     run: Annotated[
         str | None,
@@ -30,24 +31,11 @@ def resume(
     ] = None,
     wait: given.Wait = False,
     last: Annotated[bool, typer.Option("--last", help="The run that was started last.")] = False,
-    model: given.Model = None,
-    sub_model: given.SubModel = None,
-    base_url: given.BaseUrl = None,
-    max_turns: given.MaxTurns = None,
-    max_cost: given.MaxCost = None,
-    max_tokens: given.MaxTokens = None,
-    timeout: given.Timeout = None,
-    max_subcalls: given.MaxSubcalls = None,
-    sub_calls: given.SubCalls = None,
-    allow_unpriced: given.AllowUnpriced = False,
-    db: given.Database = None,
-    encrypt: given.Encrypt = False,
-    config: given.Config = None,
-    as_json: given.AsJson = False,
-    output: given.OutputFile = None,
-    stream: given.Stream = False,
-    quiet: given.Quiet = False,
-    verbose: given.Verbose = False,
+    *,
+    models: given.Models,
+    ceilings: given.Ceilings,
+    place: given.Place,
+    shown: given.Shown,
 ) -> None:
     """Go on with a run where it stood.
 
@@ -57,22 +45,19 @@ def resume(
     your decision.
     """
     from rlm_graph.cli import session
-    from rlm_graph.cli.approvals import Verdict
-    from rlm_graph.cli.output import Output
+    from rlm_graph.cli.approvals import verdict_of
     from rlm_graph.errors import InputError
     from rlm_graph.settings import Settings
 
     if (run is None) != last:
         raise InputError("say which run: its id, or --last for the one started last; `rlm-graph logs` lists them")
-    verdict = Verdict.of(approve=approve, reject=reject, reason=reason, edit=edit, call=call)
-    out = Output(json=as_json, file=output, stream=stream, quiet=quiet, verbose=verbose)
-    out.check()
-    budget = given.budget_flags(
-        max_turns=max_turns, max_cost=max_cost, max_tokens=max_tokens,
-        timeout=timeout, max_subcalls=max_subcalls, sub_calls=sub_calls, allow_unpriced=allow_unpriced,
-    )  # fmt: skip
-    flags = given.settings_flags(
-        model=model, sub_model=sub_model, base_url=base_url, db=db, encrypt=encrypt, budget=budget
-    )
-    settings = Settings.load(flags, config=config)
-    raise typer.Exit(session.resume(run, settings, flags, out, verdict=verdict, wait=wait))
+    verdict = verdict_of(approve=approve, reject=reject, reason=reason, edit=edit, call=call)
+    output = shown.checked()
+    changes = given.changes(models, ceilings, place)
+    settings = Settings.load(changes, config=place.config)
+    with session.opened(settings) as opened:
+        name = run if run is not None else opened.call(opened.service.get()).id
+        code = opened.carry_out(
+            lambda watch: opened.service.resume(name, changes, verdict=verdict, watch=watch), output, wait=wait
+        )
+    raise typer.Exit(code)

@@ -10,8 +10,7 @@ from rlm_graph.cli import flags as given
 from rlm_graph.cli.printing import counted, say, waiting
 
 if TYPE_CHECKING:
-    from rlm_graph.settings import Settings
-    from rlm_graph.storage.runs import Run, Runs
+    from rlm_graph.storage.runs import Run
 
 
 def rm(
@@ -29,22 +28,20 @@ def rm(
     With a run go its checkpoints, those of all that it called, its REPL with the sandbox, and its contexts, unless
     another run refers to them. A run that a process is at work on is not deleted.
     """
-    import asyncio
-
-    from rlm_graph.runs.job import opened
+    from rlm_graph.cli import session
+    from rlm_graph.runs.live import Watch
     from rlm_graph.settings import Settings
 
     settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)
-
-    async def remove() -> None:
-        async with opened(settings) as database:
-            # All are looked up before the first is deleted: a mistyped id deletes nothing.
-            found = {run.id: run for run in [await database.get(name) for name in runs]}
-            _confirm(list(found.values()), yes)
-            for run in found.values():
-                await _remove(database, run, settings, wait=wait)
-
-    asyncio.run(remove())
+    watch = Watch(waiting=waiting if wait else None)
+    with session.opened(settings) as opened:
+        # All are looked up before the first is deleted: a mistyped id deletes nothing.
+        found = {run.id: run for run in [opened.call(opened.service.get(name)) for name in runs]}
+        _confirm(list(found.values()), yes)
+        for run in found.values():
+            for words in opened.call(opened.service.delete(run.id, watch=watch)):
+                say(f"{run.id}: {words}")
+            say(f"deleted {run.id}")
 
 
 def _confirm(runs: list[Run], yes: bool) -> None:
@@ -59,25 +56,3 @@ def _confirm(runs: list[Run], yes: bool) -> None:
     for run in runs:
         say(f"{run.id} · {run.status} · {' '.join(run.question.split())}")
     typer.confirm(f"Delete {counted(len(runs), 'run')} for good?", abort=True, err=True)
-
-
-async def _remove(runs: Runs, run: Run, settings: Settings, *, wait: bool) -> None:
-    from rlm_graph.context.encrypted import contexts_of
-    from rlm_graph.executors import create_executor
-    from rlm_graph.runs.deletion import delete
-    from rlm_graph.runs.job import Job
-    from rlm_graph.storage.locks import alock_run, forget_lock
-
-    asked = Job.of(run, settings, {}).settings
-    async with alock_run(runs.saver, run.id, waiting=waiting if wait else None) as place:
-        left = await delete(
-            runs,
-            run,
-            executor=create_executor(asked.executor),
-            others=[create_executor(executor) for executor in asked.agent_executors],
-            contexts=contexts_of(settings),
-        )
-        forget_lock(place, run.id)
-    for words in left:
-        say(f"{run.id}: {words}")
-    say(f"deleted {run.id}")

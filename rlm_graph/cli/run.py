@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rlm_graph.cli import flags as given
 
+if TYPE_CHECKING:
+    from rlm_graph.runs.answer_form import Schema
 
+
+@given.expanded
 def run(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What you want to know.", show_default=False)],
     context: given.Context = None,
-    model: given.Model = None,
-    sub_model: given.SubModel = None,
-    base_url: given.BaseUrl = None,
+    *,
+    models: given.Models,
     executor: Annotated[
         str | None,
         typer.Option(
@@ -36,13 +39,7 @@ def run(
     ] = None,
     tool: given.Tools = None,
     memory: given.Memory = None,
-    max_turns: given.MaxTurns = None,
-    max_cost: given.MaxCost = None,
-    max_tokens: given.MaxTokens = None,
-    timeout: given.Timeout = None,
-    max_subcalls: given.MaxSubcalls = None,
-    sub_calls: given.SubCalls = None,
-    allow_unpriced: given.AllowUnpriced = False,
+    ceilings: given.Ceilings,
     schema: Annotated[
         str | None,
         typer.Option(
@@ -59,14 +56,8 @@ def run(
         str | None, typer.Option("--thread", metavar="ID", help="Name of the new run, instead of a made-up one.")
     ] = None,
     wait: given.Wait = False,
-    db: given.Database = None,
-    encrypt: given.Encrypt = False,
-    config: given.Config = None,
-    as_json: given.AsJson = False,
-    output: given.OutputFile = None,
-    stream: given.Stream = False,
-    quiet: given.Quiet = False,
-    verbose: given.Verbose = False,
+    place: given.Place,
+    shown: given.Shown,
 ) -> None:
     """Answer a question over a long input.
 
@@ -75,42 +66,47 @@ def run(
     """
     from rlm_graph.cli import session
     from rlm_graph.cli.asking import check_question, take
-    from rlm_graph.cli.output import Output
-    from rlm_graph.runs.answer_form import read_schema
-    from rlm_graph.runs.job import Job, model_of, prepare
+    from rlm_graph.runs.building import model_of
+    from rlm_graph.runs.job import Job
     from rlm_graph.settings import Settings
     from rlm_graph.storage.runs import check_name
 
     check_question(question)
-    out = Output(json=as_json, file=output, stream=stream, quiet=quiet, verbose=verbose)
-    out.check()
-    place = {"kind": executor or ("local" if unsafe_local else None), "unsafe": unsafe_local or None}
-    budget = given.budget_flags(
-        max_turns=max_turns, max_cost=max_cost, max_tokens=max_tokens,
-        timeout=timeout, max_subcalls=max_subcalls, sub_calls=sub_calls, allow_unpriced=allow_unpriced,
-    )  # fmt: skip
-    settings = Settings.load(
-        given.settings_flags(
-            model=model,
-            sub_model=sub_model,
-            base_url=base_url,
-            db=db,
-            encrypt=encrypt,
-            executor={key: value for key, value in place.items() if value is not None},
-            budget=budget,
-            tools=tool,
-            protocol=protocol,
-            memory=memory,
-        ),
-        config=config,
+    output = shown.checked()
+    where = {"kind": executor or ("local" if unsafe_local else None), "unsafe": unsafe_local or None}
+    changes = given.changes(
+        models,
+        ceilings,
+        place,
+        executor={key: value for key, value in where.items() if value is not None},
+        tools=tool,
+        protocol=protocol,
+        memory=memory,
     )
+    settings = Settings.load(changes, config=place.config)
     policy = given.policy(approve)
     if thread is not None:
         check_name(thread)
-    form = read_schema(schema) if schema is not None else None
+    form = _form(schema)
     model_of(settings)
     sources = context or []
-    reference = take(sources, settings, out)
-    prepare(settings)
-    job = Job(question, settings, context=reference, schema=form, approve=policy)
-    raise typer.Exit(session.start(job, source=", ".join(sources), id=thread, output=out, wait=wait))
+    with session.opened(settings) as opened:
+        reference = take(sources, settings, output)
+        job = Job(question, settings, context=reference, schema=form, approve=policy)
+        code = opened.carry_out(
+            lambda watch: opened.service.start(job, source=", ".join(sources), id=thread, watch=watch),
+            output,
+            wait=wait,
+        )
+    raise typer.Exit(code)
+
+
+def _form(schema: str | None) -> Schema | None:
+    from rlm_graph.errors import InputError
+    from rlm_graph.runs.answer_form import read_schema
+
+    try:
+        return None if schema is None else read_schema(schema)
+    except InputError as error:
+        error.problem = f"--schema {error.problem}"
+        raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
 
 from rlm_graph.budget import Usage
 from rlm_graph.cli.printing import cost, counted, printable, say
@@ -17,9 +16,8 @@ from rlm_graph.events import (
     OutputEvent,
     SubcallEvent,
     TurnEvent,
-    call_of,
 )
-from rlm_graph.langgraph_internals import namespace_of_message
+from rlm_graph.runs.notices import Body, Token
 
 MAX_LINES = 12
 
@@ -36,22 +34,22 @@ class Streamed:
         self._depth: dict[str, int] = {}
         """Of each call in the tree, as far as it is known."""
 
-    def token(self, message: Any, metadata: dict[str, Any]) -> None:
-        """Take in a piece of what a model writes."""
-        text = getattr(message, "text", "")
-        if not text:
-            return
-        call_id, parent_id = call_of(namespace_of_message(metadata))
-        if self._as_json:
-            say(json.dumps({"kind": "token", "call_id": call_id, "parent_id": parent_id, "text": text}))
-        elif parent_id is None and sys.stderr is not None:
-            print(printable(text), end="", file=sys.stderr, flush=True)
-            self._in_line = not text.endswith("\n")
+    def notice(self, body: Body) -> None:
+        """Take in what the run tells."""
+        match body:
+            case Token():
+                self._token(body)
+            case Event():
+                self._event(body)
 
-    def event(self, event: Any) -> None:
-        """Take in what a run told; what others tell in the same stream is passed over."""
-        if not isinstance(event, Event):
-            return
+    def _token(self, token: Token) -> None:
+        if self._as_json:
+            say(json.dumps(token.model_dump(mode="json")))
+        elif token.parent_id is None and sys.stderr is not None:
+            print(printable(token.text), end="", file=sys.stderr, flush=True)
+            self._in_line = not token.text.endswith("\n")
+
+    def _event(self, event: Event) -> None:
         if self._as_json:
             say(event.model_dump_json())
             return

@@ -1,4 +1,4 @@
-"""The form that `--schema` names: a JSON schema in a file, or a class of a module."""
+"""The form of an answer: a JSON schema in a file, or a class of a module."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ Schema = Mapping[str, Any] | str
 
 
 def read_schema(given: str) -> Schema:
-    """Return what `--schema` names. Raises `InputError` if there is none, or if it cannot be the form of an answer."""
+    """Read the file of that name, or take the name for `module:Class`.
+
+    Raises `InputError` if there is none, or if it cannot be the form of an answer.
+    """
     from rlm_graph.answers import AnswerFormat
 
     try:
         schema: Schema = given if _CLASS.fullmatch(given) and not Path(given).exists() else _in_file(Path(given))
         AnswerFormat(form_of(schema))
     except SetupError as error:
-        raise InputError(f"--schema {given}: {error}") from error
+        raise InputError(f"{given}: {error.problem}", hint=error.hints) from error
     return schema
 
 

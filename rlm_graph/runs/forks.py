@@ -1,53 +1,26 @@
-"""Copying a run for a fork: from which checkpoint, and under which name."""
+"""Copying a run for a fork: from which checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
-from rlm_graph.errors import InputError, RunHeldError
-from rlm_graph.runs.job import Job, model_of
-from rlm_graph.storage.runs import Run, Runs, new_id
+from rlm_graph.errors import Hint, InputError
+from rlm_graph.storage.runs import Run, Runs
 
 
-async def copy(
-    graph: Any,
-    runs: Runs,
-    source: Run,
-    job: Job,
-    *,
-    at: int | None,
-    id: str | None,
-    question: str | None,
-    waiting: Callable[[RunHeldError], None] | None,
-) -> tuple[Run, Job]:
-    """Copy `source` as it was after turn `at` (by default as it is) to a new run; return that and its job.
+async def copy(graph: Any, runs: Runs, source: Run, target: str, *, at: int | None) -> Mapping[str, Any]:
+    """Copy `source` as it was after turn `at` (by default as it is) to the run `target`, which has no entry yet.
 
-    The source is held meanwhile, so that nobody deletes it. The new run is entered last: a copy that was cut off is no
-    run.
+    The caller holds both: nobody deletes the source meanwhile. Returns what the new run is recorded with as its
+    origin, `{"run", "turn"}`. Raises `InputError` if there is no such turn.
     """
     from rlm_graph.storage.copying import fork
-    from rlm_graph.storage.locks import alock_run
 
-    taken = {run.id for run in await runs.all()}
-    if id in taken:
-        raise InputError(f"there is a run {id} already; choose another name for the fork")
-    while id is None or id in taken:
-        id = new_id()
-    async with alock_run(runs.saver, source.id, waiting=waiting), alock_run(runs.saver, id):
-        checkpoint, turn = await _stand(graph, source.id, at)
-        await runs.saver.adelete_thread(id)  # what a copy that was cut off has left
-        await fork(runs.saver, source.id, id, checkpoint_id=checkpoint)
-        job = replace(job, forked={"run": source.id, "turn": turn})
-        begun = await runs.create(
-            question=question or source.question,
-            source=source.source,
-            model=model_of(job.settings),
-            settings=job.record(),
-            id=id,
-        )
-    return begun, job
+    checkpoint, turn = await _stand(graph, source.id, at)
+    await runs.saver.adelete_thread(target)  # what a copy that was cut off has left
+    await fork(runs.saver, source.id, target, checkpoint_id=checkpoint)
+    return {"run": source.id, "turn": turn}
 
 
 async def _stand(graph: Any, source: str, at: int | None) -> tuple[str | None, int]:
@@ -62,5 +35,6 @@ async def _stand(graph: Any, source: str, at: int | None) -> tuple[str | None, i
         if turns == at and snapshot.values.get("messages"):
             found = snapshot.config["configurable"]["checkpoint_id"]
     if at is not None and found is None:
-        raise InputError(f"run {source} has no turn {at} to fork at; give --at a number from 0 to {last or 0}")
+        words = f"run {source} has no turn {at} to fork at: they go from 0 to {last or 0}"
+        raise InputError(words, hint=Hint("show_run", source))
     return found, at or 0

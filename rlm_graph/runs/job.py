@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rlm_graph.errors import SetupError
 from rlm_graph.runs.answer_form import Schema
 from rlm_graph.settings import AgentSettings, Settings
 from rlm_graph.state import ContextRef
@@ -100,23 +98,3 @@ def opened(settings: Settings) -> AbstractAsyncContextManager[Runs]:
 def cipher_of(settings: Settings) -> Cipher | None:
     """Return what encrypts all that runs say, if the settings want that. Raises `SetupError` if there is no key."""
     return Cipher.from_environment() if settings.encrypt else None
-
-
-def model_of(settings: Settings) -> str:
-    """Return the root model's name. Raises `SetupError` if none is set."""
-    if settings.model is None:
-        raise SetupError("no model: give -m NAME, set RLM_MODEL, or write `model` into rlm.toml (`rlm-graph init`)")
-    return settings.model
-
-
-def prepare(settings: Settings) -> None:
-    """Set up what imports read, and refuse a model that cannot be asked before anything is recorded."""
-    tracing = str(settings.tracing).lower()
-    for name in ("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING", "LANGCHAIN_TRACING_V2"):
-        os.environ[name] = tracing
-    from rlm_graph.models import check_model
-
-    check_model(model_of(settings), settings.models)
-    for model in (settings.sub_model, *(agent.model for agent in settings.agents.values())):
-        if model is not None:
-            check_model(model, settings.models)

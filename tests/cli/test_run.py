@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import pytest
 
 from rlm_graph.testing import ScriptedReply, ScriptedServer
 from tests.cli.conftest import MODEL, Shell, code, turns
+from tests.runs.test_reads import connections
 from tests.storage.test_locks import another_process
 
 Serve = Callable[..., ScriptedServer]
@@ -253,6 +253,22 @@ def test_a_done_run_prints_its_answer_again_and_asks_nobody(shell: Shell, serve:
     assert server.count == 1
 
 
+def test_a_command_opens_the_database_once(shell: Shell, serve: Serve) -> None:
+    serve(code("FINAL(1)"))
+    (shell.folder / "input.txt").write_text("the long text")
+    commands = (
+        ("run", "q", "-c", "input.txt", "--thread", "mine"),
+        ("resume", "mine"),
+        ("resume", "--last"),
+        ("logs",),
+    )
+
+    for command in commands:
+        with connections() as made:
+            assert shell.here(*command).exit_code == 0
+        assert made == [str(shell.db)]
+
+
 def test_a_provider_that_cannot_be_reached_is_one_line_and_the_run_can_go_on(shell: Shell, serve: Serve) -> None:
     server = serve(LOOK, code("FINAL(context)"))
     (shell.folder / "input.txt").write_text("the long text")
@@ -278,16 +294,6 @@ def test_a_key_that_is_refused_is_told_in_the_providers_words(shell: Shell, serv
 
     assert result.exit_code == 6
     assert "Incorrect API key provided" in result.stderr.splitlines()[-1]
-
-
-def test_tracing_stays_off_unless_the_settings_ask_for_it(shell: Shell, serve: Serve) -> None:
-    from rlm_graph.runs.job import prepare
-    from rlm_graph.settings import Settings
-
-    serve("unused")
-    os.environ["LANGSMITH_TRACING"] = "true"
-    prepare(Settings(model=MODEL, models={"base_url": "http://127.0.0.1:9"}))  # type: ignore[arg-type]
-    assert os.environ["LANGSMITH_TRACING"] == "false"
 
 
 def test_without_sub_calls_code_asks_no_model_and_is_told_so(shell: Shell, serve: Serve) -> None:

@@ -19,8 +19,8 @@ from typing import Any
 NEEDED = (
     "docker", "filelock", "langchain_litellm", "langgraph.checkpoint.postgres.aio", "langgraph.checkpoint.sqlite.aio",
     "openai.resources", "openai.types.chat", "platformdirs", "rich.console", "rlm_graph.cli.app",
-    "rlm_graph.cli.session", "rlm_graph.executors.docker", "rlm_graph.executors.local", "rlm_graph.graphs.agent",
-    "rlm_graph.settings.sources", "rlm_graph.storage.runs", "rlm_graph.testing",
+    "rlm_graph.agents.create", "rlm_graph.cli.session", "rlm_graph.executors.docker", "rlm_graph.executors.local",
+    "rlm_graph.runs.service", "rlm_graph.settings.sources", "rlm_graph.storage.runs", "rlm_graph.testing",
 )  # fmt: skip
 """Modules that the command imports late, seconds in all."""
 
