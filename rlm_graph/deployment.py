@@ -19,6 +19,7 @@ def agent() -> RLMGraph:
     is set cannot be used here.
     """
     from rlm_graph.agents.create import create_rlm_agent
+    from rlm_graph.agents.options import AgentOptions
     from rlm_graph.agents.specialists import specs_from
     from rlm_graph.context.encrypted import contexts_of
     from rlm_graph.models import cache_of
@@ -35,14 +36,16 @@ def agent() -> RLMGraph:
         sub_model=settings.sub_model,
         executor=settings.executor,
         budget=settings.budget,
-        caps=settings.caps,
         tools=tools,
-        agents=agents,
+        subagents=agents,
         memory=settings.memory if settings.memory.enabled else None,
-        protocol=settings.protocol,
-        retrieval=settings.tools.retrieval,
         cache=cache_of(settings),
-        settings=settings.models,
-        contexts=contexts_of(settings),
-        snapshots=settings.snapshots,
+        options=AgentOptions(
+            models=settings.models,
+            caps=settings.caps,
+            contexts=contexts_of(settings),
+            snapshots=settings.snapshots,
+            protocol=settings.protocol,
+            retrieval=settings.tools.retrieval,
+        ),
     )

@@ -39,7 +39,7 @@ class AgentSpec:
     memory: bool | None = None
     """False keeps the run's memory from it."""
     executor: str | ExecutorSettings | Executor | None = None
-    budget: Budget | None = None
+    budget: Budget | Mapping[str, Any] | None = None
     """The most that it is granted for one question; less where half of what the asking agent has left is less."""
 
 
@@ -104,7 +104,7 @@ def _built(name: str, spec: AgentSpec, settings: ModelSettings) -> Specialist:
             tools=None if spec.tools is None else host_functions(spec.tools),
             memory=spec.memory is not False,
             executor=None if spec.executor is None else create_executor(spec.executor),
-            budget=spec.budget,
+            budget=None if spec.budget is None else Budget.of(spec.budget, error=SetupError),
         )
     except SetupError as error:
         error.about(f"agent {name}")

@@ -250,6 +250,7 @@ async def _watch(
 async def _graph(job: Job, runs: Runs) -> AsyncIterator[Any]:
     """Build the run's graph; the servers of its tools, and its memory, are open as long as it is at work."""
     from rlm_graph.agents.create import create_rlm_agent
+    from rlm_graph.agents.options import AgentOptions
     from rlm_graph.agents.specialists import specs_from
     from rlm_graph.context.encrypted import contexts_of
     from rlm_graph.memory.store import opened_store
@@ -266,20 +267,22 @@ async def _graph(job: Job, runs: Runs) -> AsyncIterator[Any]:
             sub_model=settings.sub_model,
             executor=settings.executor,
             budget=settings.budget,
-            caps=settings.caps,
             tools=tools,
-            agents=agents,
+            subagents=agents,
             response_format=form_of(job.schema),
-            approve=job.approve,
-            protocol=settings.protocol,
-            retrieval=settings.tools.retrieval,
+            interrupt_on=job.approve,
             memory=settings.memory if remembers else None,
             store=store,
             checkpointer=runs.saver,
             cache=cache_of(settings),
-            settings=settings.models,
-            contexts=contexts_of(settings),
-            snapshots=settings.snapshots,
+            options=AgentOptions(
+                models=settings.models,
+                caps=settings.caps,
+                contexts=contexts_of(settings),
+                snapshots=settings.snapshots,
+                protocol=settings.protocol,
+                retrieval=settings.tools.retrieval,
+            ),
         )
 
 

@@ -76,7 +76,7 @@ async def test_a_rejected_call_of_a_child_is_an_error_in_the_childs_code(
     careful = "try:\n    y = llm_query(context)\nexcept SubcallError as error:\n    FINAL(str(error))"
     family = Family(root=[ASK_CHILD, repl("FINAL(x)")], child=[repl(careful)])
     async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
-        graph = agent(ScriptedModel(family), checkpointer=saver, approve="subcalls", executor=executor)
+        graph = agent(ScriptedModel(family), checkpointer=saver, interrupt_on="subcalls", executor=executor)
         await graph.ainvoke({"question": "Go."}, CONFIG)
         await graph.ainvoke(Command(resume=True), CONFIG)
         result = await graph.ainvoke(Command(resume={"approve": False, "reason": "not today"}), CONFIG)
@@ -90,10 +90,10 @@ async def test_code_of_a_child_waits_is_edited_and_runs_in_the_childs_repl(
 ) -> None:
     family = Family(root=[ASK_CHILD, repl("FINAL(x)")], child=[repl("y = len(context)"), repl("FINAL('theirs')")])
     async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
-        graph = agent(ScriptedModel(family), checkpointer=saver, approve="code", executor=executor)
+        graph = agent(ScriptedModel(family), checkpointer=saver, interrupt_on="code", executor=executor)
         paused = [await graph.ainvoke({"question": "Go."}, CONFIG)]
         for decision in (True, True, {"edit": "FINAL(['mine', y, 'x' in globals()])"}):
-            graph = agent(ScriptedModel(family), checkpointer=saver, approve="code", executor=executor)
+            graph = agent(ScriptedModel(family), checkpointer=saver, interrupt_on="code", executor=executor)
             paused.append(await graph.ainvoke(Command(resume=decision), CONFIG))
         result = await graph.ainvoke(Command(resume=True), CONFIG)
 
@@ -109,13 +109,13 @@ async def test_what_children_of_a_batch_ask_waits_together_and_each_gets_its_own
     both = "FINAL(rlm_query_batched([\"the child's question\"] * 2, contexts=['one', 'two']))"
     family = Family(root=[repl(both)], child=[repl(ask), repl(ask)])
     async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
-        graph = agent(ScriptedModel(family), checkpointer=saver, approve="subcalls", executor=executor)
+        graph = agent(ScriptedModel(family), checkpointer=saver, interrupt_on="subcalls", executor=executor)
         result = await graph.ainvoke({"question": "Go."}, CONFIG)
         seen: list[str] = []
         while waiting := result.get("__interrupt__"):
             seen += [interrupt.value["preview"] for interrupt in waiting]
             decisions = {each.id: {"reject": "no"} if each.value["preview"] == "two" else True for each in waiting}
-            graph = agent(ScriptedModel(family), checkpointer=saver, approve="subcalls", executor=executor)
+            graph = agent(ScriptedModel(family), checkpointer=saver, interrupt_on="subcalls", executor=executor)
             result = await graph.ainvoke(Command(resume=decisions), CONFIG)
 
     first, second = result["answer"].value
