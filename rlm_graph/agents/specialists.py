@@ -52,8 +52,8 @@ def specialists(
     that a model without a price would never meet.
     """
     built = {name: _built(name, spec, settings) for name, spec in agents.items()}
+    asked = [*(one.model for one in built.values() if one.model), *models]  # they may ask one another
     for one in built.values():
-        asked = [*([one.model] if one.model else []), *models]
         if one.budget is None or one.budget.max_cost_usd is None or one.budget.allow_unpriced:
             continue
         for model in asked:

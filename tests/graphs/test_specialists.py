@@ -157,7 +157,7 @@ async def test_a_name_that_there_is_not_is_a_value_error_that_lists_them(
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        ("rlm_query('q', agent='a', model='m')", "give model or agent, not both"),
+        ("rlm_query('q', agent='a', model='m')", "no model 'm' here; there are: scripted"),
         ("rlm_query_batched(['q'], agent=['a', 'a'])", "1 questions but 2 agents"),
         ("rlm_query('q', agent=3)", "agent"),
         ("rlm_query('q', agent='b')", "there is no agent 'b'"),
