@@ -9,8 +9,8 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import SystemMessage
 from langchain_core.tools import BaseTool
 from langgraph.cache.base import BaseCache
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.store.base import BaseStore
-from langgraph.types import Checkpointer
 
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.agents.keywords import with_old_names
@@ -41,10 +41,10 @@ def create_rlm_agent(
     executor: str | ExecutorSettings | Executor = "local",
     subagents: Mapping[str, AgentSpec] | None = None,
     budget: Budget | Mapping[str, Any] | None = None,
-    response_format: type | Mapping[str, Any] | None = None,
+    response_format: type[Any] | Mapping[str, Any] | None = None,
     interrupt_on: InterruptOn | None = None,
     memory: MemorySettings | None = None,
-    checkpointer: Checkpointer = None,
+    checkpointer: BaseCheckpointSaver[Any] | bool | None = None,
     store: BaseStore | None = None,
     cache: BaseCache[Any] | None = None,
     name: str = "rlm",
