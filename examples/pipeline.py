@@ -15,8 +15,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Checkpointer
 
-from rlm_graph import AgentOptions, ContextStore, create_rlm_agent
-from rlm_graph.state import ContextRef
+from rlm_graph import AgentOptions, ContextRef, ContextStore, create_rlm_agent
 from rlm_graph.testing import ScriptedModel
 
 

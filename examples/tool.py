@@ -17,8 +17,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.types import Checkpointer
 
-from rlm_graph import AgentOptions, ContextStore, create_rlm_agent
-from rlm_graph.models import chat_model
+from rlm_graph import AgentOptions, ContextStore, chat_model, create_rlm_agent
 from rlm_graph.testing import ScriptedModel
 
 
