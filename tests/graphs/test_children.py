@@ -55,13 +55,13 @@ async def test_what_a_child_asks_waits_for_approval_and_another_process_may_go_o
     family = Family(
         root=[ASK_CHILD, repl("FINAL(['root', x])")], child=[repl("y = llm_query(context)"), repl("FINAL(y)")]
     )
-    options = {"approve": "subcalls", "executor": executor}
+    parts = {"interrupt_on": "subcalls", "executor": executor}
     async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
-        first = await agent(ScriptedModel(family), checkpointer=saver, **options).ainvoke({"question": "Go."}, CONFIG)
-        again = agent(ScriptedModel(family), checkpointer=saver, **options)
+        first = await agent(ScriptedModel(family), checkpointer=saver, **parts).ainvoke({"question": "Go."}, CONFIG)
+        again = agent(ScriptedModel(family), checkpointer=saver, **parts)
         second = await again.ainvoke(Command(resume=True), CONFIG)
         asked_before = list(family.asked)
-        result = await agent(ScriptedModel(family), checkpointer=saver, **options).ainvoke(Command(resume=True), CONFIG)
+        result = await agent(ScriptedModel(family), checkpointer=saver, **parts).ainvoke(Command(resume=True), CONFIG)
 
     assert [waiting.value["function"] for waiting in first["__interrupt__"]] == ["rlm_query"]
     assert [waiting.value["preview"] for waiting in second["__interrupt__"]] == ["of the child"]

@@ -92,7 +92,7 @@ async def lost_after(
         sub=sub,
         checkpointer=InMemorySaver(),
         executor=executor,
-        options=AgentOptions(snapshots=kept),
+        options=AgentOptions(snapshots=kept or SnapshotSettings()),
         budget=Budget(max_turns=20),
     )
     with pytest.raises(ModelError, match="down"):
