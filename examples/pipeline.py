@@ -15,8 +15,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Checkpointer
 
-from rlm_graph import ContextStore, create_rlm_agent
-from rlm_graph.state import ContextRef
+from rlm_graph import AgentOptions, ContextRef, ContextStore, create_rlm_agent
 from rlm_graph.testing import ScriptedModel
 
 
@@ -33,7 +32,7 @@ def build(
     model: str | BaseChatModel, contexts: ContextStore, checkpointer: Checkpointer = None
 ) -> CompiledStateGraph[Report]:
     """Return the pipeline. Its checkpoints hold the agent's own, so a crash in the middle resumes in the middle."""
-    agent = create_rlm_agent(model, contexts=contexts)
+    agent = create_rlm_agent(model, options=AgentOptions(contexts=contexts))
 
     def retrieve(state: Report) -> Report:
         """Find documents on the topic; here, in the source of a package that every Python has."""

@@ -18,7 +18,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Checkpointer
 from typing_extensions import TypedDict
 
-from rlm_graph import Answer, ContextStore, create_rlm_agent
+from rlm_graph import AgentOptions, Answer, ContextStore, create_rlm_agent
 from rlm_graph.testing import ScriptedModel
 
 
@@ -48,7 +48,7 @@ def build(
     """Return the larger graph; the agent's node is called `rlm`."""
     graph = StateGraph(Chat)
     graph.add_node("load", load)
-    graph.add_node("rlm", create_rlm_agent(model, contexts=contexts))
+    graph.add_node("rlm", create_rlm_agent(model, options=AgentOptions(contexts=contexts)))
     graph.add_node("sign", sign)
     graph.add_edge(START, "load")
     graph.add_edge("load", "rlm")

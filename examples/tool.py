@@ -17,14 +17,13 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.types import Checkpointer
 
-from rlm_graph import ContextStore, create_rlm_agent
-from rlm_graph.models import chat_model
+from rlm_graph import AgentOptions, ContextStore, chat_model, create_rlm_agent
 from rlm_graph.testing import ScriptedModel
 
 
 def corpus_tool(model: str | BaseChatModel, contexts: ContextStore, corpus: Any) -> BaseTool:
     """Make a tool that answers questions about `corpus`, which its caller never sees."""
-    agent = create_rlm_agent(model, contexts=contexts)
+    agent = create_rlm_agent(model, options=AgentOptions(contexts=contexts))
     kept = contexts.take(corpus)
 
     @tool

@@ -13,6 +13,7 @@ from langgraph.types import RetryPolicy, Send
 
 from rlm_graph import bridge
 from rlm_graph.approval import Approval
+from rlm_graph.calls.requests import AgentRequest
 from rlm_graph.calls.specialist import Specialist
 from rlm_graph.calls.subcalls import CallBatch, SubcallState
 from rlm_graph.events.emitting import with_call_events
@@ -33,13 +34,13 @@ def create_subcall(
     tools: Mapping[str, HostFunction] | None = None,
     retry: RetryPolicy,
     approval: Approval | None = None,
-    agent: Callable[[str | None], Runnable[Any, Any]] | None = None,
+    agent: Callable[[AgentRequest], Runnable[Any, Any]] | None = None,
     specialists: Mapping[str, Specialist] | None = None,
     replies: ReplyCache | None = None,
 ) -> CompiledStateGraph[SubcallState, CallBatch, Any, Any]:
     """Return the graph that a host call runs: `call` or `recurse` for each request, side by side.
 
-    `agent` gives the agent that `recurse` runs, or the specialist of a name, when it is first needed.
+    `agent` gives the agent that `recurse` runs for a request, such as a specialist, when it is first needed.
     """
     approval = approval or Approval(None)
     graph = StateGraph(SubcallState, context_schema=CallBatch)
@@ -61,6 +62,7 @@ def create_subcall(
         bridge.node(
             with_call_events(recurse),
             agent=agent,
+            models=models,
             specialists=specialists or {},
             approval=approval,
             max_attempts=retry.max_attempts,

@@ -13,8 +13,8 @@ from langgraph.runtime import Runtime, get_runtime
 
 from rlm_graph import memory
 from rlm_graph.approval import PREVIEW_CHARS, Approval, ApprovalRequest
-from rlm_graph.budget import Budget, Usage
-from rlm_graph.calls.requests import ModelRequest, Request, ToolRequest, describe, unknown_agent
+from rlm_graph.budget import Usage
+from rlm_graph.calls.requests import ModelRequest, Request, ToolRequest, describe, unknown_agent, unknown_model
 from rlm_graph.calls.specialist import Specialist
 from rlm_graph.calls.subcalls import CallBatch
 from rlm_graph.errors import BudgetExceeded, ModelError
@@ -85,14 +85,12 @@ async def _ask_model(
     ledger: Ledger,
     replies: ReplyCache | None,
 ) -> SubcallReply:
-    unknown = unknown_agent([request], specialists)
+    unknown = unknown_agent([request], specialists) or unknown_model(request.model, models)
     if unknown is not None:
         return SubcallReply(error=unknown, error_type="ValueError")
     specialist = None if request.agent is None else specialists[request.agent]
-    model = models.get(request.model) if specialist is None else specialist.model or models[None]
-    if model is None:
-        names = ", ".join(name for name in models if name)
-        return SubcallReply(error=f"no model {request.model!r} here; there are: {names}", error_type="ValueError")
+    own = None if specialist is None or request.model is not None else specialist.model
+    model = own or models[request.model]
     messages: list[AnyMessage] = [HumanMessage(_content(request))]
     problem = unreadable(model, messages)
     if problem is not None:
@@ -101,11 +99,14 @@ async def _ask_model(
     system = [words for words in (role, request.system) if words is not None]
     if system:
         messages.insert(0, SystemMessage("\n\n".join(system)))
-    # Without an agent around it, a specialist's own ceilings bound the one reply.
-    chosen = Budget() if specialist is None or specialist.budget is None else specialist.budget
-    own = chosen.model_dump(include={"max_tokens", "timeout_s"}, exclude_unset=True)
-    max_tokens, left = _least(request.max_tokens, own.get("max_tokens")), ledger.seconds_left
-    timeout_s = _least(left, own.get("timeout_s"))
+    # Without an agent around it, a specialist's own ceilings, and those that the code asks for, bound the one reply.
+    asked = [
+        budget.model_dump(include={"max_tokens", "timeout_s"}, exclude_unset=True)
+        for budget in (None if specialist is None else specialist.budget, request.budget)
+        if budget is not None
+    ]
+    max_tokens, left = _least(request.max_tokens, *(own.get("max_tokens") for own in asked)), ledger.seconds_left
+    timeout_s = _least(left, *(own.get("timeout_s") for own in asked))
     options: dict[str, Any] = {} if max_tokens is None else {"max_tokens": max_tokens}
     with ledger.reserved(len(request.prompt) // CHARS_PER_TOKEN) as reservation:
         try:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
 from langgraph.config import get_config
 from langgraph.runtime import Runtime, get_runtime
 
 from rlm_graph.approval import Approval
 from rlm_graph.budget import Budget, Usage
-from rlm_graph.calls.requests import AgentRequest, unknown_agent
+from rlm_graph.calls.requests import AgentRequest, unknown_agent, unknown_model
 from rlm_graph.calls.specialist import Specialist
 from rlm_graph.calls.subcalls import CallBatch
 from rlm_graph.errors import BudgetExceeded, ExecutorError, InputError, ModelError, ReplLostError
 from rlm_graph.langgraph_internals import checkpointer_of, child_config, namespace_of
+from rlm_graph.models import has_price, model_name
 from rlm_graph.nodes.call import CallIndex, shown
 from rlm_graph.state import SubcallReply
+
+MAX_STEPS = 10_000
+"""Steps that an agent below may take: its budget ends it long before. The limit that a config within a node names by
+default, langchain-core's 25, would fail the whole run at the ninth turn."""
 
 SANDBOX_ATTEMPTS = 2
 """How often an agent is begun whose sandbox fails. The next time it goes on in another, from its record."""
@@ -28,10 +34,21 @@ def may_be_rebuilt(error: Exception) -> bool:
     return isinstance(error, ExecutorError) and not isinstance(error, ReplLostError)
 
 
+def _unpriced(requested: Budget | None, models: Iterable[BaseChatModel]) -> str | None:
+    """Say which model the code cannot ask under a ceiling on cost, because nobody knows its price."""
+    if requested is None or requested.max_cost_usd is None or requested.allow_unpriced:
+        return None
+    for model in models:
+        if not has_price(model):
+            return f"the price of {model_name(model)} is unknown, so budget.max_cost_usd cannot hold; leave it out"
+    return None
+
+
 async def recurse(
     position: CallIndex,
     *,
-    agent: Callable[[str | None], Runnable[Any, Any]] | None,
+    agent: Callable[[AgentRequest], Runnable[Any, Any]] | None,
+    models: Mapping[str | None, BaseChatModel],
     specialists: Mapping[str, Specialist],
     approval: Approval,
     max_attempts: int,
@@ -45,9 +62,13 @@ async def recurse(
     batch, index = runtime.context, position["index"]
     request = batch.requests[index]
     assert isinstance(request, AgentRequest)
-    unknown = unknown_agent([request], specialists)
-    if unknown is not None:
-        return {"replies": {index: SubcallReply(error=unknown, error_type="ValueError")}}
+    problem = (
+        unknown_agent([request], specialists)
+        or unknown_model(request.model, models)
+        or _unpriced(request.budget, models.values())
+    )
+    if problem is not None:
+        return {"replies": {index: SubcallReply(error=problem, error_type="ValueError")}}
     rejection = approval.rejection(shown(request))
     if rejection is not None:
         return {"replies": {index: SubcallReply(error=rejection)}}
@@ -56,10 +77,10 @@ async def recurse(
     last = max(max_attempts, SANDBOX_ATTEMPTS)
     attempt = last if info is None else info.node_attempt
     try:
-        requested = None if request.agent is None else specialists[request.agent].budget
-        below = agent(request.agent)
+        own = None if request.agent is None else specialists[request.agent].budget
+        below = agent(request)
         async with batch.limit:
-            reply = await _ask_agent(request, below, batch, requested, attempt=attempt, max_attempts=max_attempts)
+            reply = await _ask_agent(request, below, batch, own, attempt=attempt, max_attempts=max_attempts)
     except BudgetExceeded as error:
         reply = SubcallReply(error=error.problem, error_type="BudgetExceeded")
     return {"replies": {index: reply}}
@@ -69,22 +90,27 @@ async def _ask_agent(
     request: AgentRequest,
     agent: Runnable[Any, Any],
     batch: CallBatch,
-    requested: Budget | None,
+    own: Budget | None,
     *,
     attempt: int,
     max_attempts: int,
 ) -> SubcallReply:
     """Run the agent and return its answer, or its error as a reply that the calling code can act on.
 
+    The agent gets no more than `own`, the specialist's budget, and no more than the code asks for.
+
     An error after which the call is to be attempted again is raised instead. What the agent spent before an error is
     charged with the reply. If the next attempt goes on from the agent's record, this attempt charges nothing: the
     record holds what was spent, and the next attempt charges it.
     """
-    grant = batch.ledger.grant(shares=len(batch.requests), requested=requested)
+    grant = batch.ledger.grant(shares=len(batch.requests), requested=own)
+    if request.budget is not None:
+        grant = grant.capped_by(request.budget)
     given = {"question": request.question, "context": request.context, "budget": grant}
     config = get_config()
     # LangGraph counts the agent of another attempt as another agent, which would start over.
     config = child_config(config, namespace_of(config))
+    config["recursion_limit"] = max(config.get("recursion_limit", 0), MAX_STEPS)
     with batch.ledger.reserved(grant.max_tokens or 0, cost_usd=grant.max_cost_usd or 0.0) as reservation:
         result: dict[str, Any] = {}
         try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 from langgraph.types import interrupt
 from pydantic import ValidationError
 
-from rlm_graph.errors import InputError
+from rlm_graph.errors import InputError, SetupError, nearest
 from rlm_graph.value import Value
 
 PREVIEW_CHARS = 2_000
@@ -60,20 +60,49 @@ class Decision(Value):
         raise InputError(f"{given!r} is no decision; resume with True, False, {{'reject': reason}} or {{'edit': code}}")
 
 
-Approve = Literal["code", "subcalls"] | Callable[[ApprovalRequest], Any]
-"""Which requests wait for a human; or a function that decides each, and returns None for those that wait."""
+InterruptOn = Literal["code", "subcalls"] | Mapping[str, bool] | Callable[[ApprovalRequest], Any]
+"""Which requests wait for a human: all code, or all calls that code makes; those of some names, as in
+`{"code": True, "delete_file": True, "llm_query": False}`, where a name that is missing waits for nobody; or a function
+that decides each, and returns None for those that wait."""
+
+NAMES = ("code", "llm_query", "rlm_query")
+"""What may wait for a human in every run; a run's tools may too, by their names."""
 
 
 class Approval:
     """The policy of one agent."""
 
-    def __init__(self, approve: Approve | None) -> None:
-        self._approve = approve
+    def __init__(self, interrupt_on: InterruptOn | None) -> None:
+        self._interrupt_on = interrupt_on
+
+    @classmethod
+    def of(cls, interrupt_on: Any, *, tools: Collection[str]) -> Approval:
+        """Read what a caller gave. Raises `SetupError` for what is no policy, and for a name that no request has.
+
+        `tools` are the names of all tools that the run and its specialists have.
+        """
+        if isinstance(interrupt_on, Mapping):
+            for name, waits in interrupt_on.items():
+                if not isinstance(waits, bool):
+                    raise SetupError(
+                        f"interrupt_on[{name!r}]: give True or False, not {waits!r}: whoever decides may always "
+                        "approve and reject, and edit code; to show or decide it otherwise, give a function"
+                    )
+                if name not in NAMES and name not in tools:
+                    raise SetupError(f"interrupt_on: nothing is called {name!r}{nearest(name, [*NAMES, *tools])}")
+        elif interrupt_on not in (None, "code", "subcalls") and not callable(interrupt_on):
+            raise SetupError(
+                f"interrupt_on: give 'code', 'subcalls', a dict such as {{'code': True}}, or a function, not "
+                f"{interrupt_on!r}"
+            )
+        return cls(interrupt_on)
 
     @property
     def of_code(self) -> bool:
         """Whether code may have to wait."""
-        return self._approve is not None and self._approve != "subcalls"
+        if isinstance(self._interrupt_on, Mapping):
+            return self._interrupt_on.get("code", False)
+        return self._interrupt_on is not None and self._interrupt_on != "subcalls"
 
     def rejection(self, request: ApprovalRequest) -> str | None:
         """Return why the request must not be met, in words for the code that made it; None if it may be."""
@@ -84,12 +113,15 @@ class Approval:
 
     def decide(self, request: ApprovalRequest) -> Decision:
         """Return the decision, or pause the run until somebody resumes it with one. Call it before anything is done."""
-        match self._approve:
+        match self._interrupt_on:
             case None:
                 return Decision()
             case "code" | "subcalls":
-                asked = {"code": "code", "subcalls": "subcall"}[self._approve] == request.kind
+                asked = {"code": "code", "subcalls": "subcall"}[self._interrupt_on] == request.kind
                 decided = None if asked else True
+            case Mapping() as waits:
+                name = "code" if request.kind == "code" else request.function
+                decided = None if waits.get(name, False) else True
             case decider:
                 decided = decider(request)
         if decided is None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
-from rlm_graph.errors import BudgetExceeded, SetupError
+from rlm_graph.errors import BudgetExceeded, InputError, SetupError, nearest
 from rlm_graph.value import Value
 
 Ceiling = Literal[
@@ -80,6 +87,25 @@ class Budget(Value):
         if isinstance(given, Mapping) and given.get("max_cost_usd") is not None and "allow_unpriced" not in given:
             return {**given, "allow_unpriced": False}
         return given
+
+    @classmethod
+    def of(cls, given: Any, *, error: type[InputError | SetupError] = InputError) -> Self:
+        """Return the budget that a dict of its fields describes, such as `{"max_turns": 3}`; a budget as it is.
+
+        Raises `error` for a field that there is not, naming the nearest, and for a value that does not fit.
+        """
+        if isinstance(given, cls):
+            return given
+        if not isinstance(given, Mapping):
+            raise error(f"budget: give a Budget, or a dict of its fields such as {{'max_turns': 3}}, not {given!r}")
+        try:
+            return cls.model_validate(dict(given))
+        except ValidationError as failed:
+            first = failed.errors(include_url=False)[0]
+            name = ".".join(map(str, first["loc"]))
+            if name in cls.model_fields:
+                raise error(f"budget.{name}: {first['msg']}, not {first['input']!r}") from None
+            raise error(f"budget: there is no field {name!r}{nearest(name, cls.model_fields)}") from None
 
     def exceeded(self, usage: Usage) -> BudgetExceeded | None:
         """Return the first ceiling that `usage` has reached, as the error that names it."""

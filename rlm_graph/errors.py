@@ -19,7 +19,8 @@ parameters in Python, flags and commands on the command line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from typing import Literal, NamedTuple
 
 Action = Literal[
@@ -132,6 +133,15 @@ def worded(error: RLMError, say: Callable[[Hint], str]) -> str:
     """Return the error in the words of one door, which `say` has for each hint."""
     advice = " or ".join(map(say, error.hints))
     return f"{error.problem}; {advice}" if advice else error.problem
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return what to say after an unknown name: `; did you mean max_turns?`, or which names there are."""
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; there are: {', '.join(names)}" if names else ""
 
 
 class SetupError(RLMError):

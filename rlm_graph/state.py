@@ -12,6 +12,7 @@ from langgraph.channels.delta import DeltaChannel
 from langgraph.channels.last_value import LastValue
 from langgraph.graph.message import add_messages
 from pydantic import Field, JsonValue, NonNegativeInt
+from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
 from rlm_graph.budget import Budget, Ceiling, Usage
@@ -287,7 +288,8 @@ class RLMInput(TypedDict, total=False):
     context: Any
     """A text, a `Path` of a file or folder, a URL of a file, a list or a dict of texts; taken in before anything is
     stored. Inside a larger graph a text is never read as a URL, for it may come from anywhere."""
-    budget: Budget
+    budget: Budget | SkipJsonSchema[dict[str, Any]]
+    """The ceilings of this run, as a budget or as a dict of its fields such as `{"max_turns": 3}`."""
 
 
 class GraphInput(TypedDict, total=False):

@@ -32,13 +32,34 @@ class Agent:
     """An agent: rounds of calls, those of a round all at once."""
 
     rounds: tuple[tuple[Call | Agent, ...], ...]
+    own: Budget | None = None
+    """What it may spend as a specialist."""
+    requested: Budget | None = None
+    """What the code that asks it wants it to spend."""
 
 
+budgets = st.none() | st.builds(
+    lambda given: Budget.of({name: value for name, value in given.items() if value is not None}),
+    st.fixed_dictionaries({
+        "max_tokens": st.none() | st.integers(1, 400),
+        "max_subcalls": st.none() | st.integers(0, 30),
+        "max_cost_usd": st.none() | st.floats(0.01, 4.0),
+        "max_depth": st.none() | st.integers(0, 4),
+    }),
+)  # fmt: skip
 calls = st.builds(Call, tokens=st.integers(1, MOST), fails=st.booleans())
 trees = st.recursive(
-    st.builds(Agent, rounds=st.lists(st.lists(calls, max_size=6).map(tuple), max_size=4).map(tuple)),
+    st.builds(
+        Agent,
+        rounds=st.lists(st.lists(calls, max_size=6).map(tuple), max_size=4).map(tuple),
+        own=budgets,
+        requested=budgets,
+    ),
     lambda below: st.builds(
-        Agent, rounds=st.lists(st.lists(calls | below, max_size=4).map(tuple), max_size=3).map(tuple)
+        Agent,
+        rounds=st.lists(st.lists(calls | below, max_size=4).map(tuple), max_size=3).map(tuple),
+        own=budgets,
+        requested=budgets,
     ),
     max_leaves=12,
 )
@@ -74,6 +95,8 @@ class Tree:
         """Of agents: the usage after each round that was checkpointed."""
         self._grants: dict[Place, Budget] = {}
         """What an agent was granted when it began; its state holds it."""
+        self.over: list[Agent] = []
+        """Agents that spent more than they had or the code wanted, by more than the calls that were under way."""
 
     async def run(self, agent: Agent, budget: Budget) -> Usage:
         """Run the tree to its end, in as many processes as it takes."""
@@ -106,14 +129,33 @@ class Tree:
             if isinstance(item, Call):
                 usage = await self.call(item, ledger)
             else:
-                grant = ledger.grant(shares=shares)
+                grant = ledger.grant(shares=shares, requested=item.own)
+                if item.requested is not None:
+                    grant = grant.capped_by(item.requested)
                 with ledger.reserved(grant.max_tokens or 0, cost_usd=grant.max_cost_usd or 0.0) as reservation:
                     with self.counted():  # its grant was given while its siblings were under way
                         usage = await self.agent(item, grant, place)
+                    self.over += [item] if self.is_over(usage, item) else []
                     usage = reservation.usage = usage.model_copy(update={"wall_s": 0.0})
         except BudgetExceeded:
             return
         self._records[place] = usage + Usage(subcalls=1)
+
+    def is_over(self, usage: Usage, agent: Agent) -> bool:
+        """Whether an agent spent more than its own budget or the requested one, in whichever is the least."""
+        under_way = max(1, self.most_under_way)
+        for budget in (agent.own, agent.requested):
+            if budget is None:
+                continue
+            if budget.max_tokens is not None and usage.tokens >= budget.max_tokens + MOST * under_way:
+                return True
+            if "max_cost_usd" in budget.model_fields_set:
+                assert budget.max_cost_usd is not None
+                if usage.cost_usd >= budget.max_cost_usd + MOST / 100 * under_way:
+                    return True
+            if budget.max_subcalls is not None and usage.subcalls > budget.max_subcalls:
+                return True
+        return False
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -158,6 +200,7 @@ def test_a_tree_of_calls_spends_no_more_than_its_root_may(tree: Agent, tokens: i
     assert run.paid.tokens < tokens + MOST * max(1, run.most_under_way)
     assert run.paid.cost_usd < cost + MOST / 100 * max(1, run.most_under_way)
     assert run.paid.subcalls <= subcalls
+    assert run.over == []
     assert charged.tokens == run.paid.tokens
     assert abs(charged.cost_usd - run.paid.cost_usd) < 1e-9
 
@@ -181,6 +224,7 @@ def test_a_tree_that_is_killed_and_resumed_spends_no_more_but_what_was_under_way
     under_way = max(1, run.most_under_way)
     assert run.paid.tokens < tokens + MOST * under_way + run.lost.tokens
     assert run.paid.subcalls <= subcalls + run.lost.subcalls
+    assert run.over == []
     assert charged.tokens == run.paid.tokens - run.lost.tokens
     assert charged.wall_s <= seconds + under_way
     if not run.lost.subcalls:  # a process that is killed takes the time since its last checkpoint with it
@@ -188,8 +232,10 @@ def test_a_tree_that_is_killed_and_resumed_spends_no_more_but_what_was_under_way
 
 
 @settings(max_examples=200)
-@given(depth=st.integers(0, 5), tokens=st.integers(8, 10**6), shares=st.integers(1, 8))
-def test_a_childs_grant_is_its_part_of_half_of_what_is_left(depth: int, tokens: int, shares: int) -> None:
+@given(depth=st.integers(0, 5), tokens=st.integers(8, 10**6), shares=st.integers(1, 8), requested=budgets, own=budgets)
+def test_a_childs_grant_is_its_part_of_half_of_what_is_left_or_less_where_less_is_asked_for(
+    depth: int, tokens: int, shares: int, requested: Budget | None, own: Budget | None
+) -> None:
     budget = Budget(max_depth=depth, max_tokens=tokens)
     if depth == 0:
         with pytest.raises(BudgetExceeded, match="max_depth"):
@@ -198,8 +244,13 @@ def test_a_childs_grant_is_its_part_of_half_of_what_is_left(depth: int, tokens: 
     if int(tokens * 0.5 / shares) == 0:
         return
 
-    grant = budget.grant(Usage(), shares=shares)
+    grant = budget.grant(Usage(), shares=shares, requested=own)
+    if requested is not None:
+        grant = grant.capped_by(requested)
 
-    assert grant.max_depth == depth - 1
+    asked = [each for each in (own, requested) if each is not None]
+    depths = [each.max_depth for each in asked if "max_depth" in each.model_fields_set]
+    assert grant.max_depth == min([depth - 1, *depths])
     assert grant.max_tokens is not None
     assert grant.max_tokens * shares <= tokens / 2
+    assert all(each.max_tokens is None or grant.max_tokens <= each.max_tokens for each in asked)

@@ -71,7 +71,7 @@ async def test_as_a_tool_it_answers_another_agent(contexts: ContextStore) -> Non
     assert tool_reply.text == "nobody in particular"
 
 
-@pytest.mark.parametrize("name", ["pipeline", "subgraph", "tool"])
+@pytest.mark.parametrize("name", ["pipeline", "public", "subgraph", "tool"])
 def test_an_example_runs_without_a_key(name: str) -> None:
     ran = subprocess.run([sys.executable, EXAMPLES / f"{name}.py"], capture_output=True, text=True, timeout=120)
 

@@ -23,6 +23,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PUBLIC = ROOT / "examples" / "public.py"
 MOUNTED = ("graphs", "nodes")
 SHIPPED = ("pyproject.toml", "README.md", "LICENSE", "rlm_graph", *MOUNTED)
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.py[co]", ".*_cache", "*.egg-info")
@@ -112,6 +113,55 @@ print(json.dumps({
 
     assert found["bare"] == []
     assert all(Path(file).is_relative_to(installed.parent) for file in found["files"])
+
+
+def test_the_example_of_the_public_face_uses_every_name_of_it() -> None:
+    import rlm_graph
+
+    program = ast.parse(PUBLIC.read_text())
+    imported = {
+        name.name
+        for statement in program.body
+        if isinstance(statement, ast.ImportFrom) and statement.module == "rlm_graph"
+        for name in statement.names
+    }
+    used = {node.id for node in ast.walk(program) if isinstance(node, ast.Name)}
+
+    assert imported == set(rlm_graph.__all__)
+    assert imported <= used
+
+
+def test_what_type_checkers_are_told_of_the_public_names_is_what_there_is() -> None:
+    import rlm_graph
+
+    told = {
+        name.asname: statement.module
+        for statement in ast.walk(ast.parse((ROOT / "rlm_graph/__init__.py").read_text()))
+        if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith("rlm_graph.")
+        for name in statement.names
+    }
+
+    assert told == rlm_graph._HOMES
+
+
+@pytest.mark.timeout(900)  # the first time, each checker reads all that is installed
+def test_a_program_that_uses_the_public_face_passes_strict_type_checkers(
+    installed: Path, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    program = shutil.copy2(PUBLIC, tmp_path)
+    (tmp_path / "pyrightconfig.json").write_text(
+        json.dumps({"include": [PUBLIC.name], "typeCheckingMode": "strict", "pythonVersion": "3.11"})
+    )
+    cache = pytestconfig.cache
+    kept = tmp_path if cache is None else cache.mkdir("mypy")
+
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={kept}"]
+    _run([*mypy, f"--python-executable={installed / 'python'}", str(program)], tmp_path, timeout_s=600)
+    _run(
+        [sys.executable, "-m", "basedpyright", f"--pythonpath={installed / 'python'}", "--warnings"],
+        tmp_path,
+        timeout_s=300,
+    )
 
 
 def test_the_installed_command_answers(installed: Path, tmp_path: Path) -> None:
@@ -213,8 +263,8 @@ def _built(tree: Path, out: Path, kind: str, pattern: str) -> Path:
     return built
 
 
-def _run(command: list[str], folder: Path) -> str:
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+def _run(command: list[str], folder: Path, *, timeout_s: float = 100) -> str:
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout_s)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 

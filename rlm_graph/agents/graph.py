@@ -15,6 +15,7 @@ from langgraph.types import Command
 from pydantic import TypeAdapter
 
 from rlm_graph.bridge import in_thread
+from rlm_graph.budget import Budget
 from rlm_graph.calls.subcalls import LOCKED
 from rlm_graph.context import ContextStore
 from rlm_graph.errors import InputError
@@ -63,8 +64,9 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         """Stream the run; see LangGraph.
 
-        Raises `InputError` if the context cannot be taken in, `RunHeldError` if another process is at work on the run,
-        `StorageError` if the database fails: what was recorded is kept, and `invoke(None, config)` goes on from there.
+        Raises `InputError` if the context or the budget cannot be taken in, `RunHeldError` if another process is at
+        work on the run, `StorageError` if the database fails: what was recorded is kept, and `invoke(None, config)`
+        goes on from there.
         """
         saver, run = self._record(config)
         with storage_errors(FAILED):
@@ -111,6 +113,10 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
                 raise InputError("the question is empty: give it in words")
             messages = state.get("messages") or []
             state["messages"] = [*(messages if isinstance(messages, list) else [messages]), HumanMessage(question)]
+        if state.get("budget") is not None:
+            state["budget"] = Budget.of(state["budget"])
+        else:
+            state.pop("budget", None)
         if context is not None:
             state["contexts"] = [self.contexts.take(context, literal=literal)]
         return state

@@ -22,7 +22,7 @@ from rlm_graph.events.emitting import with_events
 from rlm_graph.executors.base import Executor
 from rlm_graph.graphs.agent import agent_graph
 from rlm_graph.graphs.subcall import create_subcall
-from rlm_graph.models import ReplyCache, model_name, profile, retry_policy, window
+from rlm_graph.models import ReplyCache, profile, retry_policy, window
 from rlm_graph.nodes.act import act
 from rlm_graph.nodes.approve import approve
 from rlm_graph.nodes.finalize import finalize
@@ -41,6 +41,10 @@ class AgentParts:
 
     models: Sequence[BaseChatModel]
     """By depth: the root model, that of its calls, that of theirs; the last one serves all depths below."""
+    known: Mapping[str, BaseChatModel]
+    """By the names that code may give as `model=`: those, and the specialists' own."""
+    system_prompt: str | None
+    """What the root is told of its task, besides how to work in the REPL."""
     specialists: Mapping[str, Specialist]
     executor: Executor
     budget: Budget
@@ -63,23 +67,32 @@ class AgentParts:
         """Return the model that thinks at that depth."""
         return self.models[min(depth, len(self.models) - 1)]
 
-    def asked(self, name: str | None, depth: int) -> AgentParts:
-        """Return what the agent of that depth has when it is asked as the specialist of that name, or as none."""
-        if name is None:
-            return replace(self, specialist=None)
-        one = self.specialists[name]
+    def asked(self, name: str | None, depth: int, *, model: str | None, max_depth: int | None) -> AgentParts:
+        """Return what the agent of that depth has when it is asked as the specialist of that name, or as none.
+
+        `model` names the one that thinks at that depth in the place of the specialist's or the depth's own, `max_depth`
+        are the levels that the call allows below.
+        """
+        one = None if name is None else self.specialists[name]
         models = [self.model(level) for level in range(max(depth + 2, len(self.models)))]
-        models[depth] = one.model or models[depth]
-        depths = [self.budget.max_depth, *([] if one.budget is None else [depth + one.budget.max_depth])]
-        return replace(
+        models[depth] = self.known[model] if model is not None else (one and one.model) or models[depth]
+        levels = [max_depth, one.budget.max_depth if one is not None and one.budget is not None else None]
+        depths = [self.budget.max_depth, *(depth + allowed for allowed in levels if allowed is not None)]
+        asked = replace(
             self,
             models=models,
+            system_prompt=None,
+            budget=self.budget.model_copy(update={"max_depth": min(depths)}),
+            specialist=one,
+        )
+        if one is None:
+            return asked
+        return replace(
+            asked,
             executor=one.executor or self.executor,
             tools=self.tools if one.tools is None else one.tools,
             memory=self.memory if one.memory else {},
             retrieval=self.retrieval if one.tools is None else self._retrieval_among(one.tools),
-            budget=self.budget.model_copy(update={"max_depth": min(depths)}),
-            specialist=one,
         )
 
     def _retrieval_among(self, tools: Mapping[str, HostFunction]) -> HostFunction | None:
@@ -105,16 +118,21 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
         native=native is not None,
         retrieval=None if parts.retrieval is None else parts.retrieval.name,
         specialists=[(one.name, one.description) for one in parts.specialists.values()],
-        role=parts.specialist.role if parts.specialist else None,
+        role=parts.specialist.role if parts.specialist else parts.system_prompt,
     )
-    below = cache(lambda name: assemble(parts.asked(name, depth + 1), depth=depth + 1, answer_format=AnswerFormat()))
+
+    @cache
+    def below(name: str | None, model: str | None, max_depth: int | None) -> RLMGraph:
+        asked = parts.asked(name, depth + 1, model=model, max_depth=max_depth)
+        return assemble(asked, depth=depth + 1, answer_format=AnswerFormat())
+
     subcalls = Subcalls(
         create_subcall(
-            {None: sub_model, **{model_name(named): named for named in parts.models}},
+            {None: sub_model, **dict(parts.known.items())},
             tools=functions,
             retry=retry,
             approval=parts.approval,
-            agent=below,
+            agent=lambda asked: below(asked.agent, asked.model, asked.levels),
             replies=parts.replies,
             specialists=parts.specialists,
         ),
@@ -126,7 +144,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
     nodes: dict[str, Runnable[Any, Any]] = {
         "observe": bridge.node(
             observe,
-            models=(model, sub_model, *(one.model for one in parts.specialists.values() if one.model)),
+            models=(model, sub_model, *parts.known.values()),
             budget=parts.budget,
             caps=parts.caps,
             window_tokens=window_tokens,

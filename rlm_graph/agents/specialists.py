@@ -39,7 +39,7 @@ class AgentSpec:
     memory: bool | None = None
     """False keeps the run's memory from it."""
     executor: str | ExecutorSettings | Executor | None = None
-    budget: Budget | None = None
+    budget: Budget | Mapping[str, Any] | None = None
     """The most that it is granted for one question; less where half of what the asking agent has left is less."""
 
 
@@ -52,8 +52,8 @@ def specialists(
     that a model without a price would never meet.
     """
     built = {name: _built(name, spec, settings) for name, spec in agents.items()}
+    asked = [*(one.model for one in built.values() if one.model), *models]  # they may ask one another
     for one in built.values():
-        asked = [*([one.model] if one.model else []), *models]
         if one.budget is None or one.budget.max_cost_usd is None or one.budget.allow_unpriced:
             continue
         for model in asked:
@@ -104,7 +104,7 @@ def _built(name: str, spec: AgentSpec, settings: ModelSettings) -> Specialist:
             tools=None if spec.tools is None else host_functions(spec.tools),
             memory=spec.memory is not False,
             executor=None if spec.executor is None else create_executor(spec.executor),
-            budget=spec.budget,
+            budget=None if spec.budget is None else Budget.of(spec.budget, error=SetupError),
         )
     except SetupError as error:
         error.about(f"agent {name}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import AliasChoices, Field, JsonValue, PositiveInt, StringConstraints, ValidationError
+from pydantic import AliasChoices, Field, JsonValue, PositiveInt, StringConstraints, ValidationError, field_validator
 
+from rlm_graph.budget import Budget
+from rlm_graph.errors import InputError
 from rlm_graph.executors.base import HostCall
 from rlm_graph.value import Value
 
@@ -32,6 +34,8 @@ class ModelRequest(Value):
     """As data URLs."""
     agent: str | None = None
     """The specialist whose model and task this is, at the last level of recursion."""
+    budget: Budget | None = None
+    """What the code asked for, of which `max_tokens` and `timeout_s` bound one reply."""
 
     def about(self, context: str) -> ModelRequest:
         """Return the request with a text before its prompt: models attend to a question best at the end."""
@@ -52,6 +56,17 @@ class AgentRequest(Value):
     context: str | list[str] | dict[str, str] | None = None
     agent: str | None = None
     """The specialist that is asked; by default an agent like the one that asks."""
+    model: str | None = None
+    """One of the names that the run was given; by default the specialist's own, or that of the depth."""
+    budget: Budget | None = None
+    """The most that the code wants it to spend."""
+
+    @property
+    def levels(self) -> int | None:
+        """Levels of recursion that the code allows below it."""
+        return (
+            self.budget.max_depth if self.budget is not None and "max_depth" in self.budget.model_fields_set else None
+        )
 
 
 Request = ModelRequest | ToolRequest | AgentRequest
@@ -73,19 +88,24 @@ class _Options(Value):
     """What a tool is asked before; see `CallScope`."""
     images: tuple[Image, ...] = ()
     audio: tuple[Audio, ...] = ()
+    budget: Budget | None = None
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _fields_of_a_budget(cls, given: Any) -> Budget:
+        try:
+            return Budget.of(given)
+        except InputError as error:
+            raise TypeError(error.problem) from None
 
     def request(self, prompt: str, context: Context | None, specialist: str | None, *, agent: bool) -> Request:
-        if specialist is not None and self.model is not None:
-            raise TypeError("a specialist thinks with its own model; give model or agent, not both")
         if not agent:
             options = {name: getattr(self, name) for name in _Options.model_fields if name != "context_query"}
             request = ModelRequest(prompt=prompt, agent=specialist, **options)
             return request if context is None else request.about(_text(context))
-        if self.model is not None:
-            raise TypeError("an agent thinks with the model of its depth; only llm_query takes a model")
         if self.context_query is not None:
             raise TypeError("an agent looks for what it needs itself; only llm_query takes a context_query")
-        return AgentRequest(question=prompt, context=context, agent=specialist)
+        return AgentRequest(question=prompt, context=context, agent=specialist, model=self.model, budget=self.budget)
 
 
 class _Query(_Options):
@@ -123,6 +143,8 @@ def read_requests(call: HostCall, *, recursive: bool) -> Sequence[Request]:
         return [ToolRequest(tool=call.function, arguments=call.arguments)]
     if "agent" in given and not call.function.startswith("rlm_"):
         raise TypeError("only rlm_query asks an agent")
+    if "budget" in given and not call.function.startswith("rlm_"):
+        raise TypeError("only rlm_query takes a budget; max_tokens bounds a reply")
     agent = recursive and call.function.startswith("rlm_")
     form = _Batch if call.function.endswith("_batched") else _Query
     return form.model_validate(given).requests(agent=agent)
@@ -157,6 +179,13 @@ def unknown_agent(requests: Sequence[Request], known: Collection[str]) -> str | 
         if name is not None and name not in known:
             return f"there is no agent {name!r}; {'there are: ' + ', '.join(known) if known else 'this run has none'}"
     return None
+
+
+def unknown_model(name: str | None, known: Collection[str | None]) -> str | None:
+    """Say that there is no model of that name, and which there are; None if there is."""
+    if name is None or name in known:
+        return None
+    return f"no model {name!r} here; there are: {', '.join(each for each in known if each)}"
 
 
 def _text(context: Context) -> str:

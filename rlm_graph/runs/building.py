@@ -64,6 +64,7 @@ def built_agent(
     `model` and `executor` stand in for those that the settings name. Raises `SetupError` if what is set cannot be used.
     """
     from rlm_graph.agents.create import create_rlm_agent
+    from rlm_graph.agents.options import AgentOptions
     from rlm_graph.agents.specialists import specs_from
     from rlm_graph.context.encrypted import contexts_of
     from rlm_graph.models import cache_of
@@ -73,23 +74,25 @@ def built_agent(
     with open_tools(settings.tools) as tools, specs_from(settings) as agents:
         yield create_rlm_agent(
             model or root,
+            tools,
             sub_model=settings.sub_model,
             executor=executor or settings.executor,
+            subagents=agents,
             budget=settings.budget,
-            caps=settings.caps,
-            tools=tools,
-            agents=agents,
             response_format=response_format,
-            approve=approve,
-            protocol=settings.protocol,
-            retrieval=settings.tools.retrieval,
+            interrupt_on=approve,
             memory=settings.memory if settings.memory.enabled else None,
-            store=store,
             checkpointer=checkpointer,
+            store=store,
             cache=cache_of(settings),
-            settings=settings.models,
-            contexts=contexts_of(settings),
-            snapshots=settings.snapshots,
+            options=AgentOptions(
+                models=settings.models,
+                caps=settings.caps,
+                contexts=contexts_of(settings),
+                snapshots=settings.snapshots,
+                protocol=settings.protocol,
+                retrieval=settings.tools.retrieval,
+            ),
         )
 
 

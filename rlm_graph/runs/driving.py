@@ -8,11 +8,11 @@ from typing import Any
 
 from rlm_graph.budget import Usage
 from rlm_graph.errors import RLMError
-from rlm_graph.runs.failures import driver_errors
 from rlm_graph.runs.job import Job
 from rlm_graph.runs.live import LiveRun, Outcome
 from rlm_graph.runs.notices import Begun, Ended, bodies
 from rlm_graph.runs.standing import NOTHING, Standing, config_of
+from rlm_graph.storage.failures import database_errors
 from rlm_graph.storage.runs import Run, Runs, Status
 
 
@@ -88,6 +88,6 @@ async def _book_failure(graph: Any, runs: Runs, run: Run) -> Usage:
     try:
         usage = (await Standing.read(graph, run.id)).usage
         await runs.finish(run.id, "failed", usage)
-    except (RLMError, *driver_errors()):  # type: ignore[misc]
+    except (RLMError, *database_errors()):  # type: ignore[misc]
         pass  # the database itself is what failed: the error under way says so
     return usage

@@ -7,12 +7,13 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from typing import Any
 
+from rlm_graph.errors import Hint
 from rlm_graph.runs.driving import drive
-from rlm_graph.runs.failures import storage_errors
 from rlm_graph.runs.feed import Feed
 from rlm_graph.runs.job import Job
 from rlm_graph.runs.live import LiveRun, Outcome, Watch
 from rlm_graph.runs.standing import NOTHING, Continuation, Standing
+from rlm_graph.storage.failures import storage_errors
 from rlm_graph.storage.runs import Run, Runs
 
 MAX_FEEDS = 64
@@ -116,7 +117,7 @@ class Works:
 
     def storage_errors(self) -> AbstractContextManager[None]:
         """Have the failures of the database leave the block as `StorageError`."""
-        return storage_errors(str(self._runs.path))
+        return storage_errors(str(self._runs.path), elsewhere=Hint("name_database"))
 
     def _opened_feed(self, id: str) -> Feed:
         """Return the run's feed, open, as the newest of all; the oldest of those that are over is forgotten."""

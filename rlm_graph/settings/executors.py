@@ -40,7 +40,7 @@ class DockerSettings(Value):
     """A container for each REPL, on this machine's Docker daemon or another's."""
 
     kind: Literal["docker"] = "docker"
-    image: str = Field("python:3.12-slim", pattern=r"^[a-z0-9][\w./:@-]*$")
+    image: str = Field(default="python:3.12-slim", pattern=r"^[a-z0-9][\w./:@-]*$")
     """Any image that has `python3`, 3.9 or later."""
     packages: tuple[PinnedPackage, ...] = ()
     """Packages to bake into an image of your own, each as `name==version`; built once, before a run."""
@@ -92,7 +92,7 @@ class E2BSettings(Value):
     """A sandbox for each REPL in E2B's cloud, or on a server that speaks like it. The key comes from `E2B_API_KEY`."""
 
     kind: Literal["e2b"] = "e2b"
-    template: str = Field("base", pattern=r"^[A-Za-z0-9][\w./:-]*$")
+    template: str = Field(default="base", pattern=r"^[A-Za-z0-9][\w./:-]*$")
     """Any template that has `python3`, 3.9 or later, by its name or id."""
     timeout_s: PositiveInt = 3600
     """Seconds that a sandbox may run after a host has come to it; each plan of E2B has a ceiling of its own."""
@@ -108,11 +108,11 @@ class E2BSettings(Value):
     """Run cells that are written for the shell, and let code start programs."""
     memory_bytes: PositiveInt | None = None
     """Memory of the code, beyond the size of the contexts; by default seven eighths of what the sandbox has."""
-    domain: str | None = Field(None, pattern=r"^[A-Za-z0-9.-]+$")
+    domain: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.-]+$")
     """Where the service is, if not at e2b.app; `E2B_DOMAIN` sets it too."""
-    api_url: str | None = Field(None, pattern=r"^https?://[^@\s]+$")
+    api_url: str | None = Field(default=None, pattern=r"^https?://[^@\s]+$")
     """Address of the API, where the domain does not tell."""
-    sandbox_url: str | None = Field(None, pattern=r"^https?://[^@\s]+$")
+    sandbox_url: str | None = Field(default=None, pattern=r"^https?://[^@\s]+$")
     """Address of all sandboxes, where the domain does not tell."""
     cell_timeout_s: PositiveFloat = 60.0
     """Seconds a cell may compute; waiting for sub-calls does not count."""

@@ -44,8 +44,8 @@ class SnapshotSettings(Value):
 class MemorySettings(Value):
     """Whose notes runs read and write: those of one user in one project."""
 
-    user: str = Field("default", min_length=1, max_length=200)
-    project: str = Field("default", min_length=1, max_length=200)
+    user: str = Field(default="default", min_length=1, max_length=200)
+    project: str = Field(default="default", min_length=1, max_length=200)
     max_notes: Annotated[int, Field(ge=1, le=10_000)] = 1_000
     """The most that are kept."""
     max_chars: Annotated[int, Field(ge=1, le=100_000)] = 8_000

@@ -29,7 +29,7 @@ class MCPSettings(Value):
     env: tuple[EnvironmentName, ...] = ()
     """Variables that the program is given, besides `PATH`, `HOME` and their like."""
     cwd: Path | None = None
-    url: str | None = Field(None, pattern=r"^https?://[^@\s]+$")
+    url: str | None = Field(default=None, pattern=r"^https?://[^@\s]+$")
     """Of a server that speaks MCP over HTTP (streamable HTTP)."""
     token: EnvironmentName | None = None
     """Variable that holds the bearer token for `url`."""

@@ -17,7 +17,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
-from rlm_graph import LocalSettings, create_rlm_agent
+from rlm_graph import AgentOptions, LocalSettings, create_rlm_agent
 from rlm_graph.errors import RLMError
 from rlm_graph.executors.local import LocalExecutor
 from rlm_graph.testing import ScriptedModel
@@ -76,7 +76,7 @@ async def work(uri: str, folder: Path) -> None:
             ScriptedModel(root),
             sub_model=ScriptedModel(sub, model="sub"),
             executor=LocalExecutor(LocalSettings(idle_timeout_s=60), folder=folder / "repls"),
-            contexts=folder / "contexts",
+            options=AgentOptions(contexts=folder / "contexts"),
             checkpointer=saver,
         )
         begun = await saver.aget_tuple(CONFIG) is not None

@@ -11,7 +11,7 @@ import pytest
 from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from rlm_graph import ContextStore, ExecutorError, create_rlm_agent
+from rlm_graph import AgentOptions, ContextStore, ExecutorError, create_rlm_agent
 from rlm_graph.executors import create_executor
 from rlm_graph.settings import DockerSettings
 from rlm_graph.testing import ScriptedModel
@@ -48,10 +48,9 @@ async def test_what_was_answered_before_is_not_asked_again(docker_image: str, tm
     async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
         graph = create_rlm_agent(
             ScriptedModel(root), sub_model=ScriptedModel(sub, model="sub"), checkpointer=saver,
-            contexts=ContextStore(tmp_path / "contexts"),
+            options=AgentOptions(contexts=ContextStore(tmp_path / "contexts"), interrupt_after=["act"]),
             executor=create_executor(DockerSettings(image=docker_image, pull=False, idle_timeout_s=60)),
-            interrupt_after=["act"],
-        )  # fmt: skip
+            )  # fmt: skip
         await graph.ainvoke({"question": "Go.", "context": "text"}, CONFIG)
         doomed.append((await graph.aget_state(CONFIG)).values["repl"].address)
         with pytest.raises(ExecutorError) as failed:

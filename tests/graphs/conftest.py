@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rlm_graph import ContextStore, create_rlm_agent
+from rlm_graph import AgentOptions, ContextStore, create_rlm_agent
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.testing import ScriptedModel
 
@@ -29,9 +29,16 @@ def contexts(tmp_path: Path) -> ContextStore:
 def agent(contexts: ContextStore) -> BuildAgent:
     """Builds an agent of scripted replies (the root's, and `sub` for sub-calls)."""
 
-    def build(replies: Sequence[Any] | Callable[..., Any], *, sub: Any = None, **options: Any) -> RLMGraph:
+    def build(
+        replies: Sequence[Any] | Callable[..., Any],
+        *,
+        sub: Any = None,
+        options: AgentOptions = AgentOptions(),
+        **parts: Any,
+    ) -> RLMGraph:
         root = replies if isinstance(replies, ScriptedModel) else ScriptedModel(replies)
         sub_model = None if sub is None else ScriptedModel(sub, model="scripted-sub")
-        return create_rlm_agent(root, sub_model=sub_model, contexts=contexts, **options)
+        here = options.model_copy(update={"contexts": contexts})
+        return create_rlm_agent(root, sub_model=sub_model, options=here, **parts)
 
     return build

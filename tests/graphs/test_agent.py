@@ -17,6 +17,7 @@ from langgraph.graph import START, StateGraph
 from pydantic import BaseModel
 
 from rlm_graph import (
+    AgentOptions,
     Answer,
     Budget,
     Caps,
@@ -415,7 +416,7 @@ async def test_a_turn_tells_what_its_calls_were_and_what_each_spent(agent: Build
 
 async def test_a_small_model_has_to_look_before_it_answers(agent: Build) -> None:
     model = ScriptedModel(['FINAL("from memory")', repl("print(len(context))"), 'FINAL("from evidence")'])
-    graph = agent(model, settings=ModelSettings(profile="small"))
+    graph = agent(model, options=AgentOptions(models=ModelSettings(profile="small")))
 
     result = await graph.ainvoke({"question": "How long?", "context": "text"})
 
@@ -431,7 +432,7 @@ async def test_a_failure_that_may_pass_is_tried_again_in_one_layer(contexts: Con
 
     with ScriptedServer(script) as server:
         settings = ModelSettings(base_url=server.url, max_retries=1)
-        graph = create_rlm_agent("scripted", settings=settings, contexts=contexts)
+        graph = create_rlm_agent("scripted", options=AgentOptions(models=settings, contexts=contexts))
         result = await graph.ainvoke({"question": "Go."})
 
         assert result["answer"].value == "A"
@@ -464,7 +465,7 @@ async def test_an_answer_is_not_lost_because_its_sandbox_cannot_be_closed(agent:
 async def test_a_ceiling_over_the_cap_is_refused_and_a_default_is_lowered_to_it(agent: Build) -> None:
     with pytest.raises(SetupError, match=r"budget.max_turns: 51 is over the cap of 50 .* raise caps.max_turns"):
         agent(['FINAL("x")'], budget=Budget(max_turns=51))
-    graph = agent([repl("print(1)")] * 9, caps=Caps(max_turns=1))
+    graph = agent([repl("print(1)")] * 9, options=AgentOptions(caps=Caps(max_turns=1)))
     with pytest.raises(SetupError, match="over the cap of 1"):
         await graph.ainvoke({"question": "More?", "budget": Budget(max_turns=2)})
 

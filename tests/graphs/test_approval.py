@@ -11,7 +11,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
 
-from rlm_graph import InputError
+from rlm_graph import AgentOptions, InputError
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.approval import ApprovalRequest, Decision
 from rlm_graph.testing import ScriptedModel
@@ -26,7 +26,7 @@ def waiting(result: dict[str, Any]) -> list[Any]:
 
 
 async def test_code_waits_and_runs_when_it_is_approved(agent: Build) -> None:
-    graph = agent([repl("FINAL(6 * 7)")], approve="code", checkpointer=InMemorySaver())
+    graph = agent([repl("FINAL(6 * 7)")], interrupt_on="code", checkpointer=InMemorySaver())
 
     paused = await graph.ainvoke({"question": "Go."}, CONFIG)
     assert waiting(paused) == [ApprovalRequest(kind="code", cells=("FINAL(6 * 7)",)).model_dump(mode="json")]
@@ -37,7 +37,7 @@ async def test_code_waits_and_runs_when_it_is_approved(agent: Build) -> None:
 
 async def test_rejected_code_does_not_run_and_the_model_reads_why(agent: Build) -> None:
     model = ScriptedModel([repl("FINAL('bad')"), repl("FINAL('good')")])
-    graph = agent(model, approve="code", checkpointer=InMemorySaver())
+    graph = agent(model, interrupt_on="code", checkpointer=InMemorySaver())
     await graph.ainvoke({"question": "Go."}, CONFIG)
 
     paused = await graph.ainvoke(Command(resume={"reject": "too dear"}), CONFIG)
@@ -49,7 +49,7 @@ async def test_rejected_code_does_not_run_and_the_model_reads_why(agent: Build) 
 
 
 async def test_edited_code_runs_in_the_place_of_what_was_shown(agent: Build) -> None:
-    graph = agent([repl("FINAL('theirs')")], approve="code", checkpointer=InMemorySaver())
+    graph = agent([repl("FINAL('theirs')")], interrupt_on="code", checkpointer=InMemorySaver())
     await graph.ainvoke({"question": "Go."}, CONFIG)
 
     result = await graph.ainvoke(Command(resume={"edit": "FINAL('mine')"}), CONFIG)
@@ -66,13 +66,13 @@ async def test_a_sub_call_waits_inside_its_child_while_the_repl_holds_the_cell(a
 
     code = "before = len(context)\nanswer = llm_query('a secret')\nFINAL([before, answer])"
     async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
-        paused = await agent([repl(code)], sub=sub, approve="subcalls", checkpointer=saver).ainvoke(
+        paused = await agent([repl(code)], sub=sub, interrupt_on="subcalls", checkpointer=saver).ainvoke(
             {"question": "Go.", "context": "text"}, CONFIG
         )
         assert [request["preview"] for request in waiting(paused)] == ["a secret"]
         assert asked == []
 
-        another = agent([], sub=sub, approve="subcalls", checkpointer=saver)
+        another = agent([], sub=sub, interrupt_on="subcalls", checkpointer=saver)
         result = await another.ainvoke(Command(resume=True), CONFIG)
 
     assert result["answer"].value == [4, "A SECRET"]
@@ -96,7 +96,7 @@ with ThreadPoolExecutor(4) as pool:
         asked.append(messages[-1].text)
         return messages[-1].text.upper()
 
-    graph = agent([repl(code)], sub=sub, approve="subcalls", checkpointer=InMemorySaver())
+    graph = agent([repl(code)], sub=sub, interrupt_on="subcalls", checkpointer=InMemorySaver())
     result = await graph.ainvoke({"question": "Go."}, CONFIG)
     while "__interrupt__" in result:
         decisions = {
@@ -119,7 +119,7 @@ async def test_each_prompt_of_a_batch_is_decided_on_its_own(agent: Build) -> Non
         return messages[-1].text.upper()
 
     code = "FINAL([str(answer) for answer in llm_query_batched(['a', 'b'], return_exceptions=True)])"
-    graph = agent([repl(code)], sub=sub, approve="subcalls", checkpointer=InMemorySaver())
+    graph = agent([repl(code)], sub=sub, interrupt_on="subcalls", checkpointer=InMemorySaver())
     paused = await graph.ainvoke({"question": "Go."}, CONFIG)
     assert sorted(request["preview"] for request in waiting(paused)) == ["a", "b"]
 
@@ -135,7 +135,9 @@ async def test_a_function_decides_and_asks_a_human_only_where_it_returns_none(ag
     def careful(request: ApprovalRequest) -> bool | None:
         return None if any("open(" in cell for cell in request.cells) else True
 
-    graph = agent([repl("x = 1"), repl("open('x')"), repl("FINAL(x)")], approve=careful, checkpointer=InMemorySaver())
+    graph = agent(
+        [repl("x = 1"), repl("open('x')"), repl("FINAL(x)")], interrupt_on=careful, checkpointer=InMemorySaver()
+    )
 
     paused = await graph.ainvoke({"question": "Go."}, CONFIG)
     assert waiting(paused)[0]["cells"] == ["open('x')"]
@@ -145,7 +147,7 @@ async def test_a_function_decides_and_asks_a_human_only_where_it_returns_none(ag
 
 
 async def test_a_run_pauses_before_a_node_on_request(agent: Build) -> None:
-    graph = agent([repl("FINAL(1)")], interrupt_before=["act"], checkpointer=InMemorySaver())
+    graph = agent([repl("FINAL(1)")], options=AgentOptions(interrupt_before=["act"]), checkpointer=InMemorySaver())
 
     await graph.ainvoke({"question": "Go."}, CONFIG)
     state = await graph.aget_state(CONFIG)
@@ -156,7 +158,7 @@ async def test_a_run_pauses_before_a_node_on_request(agent: Build) -> None:
 
 
 def test_the_synchronous_way_pauses_too(agent: Build) -> None:
-    graph = agent([repl("FINAL(llm_query('a'))")], sub=["A"], approve="subcalls", checkpointer=InMemorySaver())
+    graph = agent([repl("FINAL(llm_query('a'))")], sub=["A"], interrupt_on="subcalls", checkpointer=InMemorySaver())
 
     paused = graph.invoke({"question": "Go."}, CONFIG)
     assert waiting(paused)[0]["preview"] == "a"
@@ -165,7 +167,7 @@ def test_the_synchronous_way_pauses_too(agent: Build) -> None:
 
 
 async def test_what_is_no_decision_is_refused_and_the_run_still_waits(agent: Build) -> None:
-    graph = agent([repl("FINAL(1)")], approve="code", checkpointer=InMemorySaver())
+    graph = agent([repl("FINAL(1)")], interrupt_on="code", checkpointer=InMemorySaver())
     await graph.ainvoke({"question": "Go."}, CONFIG)
 
     with pytest.raises(InputError, match="no decision"):

@@ -55,13 +55,13 @@ async def test_what_a_child_asks_waits_for_approval_and_another_process_may_go_o
     family = Family(
         root=[ASK_CHILD, repl("FINAL(['root', x])")], child=[repl("y = llm_query(context)"), repl("FINAL(y)")]
     )
-    options = {"approve": "subcalls", "executor": executor}
+    parts = {"interrupt_on": "subcalls", "executor": executor}
     async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
-        first = await agent(ScriptedModel(family), checkpointer=saver, **options).ainvoke({"question": "Go."}, CONFIG)
-        again = agent(ScriptedModel(family), checkpointer=saver, **options)
+        first = await agent(ScriptedModel(family), checkpointer=saver, **parts).ainvoke({"question": "Go."}, CONFIG)
+        again = agent(ScriptedModel(family), checkpointer=saver, **parts)
         second = await again.ainvoke(Command(resume=True), CONFIG)
         asked_before = list(family.asked)
-        result = await agent(ScriptedModel(family), checkpointer=saver, **options).ainvoke(Command(resume=True), CONFIG)
+        result = await agent(ScriptedModel(family), checkpointer=saver, **parts).ainvoke(Command(resume=True), CONFIG)
 
     assert [waiting.value["function"] for waiting in first["__interrupt__"]] == ["rlm_query"]
     assert [waiting.value["preview"] for waiting in second["__interrupt__"]] == ["of the child"]
@@ -76,7 +76,7 @@ async def test_a_rejected_call_of_a_child_is_an_error_in_the_childs_code(
     careful = "try:\n    y = llm_query(context)\nexcept SubcallError as error:\n    FINAL(str(error))"
     family = Family(root=[ASK_CHILD, repl("FINAL(x)")], child=[repl(careful)])
     async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
-        graph = agent(ScriptedModel(family), checkpointer=saver, approve="subcalls", executor=executor)
+        graph = agent(ScriptedModel(family), checkpointer=saver, interrupt_on="subcalls", executor=executor)
         await graph.ainvoke({"question": "Go."}, CONFIG)
         await graph.ainvoke(Command(resume=True), CONFIG)
         result = await graph.ainvoke(Command(resume={"approve": False, "reason": "not today"}), CONFIG)
@@ -90,10 +90,10 @@ async def test_code_of_a_child_waits_is_edited_and_runs_in_the_childs_repl(
 ) -> None:
     family = Family(root=[ASK_CHILD, repl("FINAL(x)")], child=[repl("y = len(context)"), repl("FINAL('theirs')")])
     async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
-        graph = agent(ScriptedModel(family), checkpointer=saver, approve="code", executor=executor)
+        graph = agent(ScriptedModel(family), checkpointer=saver, interrupt_on="code", executor=executor)
         paused = [await graph.ainvoke({"question": "Go."}, CONFIG)]
         for decision in (True, True, {"edit": "FINAL(['mine', y, 'x' in globals()])"}):
-            graph = agent(ScriptedModel(family), checkpointer=saver, approve="code", executor=executor)
+            graph = agent(ScriptedModel(family), checkpointer=saver, interrupt_on="code", executor=executor)
             paused.append(await graph.ainvoke(Command(resume=decision), CONFIG))
         result = await graph.ainvoke(Command(resume=True), CONFIG)
 
@@ -109,13 +109,13 @@ async def test_what_children_of_a_batch_ask_waits_together_and_each_gets_its_own
     both = "FINAL(rlm_query_batched([\"the child's question\"] * 2, contexts=['one', 'two']))"
     family = Family(root=[repl(both)], child=[repl(ask), repl(ask)])
     async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
-        graph = agent(ScriptedModel(family), checkpointer=saver, approve="subcalls", executor=executor)
+        graph = agent(ScriptedModel(family), checkpointer=saver, interrupt_on="subcalls", executor=executor)
         result = await graph.ainvoke({"question": "Go."}, CONFIG)
         seen: list[str] = []
         while waiting := result.get("__interrupt__"):
             seen += [interrupt.value["preview"] for interrupt in waiting]
             decisions = {each.id: {"reject": "no"} if each.value["preview"] == "two" else True for each in waiting}
-            graph = agent(ScriptedModel(family), checkpointer=saver, approve="subcalls", executor=executor)
+            graph = agent(ScriptedModel(family), checkpointer=saver, interrupt_on="subcalls", executor=executor)
             result = await graph.ainvoke(Command(resume=decisions), CONFIG)
 
     first, second = result["answer"].value

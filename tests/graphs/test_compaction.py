@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from rlm_graph import Budget, Caps, ContextStore, ModelError, create_rlm_agent
+from rlm_graph import AgentOptions, Budget, Caps, ContextStore, ModelError, create_rlm_agent
 from rlm_graph.settings import ModelSettings
 from rlm_graph.testing import ScriptedReply, ScriptedRequest, ScriptedServer
 from tests.graphs.conftest import repl
@@ -48,10 +48,12 @@ def ask(clerk: Clerk, contexts: ContextStore, **settings: Any) -> tuple[dict[str
     with ScriptedServer(clerk) as server:
         agent = create_rlm_agent(
             "openai/clerk",
-            settings=ModelSettings(base_url=server.url, profile="standard", **settings),
+            options=AgentOptions(
+                models=ModelSettings(base_url=server.url, profile="standard", **settings),
+                caps=Caps(max_turns=None, timeout_s=None),
+                contexts=contexts,
+            ),
             budget=BUDGET,
-            caps=Caps(max_turns=None, timeout_s=None),
-            contexts=contexts,
             checkpointer=InMemorySaver(),
         )
         config: Any = {"configurable": {"thread_id": "t"}, "recursion_limit": 400}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rlm_graph import Budget, ContextStore, create_rlm_agent
+from rlm_graph import AgentOptions, Budget, ContextStore, create_rlm_agent
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.settings import LocalSettings, ModelSettings
 from rlm_graph.testing import ScriptedCall, ScriptedReply, ScriptedRequest, ScriptedServer
@@ -159,9 +159,11 @@ def agent(hostile: Hostile, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with ScriptedServer(hostile) as server:
         yield create_rlm_agent(
             "openai/hostile",
-            settings=ModelSettings(base_url=server.url, profile="standard", max_retries=0),
+            options=AgentOptions(
+                models=ModelSettings(base_url=server.url, profile="standard", max_retries=0),
+                contexts=ContextStore(folder / "contexts"),
+            ),
             executor=LocalSettings(cell_timeout_s=1.0),
-            contexts=ContextStore(folder / "contexts"),
         )
 
 

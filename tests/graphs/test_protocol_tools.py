@@ -21,7 +21,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from pydantic import BaseModel
 
-from rlm_graph import Budget, ContextStore, SetupError, create_rlm_agent
+from rlm_graph import AgentOptions, Budget, ContextStore, SetupError, create_rlm_agent
 from rlm_graph.cli.progress import outcome
 from rlm_graph.parsing.tool_calls import MAX_CALLS
 from rlm_graph.settings import ModelSettings
@@ -60,7 +60,7 @@ def told(model: ScriptedModel, turn: int) -> list[ToolMessage]:
 @pytest.fixture
 def tools_agent(agent: Build) -> Build:
     def build(*args: Any, **options: Any) -> Any:
-        return agent(*args, protocol="tools", **options)
+        return agent(*args, options=AgentOptions(protocol="tools"), **options)
 
     return build
 
@@ -83,10 +83,10 @@ async def test_the_model_is_offered_the_tools_and_told_how_to_use_them(contexts:
     with ScriptedServer([final(1)]) as server:
         graph = create_rlm_agent(
             "openai/gpt-4o-mini",
-            settings=ModelSettings(base_url=server.url, profile="standard"),
+            options=AgentOptions(
+                models=ModelSettings(base_url=server.url, profile="standard"), protocol="tools", contexts=contexts
+            ),
             tools=[population],
-            protocol="tools",
-            contexts=contexts,
         )
         result = await graph.ainvoke({"question": "?"})
         [request] = server.requests
@@ -198,7 +198,9 @@ async def test_a_cell_that_fails_keeps_those_after_it_from_running(tools_agent: 
 async def test_a_reply_that_calls_nothing_is_corrected(contexts: ContextStore, reply: Any, words: str) -> None:
     with ScriptedServer([reply, final("done")]) as server:
         settings = ModelSettings(base_url=server.url, profile="standard")
-        graph = create_rlm_agent("openai/gpt-4o-mini", settings=settings, protocol="tools", contexts=contexts)
+        graph = create_rlm_agent(
+            "openai/gpt-4o-mini", options=AgentOptions(models=settings, protocol="tools", contexts=contexts)
+        )
         result = await graph.ainvoke({"question": "?"})
         second = server.requests[1]
 
@@ -211,7 +213,9 @@ async def test_arguments_that_are_no_json_do_not_stop_the_calls_beside_them(cont
     broken = [ScriptedCall("rlm_sub_complete", "not json"), ScriptedCall("python", {"code": "print(6 * 7)"})]
     with ScriptedServer([ScriptedReply(tool_calls=broken), final("done")]) as server:
         settings = ModelSettings(base_url=server.url, profile="standard")
-        graph = create_rlm_agent("openai/gpt-4o-mini", settings=settings, protocol="tools", contexts=contexts)
+        graph = create_rlm_agent(
+            "openai/gpt-4o-mini", options=AgentOptions(models=settings, protocol="tools", contexts=contexts)
+        )
         await graph.ainvoke({"question": "?"})
         messages = server.requests[1].messages
 
@@ -290,7 +294,7 @@ async def test_calls_wait_for_approval_together_and_code_is_shown(tools_agent: B
     model = ScriptedModel([
         calls(("rlm_sub_complete", {"prompt": "a"}), ("rlm_sub_complete", {"prompt": "b"})), final("done"),
     ])  # fmt: skip
-    graph = tools_agent(model, sub=lambda messages: "yes", approve="subcalls", checkpointer=InMemorySaver())
+    graph = tools_agent(model, sub=lambda messages: "yes", interrupt_on="subcalls", checkpointer=InMemorySaver())
 
     waiting = await graph.ainvoke({"question": "?"}, CONFIG)
     decisions = {
@@ -306,7 +310,7 @@ async def test_calls_wait_for_approval_together_and_code_is_shown(tools_agent: B
 
 async def test_rejected_code_takes_the_calls_beside_it_along(tools_agent: Build) -> None:
     model = ScriptedModel([calls(python("x = 1"), ("rlm_sub_complete", {"prompt": "a"})), final("done")])
-    graph = tools_agent(model, approve="code", checkpointer=InMemorySaver())
+    graph = tools_agent(model, interrupt_on="code", checkpointer=InMemorySaver())
 
     waiting = await graph.ainvoke({"question": "?"}, CONFIG)
     result = await graph.ainvoke(Command(resume=False), CONFIG)
@@ -337,7 +341,9 @@ async def test_agents_below_work_by_the_same_protocol(tools_agent: Build) -> Non
 
 
 def test_a_model_that_cannot_call_tools_is_refused(contexts: ContextStore) -> None:
-    graph = create_rlm_agent(FakeListChatModel(responses=["a"]), protocol="tools", contexts=contexts)
+    graph = create_rlm_agent(
+        FakeListChatModel(responses=["a"]), options=AgentOptions(protocol="tools", contexts=contexts)
+    )
 
     with pytest.raises(SetupError, match="cannot call tools"):
         graph.invoke({"question": "?"})
@@ -410,7 +416,7 @@ async def test_no_more_calls_are_under_way_than_are_allowed_and_too_many_are_not
     model = ScriptedModel([calls(*[("work", {"number": number}) for number in range(MAX_CALLS + 5)]), final("done")])
     settings = ModelSettings(max_concurrency=3)
 
-    await agent(model, tools=[work], settings=settings, protocol="tools").ainvoke({"question": "?"})
+    await agent(model, tools=[work], options=AgentOptions(models=settings, protocol="tools")).ainvoke({"question": "?"})
 
     assert (most <= 3, made) == (True, MAX_CALLS)
     assert [message.status for message in told(model, 1)].count("error") == 5
@@ -429,7 +435,7 @@ async def test_a_turn_tells_the_calls_that_the_model_made_itself(tools_agent: Bu
 
 async def test_an_edited_cell_is_shown_in_the_place_of_the_one_that_was_called(tools_agent: Build) -> None:
     model = ScriptedModel([calls(python("print('mine')"), python("print('too')")), final("done")])
-    graph = tools_agent(model, approve="code", checkpointer=InMemorySaver())
+    graph = tools_agent(model, interrupt_on="code", checkpointer=InMemorySaver())
     await graph.ainvoke({"question": "?"}, CONFIG)
 
     await graph.ainvoke(Command(resume={"edit": ["print('a')", "print('b')", "print('c')"]}), CONFIG)

@@ -12,7 +12,7 @@ import pytest
 from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from rlm_graph import Budget, ContextStore, ExecutorError, ModelError, create_rlm_agent
+from rlm_graph import AgentOptions, Budget, ContextStore, ExecutorError, ModelError, create_rlm_agent
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.executors.host.repl import SupervisedRepl
 from rlm_graph.executors.local import LocalExecutor
@@ -79,7 +79,9 @@ async def test_each_depth_may_have_a_model_of_its_own(contexts: ContextStore) ->
     middle = ScriptedModel([repl("FINAL('middle ' + llm_query('q'))")], model="middle")
     bottom = ScriptedModel(["bottom"], model="bottom")
 
-    result = await create_rlm_agent(top, sub_model=[middle, bottom], contexts=contexts).ainvoke({"question": "Go."})
+    result = await create_rlm_agent(top, sub_model=[middle, bottom], options=AgentOptions(contexts=contexts)).ainvoke(
+        {"question": "Go."}
+    )
 
     assert result["answer"].value == "middle bottom"
 
@@ -168,7 +170,7 @@ async def test_a_child_whose_provider_fails_in_its_midst_is_charged_for_what_it_
         return repl(code)
 
     graph = agent(ScriptedModel(model), checkpointer=InMemorySaver() if kept else None,
-                  settings=ModelSettings(max_retries=1 if retryable else 0))  # fmt: skip
+                  options=AgentOptions(models=ModelSettings(max_retries=1 if retryable else 0)))  # fmt: skip
     if way == "ainvoke":
         result = await graph.ainvoke({"question": "Go."}, CONFIG)
     else:

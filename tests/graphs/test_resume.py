@@ -13,7 +13,7 @@ from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from rlm_graph import Budget, LocalSettings, ModelError
+from rlm_graph import AgentOptions, Budget, LocalSettings, ModelError
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.errors import ReplLostError
 from rlm_graph.executors.local import LocalExecutor
@@ -137,7 +137,7 @@ async def test_a_replay_that_differs_is_told_to_the_model(agent: Build, executor
 async def test_a_strict_replay_that_differs_fails_and_loses_nothing(agent: Build, executor: LocalExecutor) -> None:
     saver = InMemorySaver()
     root = ScriptedModel(Flaky([repl(DIVERGING), repl("FINAL('done')")], down_at=[2]))
-    graph = agent(root, checkpointer=saver, executor=executor, strict_replay=True)
+    graph = agent(root, checkpointer=saver, executor=executor, options=AgentOptions(strict_replay=True))
     with pytest.raises(ModelError):
         await graph.ainvoke({"question": "Go."}, CONFIG)
     kill_workers(executor)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from rlm_graph import ModelError, SetupError
+from rlm_graph import AgentOptions, ModelError, SetupError
 from rlm_graph.testing import ScriptedCall, ScriptedModel, ScriptedReply
 from tests.graphs.conftest import repl
 
@@ -51,7 +51,7 @@ async def test_code_and_calls_take_the_same_arguments(agent: Build, search: Any,
     ])  # fmt: skip
 
     by_code = await agent([repl(code)], sub=echo, tools=[search]).ainvoke({"question": "?"})
-    await agent(native, sub=echo, tools=[search], protocol="tools").ainvoke({"question": "?"})
+    await agent(native, sub=echo, tools=[search], options=AgentOptions(protocol="tools")).ainvoke({"question": "?"})
 
     assert by_code["answer"].value == [
         "a.txt:7\nall about pumps\n\nP", "a.txt:7\nall about pipes\n\nQ", "a.txt:7\nall about pipes\n\nR",
@@ -66,7 +66,10 @@ async def test_another_tool_can_be_the_one_that_is_asked(agent: Build, search: A
         return f"recalled {what}"
 
     graph = agent(
-        [repl("FINAL(llm_query('P', context_query='x'))")], sub=echo, tools=[search, recall], retrieval="recall"
+        [repl("FINAL(llm_query('P', context_query='x'))")],
+        sub=echo,
+        tools=[search, recall],
+        options=AgentOptions(retrieval="recall"),
     )
 
     assert (await graph.ainvoke({"question": "?"}))["answer"].value == "recalled x\n\nP"
@@ -114,7 +117,7 @@ def test_a_tool_that_is_not_there_or_takes_more_than_a_query_is_refused(
         return first + second
 
     with pytest.raises(SetupError, match=words):
-        agent([], tools=[search, both] if retrieval == "both" else [search], retrieval=retrieval)
+        agent([], tools=[search, both] if retrieval == "both" else [search], options=AgentOptions(retrieval=retrieval))
 
 
 async def test_the_model_is_told_of_it_only_where_it_can_be_used(agent: Build, search: Any) -> None:

@@ -17,7 +17,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
 
-from rlm_graph import Answer, Budget, LocalSettings, ModelError, Usage
+from rlm_graph import AgentOptions, Answer, Budget, LocalSettings, ModelError, Usage
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.approval import ApprovalRequest
 from rlm_graph.executors.local import LocalExecutor
@@ -173,12 +173,13 @@ async def test_a_child_that_was_cut_off_goes_on_where_it_was(agent: Build, execu
 async def test_a_run_waits_for_approval_and_goes_on_under_a_graph_built_anew(
     agent: Build, executor: LocalExecutor, kept: Kept
 ) -> None:
-    first = agent([repl("FINAL(6 * 7)")], approve="code", checkpointer=kept.saver, executor=executor)
+    first = agent([repl("FINAL(6 * 7)")], interrupt_on="code", checkpointer=kept.saver, executor=executor)
     paused = await kept.run(first, {"question": "Go."})
     shown = [interrupt.value for interrupt in paused["__interrupt__"]]
 
     result = await kept.run(
-        agent([], approve="code", checkpointer=kept.saver, executor=executor), Command(resume={"edit": "FINAL(43)"})
+        agent([], interrupt_on="code", checkpointer=kept.saver, executor=executor),
+        Command(resume={"edit": "FINAL(43)"}),
     )
 
     assert shown == [ApprovalRequest(kind="code", cells=("FINAL(6 * 7)",)).model_dump(mode="json")]
@@ -187,7 +188,7 @@ async def test_a_run_waits_for_approval_and_goes_on_under_a_graph_built_anew(
 
 async def test_calls_wait_for_approval_each_on_its_own(agent: Build, executor: LocalExecutor, kept: Kept) -> None:
     sub = Sub()
-    graph = agent([repl("x = llm_query('a')\nFINAL(x + llm_query('b'))")], sub=sub, approve="subcalls",
+    graph = agent([repl("x = llm_query('a')\nFINAL(x + llm_query('b'))")], sub=sub, interrupt_on="subcalls",
                   checkpointer=kept.saver, executor=executor)  # fmt: skip
 
     paused = await kept.run(graph, {"question": "Go."})
@@ -218,7 +219,8 @@ async def test_what_is_read_back_has_its_types(
 ) -> None:
     graph = agent(
         [repl("x = llm_query('a')\nprint(x)"), repl("1 / 0"), repl("FINAL({'x': [x, None, 1.5]})")], sub=Sub(),
-        checkpointer=kept.saver, executor=executor, interrupt_before=["finalize"], budget=Budget(max_tokens=9_999),
+        checkpointer=kept.saver, executor=executor, budget=Budget(max_tokens=9_999),
+        options=AgentOptions(interrupt_before=["finalize"]),
     )  # fmt: skip
 
     await kept.run(graph, {"question": "Go.", "context": ["one", "two"]})

@@ -11,7 +11,7 @@ import pytest
 from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from rlm_graph import Budget, LocalSettings, ModelError
+from rlm_graph import AgentOptions, Budget, LocalSettings, ModelError
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.executors.base import PastCell, Repl
 from rlm_graph.executors.local import LocalExecutor
@@ -88,7 +88,12 @@ async def lost_after(
 
     root = ScriptedModel(Flaky([*map(repl, cells), repl(END)], down_at=[len(cells) + 1]))
     graph = agent(
-        root, sub=sub, checkpointer=InMemorySaver(), executor=executor, snapshots=kept, budget=Budget(max_turns=20)
+        root,
+        sub=sub,
+        checkpointer=InMemorySaver(),
+        executor=executor,
+        options=AgentOptions(snapshots=kept or SnapshotSettings()),
+        budget=Budget(max_turns=20),
     )
     with pytest.raises(ModelError, match="down"):
         await graph.ainvoke({"question": "Go.", "context": "some text"}, CONFIG)
@@ -117,7 +122,7 @@ async def test_a_repl_from_a_snapshot_gives_the_same_answer_as_a_replayed_one(
 
 async def test_a_restored_repl_is_told_to_the_model(agent: Build, executor: WatchedExecutor) -> None:
     root = ScriptedModel(Flaky([repl("x = 1"), repl("print(x)"), repl("FINAL(x)")], down_at=[2]))
-    graph = agent(root, checkpointer=InMemorySaver(), executor=executor, snapshots=ALWAYS)
+    graph = agent(root, checkpointer=InMemorySaver(), executor=executor, options=AgentOptions(snapshots=ALWAYS))
     with pytest.raises(ModelError):
         await graph.ainvoke({"question": "Go."}, CONFIG)
     kill_workers(executor)

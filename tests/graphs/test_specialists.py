@@ -47,7 +47,7 @@ async def test_a_specialist_thinks_with_its_own_model_and_knows_its_task(agent: 
     root = ScriptedModel([repl("FINAL(rlm_query('Shout.', context='abc', agent='coder'))")])
     spec = AgentSpec(model=coder, description="writes code", system_prompt="You shout for a living.")
 
-    result = await agent(root, agents={"coder": spec}).ainvoke({"question": "Go."})
+    result = await agent(root, subagents={"coder": spec}).ainvoke({"question": "Go."})
 
     assert result["answer"].value == "ABC"
     assert "## Your part\n\nYou shout for a living." in coder.calls[0][0].text
@@ -65,7 +65,7 @@ async def test_what_a_specialist_does_not_set_is_as_with_the_agent_that_asks(age
     replies = [repl("FINAL(rlm_query('Look.', agent='plain'))")]
 
     result = await agent(replies, sub=lambda messages: child._answer(list(messages)), tools=[lookup],
-                         agents={"plain": AgentSpec()}).ainvoke({"question": "Go."})  # fmt: skip
+                         subagents={"plain": AgentSpec()}).ainvoke({"question": "Go."})  # fmt: skip
 
     assert result["answer"].value == "<a>B"
 
@@ -84,7 +84,7 @@ async def test_a_specialist_has_the_tools_that_it_was_given_and_no_others(agent:
     agents = {"writer": AgentSpec(model=writer, tools=[theirs]), "bare": AgentSpec(model=bare, tools=[])}
     code = repl("FINAL([ours(), rlm_query('a', agent='writer'), rlm_query('b', agent='bare')])")
 
-    result = await agent([code], tools=[ours], agents=agents).ainvoke({"question": "Go."})
+    result = await agent([code], tools=[ours], subagents=agents).ainvoke({"question": "Go."})
 
     missing = "NameError: name 'ours' is not defined"
     assert result["answer"].value == ["ours", missing, missing]
@@ -103,7 +103,7 @@ async def test_an_agent_that_a_specialist_asks_has_its_tools_and_not_its_task(ag
     agents = {"bare": AgentSpec(model=bare, tools=[], system_prompt="Be brief.")}
     result = await agent(
         [repl("FINAL(rlm_query('q', agent='bare'))")], sub=lambda messages: deep._answer(list(messages)),
-        tools=[ours], agents=agents,
+        tools=[ours], subagents=agents,
     ).ainvoke({"question": "Go."})  # fmt: skip
 
     assert result["answer"].value == "NameError: name 'ours' is not defined"
@@ -115,7 +115,7 @@ async def test_specialists_ask_one_another(agent: Build) -> None:
     writer = ScriptedModel([repl("FINAL('written')")])
     agents = {"coder": AgentSpec(model=coder), "writer": AgentSpec(model=writer)}
 
-    result = await agent([repl("FINAL(rlm_query('q', agent='coder'))")], agents=agents).ainvoke({"question": "Go."})
+    result = await agent([repl("FINAL(rlm_query('q', agent='coder'))")], subagents=agents).ainvoke({"question": "Go."})
 
     assert result["answer"].value == "coded written"
     assert result["usage"].subcalls == 2
@@ -132,7 +132,7 @@ mixed = rlm_query_batched(['q', 'q', 'q'], contexts=['a', 'a', 'a'], agent=['one
 FINAL(same + mixed)
 """
 
-    result = await agent([repl(code)], sub=lambda messages: repl("FINAL('none ' + context)"), agents=agents).ainvoke(
+    result = await agent([repl(code)], sub=lambda messages: repl("FINAL('none ' + context)"), subagents=agents).ainvoke(
         {"question": "Go."}
     )
 
@@ -145,7 +145,7 @@ async def test_a_name_that_there_is_not_is_a_value_error_that_lists_them(
     agent: Build, call: str, max_depth: int
 ) -> None:
     agents = {"a": AgentSpec(model=ScriptedModel([])), "b": AgentSpec()}
-    graph = agent([caught(call)], agents=agents, budget=Budget(max_depth=max_depth))
+    graph = agent([caught(call)], subagents=agents, budget=Budget(max_depth=max_depth))
 
     result = await graph.ainvoke({"question": "Go."})
 
@@ -157,14 +157,14 @@ async def test_a_name_that_there_is_not_is_a_value_error_that_lists_them(
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        ("rlm_query('q', agent='a', model='m')", "give model or agent, not both"),
+        ("rlm_query('q', agent='a', model='m')", "no model 'm' here; there are: scripted"),
         ("rlm_query_batched(['q'], agent=['a', 'a'])", "1 questions but 2 agents"),
         ("rlm_query('q', agent=3)", "agent"),
         ("rlm_query('q', agent='b')", "there is no agent 'b'"),
     ],
 )
 async def test_arguments_that_make_no_sense_are_told_in_the_code(agent: Build, call: str, words: str) -> None:
-    result = await agent([caught(call)], agents={"a": AgentSpec()}).ainvoke({"question": "Go."})
+    result = await agent([caught(call)], subagents={"a": AgentSpec()}).ainvoke({"question": "Go."})
 
     assert words in result["answer"].value
 
@@ -183,7 +183,7 @@ async def test_at_the_last_depth_a_specialist_is_a_plain_call_to_its_model_with_
     spec = AgentSpec(model=coder, system_prompt="You code.")
     code = repl("FINAL(rlm_query('q', context='c', agent='coder'))")
 
-    result = await agent([code], agents={"coder": spec}, budget=Budget(max_depth=0)).ainvoke({"question": "Go."})
+    result = await agent([code], subagents={"coder": spec}, budget=Budget(max_depth=0)).ainvoke({"question": "Go."})
 
     assert result["answer"].value == "plain"
     assert [(message.type, message.text) for message in coder.calls[0]] == [
@@ -204,7 +204,7 @@ async def test_at_the_last_depth_a_specialists_ceilings_bound_its_one_reply(agen
     spec = AgentSpec(model=Coder(["plain"]), budget=Budget(max_tokens=77))
     code = repl("FINAL(rlm_query('q', agent='coder'))")
 
-    await agent([code], agents={"coder": spec}, budget=Budget(max_depth=0)).ainvoke({"question": "Go."})
+    await agent([code], subagents={"coder": spec}, budget=Budget(max_depth=0)).ainvoke({"question": "Go."})
 
     assert given["max_tokens"] == 77
 
@@ -218,7 +218,7 @@ async def test_at_the_last_depth_a_specialist_who_is_slow_ends_with_its_own_time
     spec = AgentSpec(model=Slow(["never"]), budget=Budget(timeout_s=0.2))
     code = caught("rlm_query('q', agent='slow')")
 
-    result = await agent([code], agents={"slow": spec}, budget=Budget(max_depth=0)).ainvoke({"question": "Go."})
+    result = await agent([code], subagents={"slow": spec}, budget=Budget(max_depth=0)).ainvoke({"question": "Go."})
 
     assert "timeout_s" in result["answer"].value
 
@@ -230,7 +230,7 @@ async def test_a_specialist_gets_what_it_requests_or_half_of_what_is_left_if_tha
     def ask(*, root: int, requested: int) -> RLMGraph:
         spec = AgentSpec(model=ScriptedModel(spend), budget=Budget(max_tokens=requested))
         code = "try:\n    rlm_query('spend', agent='coder')\nexcept BudgetExceeded as e:\n    pass\nFINAL('done')"
-        return agent([repl(code)], sub=spend, agents={"coder": spec}, budget=Budget(max_tokens=root))
+        return agent([repl(code)], sub=spend, subagents={"coder": spec}, budget=Budget(max_tokens=root))
 
     modest = await ask(root=40_000, requested=3_000).ainvoke({"question": "Go."})
     greedy = await ask(root=10_000, requested=1_000_000).ainvoke({"question": "Go."})
@@ -245,7 +245,7 @@ async def test_the_record_names_the_specialists_that_were_asked(agent: Build) ->
     agents = {name: AgentSpec(model=ScriptedModel([repl("FINAL(1)")])) for name in ("coder", "writer")}
     code = repl("rlm_query_batched(['a', 'b'], agent=['writer', 'coder'])\nFINAL(llm_query('plain'))")
 
-    graph = agent([code], sub=lambda messages: "x", agents=agents, checkpointer=InMemorySaver())
+    graph = agent([code], sub=lambda messages: "x", subagents=agents, checkpointer=InMemorySaver())
     await graph.ainvoke({"question": "Go."}, CONFIG)
 
     [turn] = (await graph.aget_state(CONFIG)).values["turns"]
@@ -261,7 +261,7 @@ async def test_what_specialists_spend_is_charged_to_every_ancestor(agent: Build)
     agents = {"coder": AgentSpec(model=coder), "writer": AgentSpec(model=writer)}
 
     result = await agent(
-        [repl("FINAL(rlm_query('q', agent='coder'))")], sub=lambda messages: "y", agents=agents
+        [repl("FINAL(rlm_query('q', agent='coder'))")], sub=lambda messages: "y", subagents=agents
     ).ainvoke({"question": "Go."})
 
     spoken = sum(len(message.text) for model in (coder, writer) for call in model.calls for message in call)
@@ -274,7 +274,7 @@ async def test_a_specialist_limits_how_deep_it_may_go(agent: Build) -> None:
     agents = {"coder": AgentSpec(model=coder, budget=Budget(max_depth=0))}
 
     result = await agent(
-        [repl("FINAL(rlm_query('q', agent='coder'))")], sub=lambda messages: f"{messages[0].type}", agents=agents
+        [repl("FINAL(rlm_query('q', agent='coder'))")], sub=lambda messages: f"{messages[0].type}", subagents=agents
     ).ainvoke({"question": "Go."})
 
     assert result["answer"].value == "human"
@@ -287,7 +287,7 @@ async def test_a_specialist_works_in_a_sandbox_of_its_own(
     theirs = LocalExecutor(LocalSettings(idle_timeout_s=60), folder=tmp_path / "theirs")
     coder = ScriptedModel([repl("import os\nwhere = os.getcwd()\nprint(where)"), repl("FINAL(where)")])
     root = ScriptedModel([repl("import os\nFINAL([os.getcwd(), rlm_query('q', agent='coder')])")])
-    graph = agent(root, executor=executor, agents={"coder": AgentSpec(model=coder, executor=theirs)})
+    graph = agent(root, executor=executor, subagents={"coder": AgentSpec(model=coder, executor=theirs)})
 
     result = await graph.ainvoke({"question": "Go."})
 
@@ -312,7 +312,7 @@ async def test_a_specialist_may_work_in_a_sandbox_of_another_kind(
     writer = ScriptedModel([repl("import sys\nFINAL(sys.platform + ' ' + context)")])
     agents = {"coder": AgentSpec(model=coder, executor=where), "writer": AgentSpec(model=writer, executor="local")}
 
-    result = await agent([repl("FINAL(rlm_query('q', context='c', agent='coder'))")], agents=agents).ainvoke(
+    result = await agent([repl("FINAL(rlm_query('q', context='c', agent='coder'))")], subagents=agents).ainvoke(
         {"question": "Go."}
     )
 
@@ -325,7 +325,7 @@ async def test_a_human_sees_whom_a_call_asks_and_whose_code_it_is(agent: Build, 
     code = repl("FINAL(rlm_query('q', agent='coder'))")
 
     async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
-        calls = agent([code], agents=agents, approve="subcalls", checkpointer=saver)
+        calls = agent([code], subagents=agents, interrupt_on="subcalls", checkpointer=saver)
         paused = await calls.ainvoke({"question": "Go."}, CONFIG)
         asked = paused["__interrupt__"][0].value
         assert (asked["function"], asked["agent"], asked["preview"]) == ("rlm_query", "coder", "q")
@@ -334,7 +334,7 @@ async def test_a_human_sees_whom_a_call_asks_and_whose_code_it_is(agent: Build, 
 
         other: Any = {"configurable": {"thread_id": "another run"}}
         coder = ScriptedModel([repl("FINAL('coded')")])
-        written = agent([code], agents={"coder": AgentSpec(model=coder)}, approve="code", checkpointer=saver)
+        written = agent([code], subagents={"coder": AgentSpec(model=coder)}, interrupt_on="code", checkpointer=saver)
         first = await written.ainvoke({"question": "Go."}, other)
         second = await written.ainvoke(Command(resume=True), other)
         assert [each["__interrupt__"][0].value["agent"] for each in (first, second)] == ["", "coder"]
@@ -357,7 +357,9 @@ async def test_a_specialist_that_was_stopped_goes_on_in_its_middle(agent: Build,
         return [repl("y = llm_query('within')"), repl("FINAL(y)")][replies(messages)]
 
     root = [repl("x = llm_query('before')\nFINAL([x, rlm_query('child', context='c', agent='coder')])")]
-    graph = agent(root, sub=sub, agents={"coder": AgentSpec(model=ScriptedModel(think))}, checkpointer=InMemorySaver())
+    graph = agent(
+        root, sub=sub, subagents={"coder": AgentSpec(model=ScriptedModel(think))}, checkpointer=InMemorySaver()
+    )
 
     async def go(given: Any) -> Any:
         return await graph.ainvoke(given, CONFIG) if way == "ainvoke" else graph.invoke(given, CONFIG)
@@ -381,7 +383,7 @@ async def test_a_repl_that_is_rebuilt_asks_no_specialist_again_even_one_that_is_
     first = agent(
         [repl("x = rlm_query('q', agent='coder')"),
          ModelError("no credit", retryable=False)],
-        agents={"coder": AgentSpec(model=coder)}, executor=executor, checkpointer=saver,
+        subagents={"coder": AgentSpec(model=coder)}, executor=executor, checkpointer=saver,
     )  # fmt: skip
     with pytest.raises(ModelError):
         await first.ainvoke({"question": "Go."}, CONFIG)
@@ -398,7 +400,7 @@ async def test_the_same_question_to_two_specialists_is_two_calls(agent: Build) -
     agents = {"one": AgentSpec(model=one), "two": AgentSpec(model=two)}
     code = repl("FINAL([rlm_query('q', agent='one'), rlm_query('q', agent='two')])")
 
-    result = await agent([code], agents=agents, checkpointer=InMemorySaver()).ainvoke({"question": "Go."}, CONFIG)
+    result = await agent([code], subagents=agents, checkpointer=InMemorySaver()).ainvoke({"question": "Go."}, CONFIG)
 
     assert result["answer"].value == ["1", "2"]
 
@@ -407,12 +409,12 @@ async def test_a_fork_has_what_specialists_answered(agent: Build) -> None:
     coder = ScriptedModel([repl("FINAL('coded')")])
     saver = InMemorySaver()
     agents = {"coder": AgentSpec(model=coder)}
-    first = agent([repl("x = rlm_query('q', agent='coder')"), repl("FINAL(x)")], agents=agents, checkpointer=saver)
+    first = agent([repl("x = rlm_query('q', agent='coder')"), repl("FINAL(x)")], subagents=agents, checkpointer=saver)
     await first.ainvoke({"question": "Go."}, CONFIG)
     await fork(saver, "a run", "another")
 
     other: Any = {"configurable": {"thread_id": "another"}}
-    again = agent([repl("FINAL(x + '!')")], agents=agents, checkpointer=saver)
+    again = agent([repl("FINAL(x + '!')")], subagents=agents, checkpointer=saver)
 
     assert (await again.ainvoke({"question": "And?"}, other))["answer"].value == "coded!"
     assert len(coder.calls) == 1
@@ -430,14 +432,14 @@ async def test_a_fork_has_what_specialists_answered(agent: Build) -> None:
 )
 def test_a_specialist_that_cannot_be_is_refused_when_the_agent_is_built(agent: Build, agents: Any, words: str) -> None:
     with pytest.raises(SetupError, match=words.replace("(", r"\(")):
-        agent([], agents=agents)
+        agent([], subagents=agents)
 
 
 async def test_a_ceiling_on_cost_must_hold_for_specialists_too(agent: Build) -> None:
     priced = {"price": {"input_usd": 1.0, "output_usd": 1.0}}
     root = ScriptedModel(["FINAL(1)"], metadata=priced)
     graph = agent(
-        root, agents={"a": AgentSpec(model=ScriptedModel([], model="free?"))}, budget=Budget(max_cost_usd=1.0)
+        root, subagents={"a": AgentSpec(model=ScriptedModel([], model="free?"))}, budget=Budget(max_cost_usd=1.0)
     )
 
     with pytest.raises(SetupError, match=r"the price of free\? is unknown"):

@@ -14,13 +14,14 @@ import pytest
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from rlm_graph import StorageError
+from rlm_graph import AgentOptions, StorageError
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.testing import ScriptedModel
 from tests.graphs.conftest import repl
 
 Build = Callable[..., RLMGraph]
 CONFIG: Any = {"configurable": {"thread_id": "a run"}}
+PAUSED = AgentOptions(interrupt_before=["act"])
 
 pytestmark = pytest.mark.confinement
 
@@ -44,7 +45,7 @@ async def test_a_run_goes_on_when_its_database_can_be_written_again(agent: Build
             return "answer"
 
         graph = agent([repl("x = llm_query('once')"), repl("FINAL(x)")], sub=sub,
-                      checkpointer=AsyncSqliteSaver(connection), interrupt_before=["act"])  # fmt: skip
+                      checkpointer=AsyncSqliteSaver(connection), options=PAUSED)  # fmt: skip
         await graph.ainvoke({"question": "Go."}, CONFIG)
         if trouble == "locked":
             with locked(path), pytest.raises(StorageError, match="another process holds the database; try again"):
@@ -66,7 +67,7 @@ async def test_a_run_goes_on_when_its_database_can_be_written_again(agent: Build
 def test_it_is_the_same_under_invoke(agent: Build, tmp_path: Path) -> None:
     path = tmp_path / "runs.sqlite"
     connection = sqlite3.connect(path, check_same_thread=False, timeout=0.05)
-    graph = agent([repl("FINAL(1)")], checkpointer=SqliteSaver(connection), interrupt_before=["act"])
+    graph = agent([repl("FINAL(1)")], checkpointer=SqliteSaver(connection), options=PAUSED)
     graph.invoke({"question": "Go."}, CONFIG)
 
     with locked(path), pytest.raises(StorageError, match="another process holds the database"):

@@ -70,7 +70,7 @@ async def test_a_repl_that_is_rebuilt_gets_the_recorded_results_and_calls_no_too
 async def test_a_tool_waits_for_approval(agent: Build) -> None:
     calls: list[Any] = []
     code = "try:\n    lookup('a')\nexcept Exception as error:\n    print(error)\nFINAL(lookup('b'))"
-    graph = agent([repl(code)], tools=[counting(calls)], approve="subcalls", checkpointer=InMemorySaver())
+    graph = agent([repl(code)], tools=[counting(calls)], interrupt_on="subcalls", checkpointer=InMemorySaver())
 
     first = await graph.ainvoke({"question": "Look."}, CONFIG)
     asked = first["__interrupt__"][0].value

@@ -9,7 +9,7 @@ from typing import Any
 
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from rlm_graph import create_rlm_agent
+from rlm_graph import AgentOptions, create_rlm_agent
 from rlm_graph.settings import ModelSettings
 
 
@@ -23,11 +23,11 @@ async def main(folder: Path, url: str) -> None:
     async with AsyncSqliteSaver.from_conn_string(str(folder / "runs.sqlite")) as saver:
         agent = create_rlm_agent(
             "openai/gpt-4o-mini",
-            protocol="tools",
+            options=AgentOptions(
+                protocol="tools", contexts=folder / "contexts", models=ModelSettings(base_url=url, profile="standard")
+            ),
             tools=[search],
             checkpointer=saver,
-            contexts=folder / "contexts",
-            settings=ModelSettings(base_url=url, profile="standard"),
         )
         config: Any = {"configurable": {"thread_id": "a run"}}
         begun = (await agent.aget_state(config)).values

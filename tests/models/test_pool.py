@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable
 from langgraph.cache.memory import InMemoryCache
 
-from rlm_graph import ContextStore, ModelError, SetupError, create_rlm_agent
+from rlm_graph import AgentOptions, ContextStore, ModelError, SetupError, create_rlm_agent
 from rlm_graph.models import (
     ReplyCache,
     ask,
@@ -155,7 +155,7 @@ def test_an_agent_runs_on_a_pool_and_pays_the_one_that_answered(server: Scripted
         pools={"mine": PoolSettings(models=("openai/down", "openai/up"))},
         prices={"openai/up": ModelPrice(input_usd=1.0, output_usd=1.0)},
     )
-    agent = create_rlm_agent("mine", settings=settings, contexts=contexts)
+    agent = create_rlm_agent("mine", options=AgentOptions(models=settings, contexts=contexts))
 
     result = agent.invoke({"question": "Who?"})
 
@@ -169,7 +169,9 @@ def test_with_a_cache_an_equal_run_asks_nobody_and_spends_nothing(
     server: ScriptedServer, contexts: ContextStore
 ) -> None:
     settings = ModelSettings(base_url=server.url, profile="standard")
-    agent = create_rlm_agent("openai/up", settings=settings, contexts=contexts, cache=InMemoryCache())
+    agent = create_rlm_agent(
+        "openai/up", options=AgentOptions(models=settings, contexts=contexts), cache=InMemoryCache()
+    )
     first = agent.invoke({"question": "Who?"})
     asked = server.count
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import BaseMessage
 
-from rlm_graph import AgentSpec, ContextStore, LocalSettings, create_rlm_agent
+from rlm_graph import AgentOptions, AgentSpec, ContextStore, LocalSettings, create_rlm_agent
 from rlm_graph.approval import ApprovalRequest
 from rlm_graph.executors import create_executor
 from rlm_graph.executors.base import Executor
@@ -51,12 +51,22 @@ Begin = Callable[..., Any]
 def begin(runs: Runs, contexts: ContextStore, executor: LocalExecutor) -> Begin:
     """Starts a run with the scripted replies."""
 
-    async def begin(replies: Any, *, context: Any = None, executor: Executor = executor, **options: Any) -> Run:
+    async def begin(
+        replies: Any,
+        *,
+        context: Any = None,
+        executor: Executor = executor,
+        options: AgentOptions = AgentOptions(),
+        **parts: Any,
+    ) -> Run:
         run = await runs.create(question="why?", source="", model="m", settings={})
         graph = create_rlm_agent(
-            ScriptedModel(replies), executor=executor, contexts=contexts, checkpointer=runs.saver,
-            snapshots=SnapshotSettings(after_s=0), **options,
-        )  # fmt: skip
+            ScriptedModel(replies),
+            executor=executor,
+            checkpointer=runs.saver,
+            options=options.model_copy(update={"contexts": contexts, "snapshots": SnapshotSettings(after_s=0)}),
+            **parts,
+        )
         await graph.ainvoke({"question": "why?", "context": context}, {"configurable": {"thread_id": run.id}})
         return run
 
@@ -77,7 +87,7 @@ def files(contexts: ContextStore) -> tuple[int, int]:
 async def test_its_snapshots_its_repl_and_its_context_go_with_it(
     runs: Runs, contexts: ContextStore, executor: LocalExecutor, begin: Begin
 ) -> None:
-    run = await begin([repl("x = 1")], context="mine", interrupt_after=["act"])
+    run = await begin([repl("x = 1")], context="mine", options=AgentOptions(interrupt_after=["act"]))
     assert (files(contexts), len(list(executor._base().iterdir()))) == ((1, 1), 1)
 
     left = await delete(runs, run, executor=executor, contexts=contexts)
@@ -89,8 +99,8 @@ async def test_its_snapshots_its_repl_and_its_context_go_with_it(
 async def test_a_context_that_another_run_uses_stays_until_that_one_goes(
     runs: Runs, contexts: ContextStore, executor: LocalExecutor, begin: Begin
 ) -> None:
-    first = await begin([repl("x = 1")], context="shared", interrupt_after=["act"])
-    other = await begin([repl("x = 1")], context="shared", interrupt_after=["act"])
+    first = await begin([repl("x = 1")], context="shared", options=AgentOptions(interrupt_after=["act"]))
+    other = await begin([repl("x = 1")], context="shared", options=AgentOptions(interrupt_after=["act"]))
     assert files(contexts) == (1, 2)
 
     await delete(runs, first, executor=executor, contexts=contexts)
@@ -115,7 +125,7 @@ async def test_what_its_children_hold_goes_too(
     def approve(request: ApprovalRequest) -> bool | None:
         return None if any("stop here" in cell for cell in request.cells) else True
 
-    run = await begin(model, context="of the root", approve=approve)
+    run = await begin(model, context="of the root", interrupt_on=approve)
     assert files(contexts)[0] == 2
     assert len(list(executor._base().iterdir())) == 2
     namespaces = {kept.config["configurable"]["checkpoint_ns"] async for kept in runs.saver.alist(None)}
@@ -137,8 +147,8 @@ async def test_a_specialist_is_ended_in_the_sandbox_of_its_own(
     coder = ScriptedModel([repl("y = 1"), repl("FINAL('stop here')")])
     run = await begin(
         [repl("x = rlm_query('q', agent='coder')")],
-        agents={"coder": AgentSpec(model=coder, executor=theirs)},
-        approve=lambda request: None if any("stop here" in cell for cell in request.cells) else True,
+        subagents={"coder": AgentSpec(model=coder, executor=theirs)},
+        interrupt_on=lambda request: None if any("stop here" in cell for cell in request.cells) else True,
     )
     assert [len(list(each._base().iterdir())) for each in (executor, theirs)] == [1, 1]
 
@@ -151,7 +161,7 @@ async def test_a_specialist_is_ended_in_the_sandbox_of_its_own(
 @pytest.mark.docker
 async def test_its_container_goes_with_it(runs: Runs, contexts: ContextStore, docker_image: str, begin: Begin) -> None:
     executor = create_executor(DockerSettings(image=docker_image, pull=False, idle_timeout_s=60))
-    run = await begin([repl("x = 1")], context="mine", executor=executor, interrupt_after=["act"])
+    run = await begin([repl("x = 1")], context="mine", executor=executor, options=AgentOptions(interrupt_after=["act"]))
     handle = (await runs.state(run.id))["repl"]
     assert container(handle.address)
 

@@ -67,7 +67,7 @@ rlm_query('q', context=['a'], model='m', agent='x', budget={'max_turns': 2})
         code = """
 a = llm_query_batched(['x', 'y'])
 b = rlm_query_batched(['q'], [['doc']])
-b += rlm_query_batched(['q', 'r'], agent=('coder', None))
+b += rlm_query_batched(['q', 'r'], agent=('coder', None), model='m', budget={'max_turns': 2})
 rlm_batch_complete(('z',)) + a + b
 """
 
@@ -77,7 +77,10 @@ rlm_batch_complete(('z',)) + a + b
         assert [(call.function, call.arguments) for call in host.calls] == [
             ("llm_query_batched", {"prompts": ["x", "y"]}),
             ("rlm_query_batched", {"questions": ["q"], "contexts": [["doc"]]}),
-            ("rlm_query_batched", {"questions": ["q", "r"], "agent": ["coder", None]}),
+            (
+                "rlm_query_batched",
+                {"questions": ["q", "r"], "agent": ["coder", None], "model": "m", "budget": {"max_turns": 2}},
+            ),
             ("llm_query_batched", {"prompts": ["z"]}),
         ]
 

@@ -12,7 +12,7 @@ import pytest
 from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from rlm_graph import ContextStore, create_rlm_agent
+from rlm_graph import AgentOptions, ContextStore, create_rlm_agent
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.errors import ExecutorError
 from rlm_graph.executors import create_executor
@@ -47,7 +47,7 @@ class Noting(DockerExecutor):
 def build(tmp_path: Path, replies: Sequence[str], executor: Any, *, sub: Any = None) -> RLMGraph:
     return create_rlm_agent(
         ScriptedModel(replies), sub_model=ScriptedModel(sub, model="sub") if sub else None, executor=executor,
-        contexts=ContextStore(tmp_path / "contexts"), checkpointer=InMemorySaver(),
+        options=AgentOptions(contexts=ContextStore(tmp_path / "contexts")), checkpointer=InMemorySaver(),
     )  # fmt: skip
 
 

@@ -242,9 +242,18 @@ def _queries(calls: HostCalls) -> dict[str, Callable[..., Any]]:
         return calls.ask_each("llm_query_batched", arguments, return_exceptions=return_exceptions)
 
     def rlm_query(
-        question: str, context: Any = None, *, model: str | None = None, agent: str | None = None, budget: Any = None
+        question: str,
+        context: Any = None,
+        *,
+        model: str | None = None,
+        agent: str | None = None,
+        budget: dict[str, Any] | None = None,
     ) -> Any:
-        """Ask a question over a context of its own, which is worked on in a REPL like this one; return the answer."""
+        """Ask a question over a context of its own, which is worked on in a REPL like this one; return the answer.
+
+        `model` names the model that works on it, `agent` a specialist. `budget` holds ceilings such as
+        `{"max_turns": 5, "max_tokens": 20000, "max_cost_usd": 0.1, "timeout_s": 60}`; half of what is left is the most.
+        """
         options = _given(context=context, model=model, agent=agent, budget=budget)
         return calls.ask("rlm_query", {"question": question, **options})
 
@@ -254,12 +263,13 @@ def _queries(calls: HostCalls) -> dict[str, Callable[..., Any]]:
         *,
         model: str | None = None,
         agent: str | Sequence[str | None] | None = None,
-        budget: Any = None,
+        budget: dict[str, Any] | None = None,
         return_exceptions: bool = False,
     ) -> list[Any]:
         """Ask many questions at once, each over its own context; return the answers in their order.
 
-        `agent` names a specialist for all of them, or lists one for each.
+        `agent` names a specialist for all of them, or lists one for each. `model` and `budget` are for each of them, as
+        `rlm_query` takes them.
         """
         if agent is not None and not isinstance(agent, str):
             agent = list(agent)
