@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from rlm_graph import (
     STORED_TYPES,
+    URL,
     AgentOptions,
     AgentSpec,
     Answer,
@@ -32,6 +33,7 @@ from rlm_graph import (
     Caps,
     CellEvent,
     ContextRef,
+    ContextSettings,
     ContextStore,
     Decision,
     DockerSettings,
@@ -110,7 +112,7 @@ def models(folder: Path) -> AgentOptions:
             prices={"openai/gpt-5": ModelPrice(input_usd=1.25, output_usd=10.0)},
         ),
         caps=Caps(max_turns=20),
-        contexts=ContextStore(folder / "contexts"),
+        contexts=ContextStore(folder / "contexts", ContextSettings(sources=("url",))),
         snapshots=SnapshotSettings(after_s=1.0),
         interrupt_before=[],
     )
@@ -181,7 +183,7 @@ def advice(error: RLMError) -> str:
             return "" if hint is None else hint.action
 
 
-def run(agent: RLMGraph, context: str | Path | ContextRef) -> tuple[Answer, Usage]:
+def run(agent: RLMGraph, context: str | Path | URL | ContextRef) -> tuple[Answer, Usage]:
     """Ask a question, watch the run, and approve its code as often as it waits."""
     config: RunnableConfig = {"configurable": {"thread_id": "counting"}}
     given: RLMInput | Command[Any] = {

@@ -15,6 +15,7 @@ from rlm_graph.budget import Budget, Usage
 from rlm_graph.calls.requests import AgentRequest, unknown_agent, unknown_model
 from rlm_graph.calls.specialist import Specialist
 from rlm_graph.calls.subcalls import CallBatch
+from rlm_graph.context import Verbatim
 from rlm_graph.errors import BudgetExceeded, ExecutorError, InputError, ModelError, ReplLostError
 from rlm_graph.langgraph_internals import checkpointer_of, child_config, namespace_of
 from rlm_graph.models import has_price, model_name
@@ -106,7 +107,8 @@ async def _ask_agent(
     grant = batch.ledger.grant(shares=len(batch.requests), requested=own)
     if request.budget is not None:
         grant = grant.capped_by(request.budget)
-    given = {"question": request.question, "context": request.context, "budget": grant}
+    context = None if request.context is None else Verbatim(request.context)
+    given = {"question": request.question, "context": context, "budget": grant}
     config = get_config()
     # LangGraph counts the agent of another attempt as another agent, which would start over.
     config = child_config(config, namespace_of(config))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rlm_graph.budget import Budget as Budget
     from rlm_graph.budget import Caps as Caps
     from rlm_graph.budget import Usage as Usage
+    from rlm_graph.context import URL as URL
     from rlm_graph.context import ContextStore as ContextStore
     from rlm_graph.errors import BudgetExceeded as BudgetExceeded
     from rlm_graph.errors import ExecutorError as ExecutorError
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from rlm_graph.events import TurnEvent as TurnEvent
     from rlm_graph.executors.base import Executor as Executor
     from rlm_graph.models import chat_model as chat_model
+    from rlm_graph.settings import ContextSettings as ContextSettings
     from rlm_graph.settings import DockerSettings as DockerSettings
     from rlm_graph.settings import E2BSettings as E2BSettings
     from rlm_graph.settings import ExecutorSettings as ExecutorSettings
@@ -73,7 +75,7 @@ _NAMES = {
     "rlm_graph.agents.specialists": ("AgentSpec",),
     "rlm_graph.approval": ("ApprovalRequest", "Decision", "InterruptOn"),
     "rlm_graph.budget": ("Budget", "Caps", "Usage"),
-    "rlm_graph.context": ("ContextStore",),
+    "rlm_graph.context": ("ContextStore", "URL"),
     "rlm_graph.errors": (
         "BudgetExceeded", "ExecutorError", "Hint", "InputError", "ModelError", "RLMError", "ReplLostError",
         "RunHeldError", "RunNotFoundError", "SetupError", "StorageError",
@@ -84,9 +86,9 @@ _NAMES = {
     "rlm_graph.executors.base": ("Executor",),
     "rlm_graph.models": ("chat_model",),
     "rlm_graph.settings": (
-        "DockerSettings", "E2BSettings", "ExecutorSettings", "LocalSettings", "MCPSettings", "MemorySettings",
-        "ModelPrice", "ModelSettings", "PluginExecutorSettings", "PoolSettings", "PyodideSettings", "Settings",
-        "SnapshotSettings",
+        "ContextSettings", "DockerSettings", "E2BSettings", "ExecutorSettings", "LocalSettings", "MCPSettings",
+        "MemorySettings", "ModelPrice", "ModelSettings", "PluginExecutorSettings", "PoolSettings", "PyodideSettings",
+        "Settings", "SnapshotSettings",
     ),
     "rlm_graph.state": ("Answer", "ContextRef", "RLMInput", "RLMOutput", "STORED_TYPES"),
     "rlm_graph.tools.mcp": ("MCPServers",),

@@ -54,6 +54,7 @@ Action = Literal[
     "build_image",
     "fetch_pyodide",
     "bring_pyodide",
+    "trust_url",
 ]
 """What can be done about an error."""
 
@@ -100,6 +101,7 @@ IN_PYTHON: dict[Action, str] = {
     "build_image": "build it with build() of rlm_graph.executors.docker.image",
     "fetch_pyodide": "fetch it with fetch() of rlm_graph.executors.pyodide.runtime",
     "bring_pyodide": "bring that, and name it with fetch(source=...) of rlm_graph.executors.pyodide.runtime",
+    "trust_url": "give its content, or URL(..., trusted=True) if it may be asked",
 }
 """How Python says each action; `{}` is the subject."""
 

@@ -286,8 +286,8 @@ class RLMInput(TypedDict, total=False):
     messages: list[AnyMessage]
     question: str
     context: Any
-    """A text, a `Path` of a file or folder, a URL of a file, a list or a dict of texts; taken in before anything is
-    stored. Inside a larger graph a text is never read as a URL, for it may come from anywhere."""
+    """A text, a `Path` of a file or folder, a `URL`, a list or a dict of texts or JSON values; taken in before anything
+    is stored. A text is never read as a path or an address, for it may come from anywhere."""
     budget: Budget | SkipJsonSchema[dict[str, Any]]
     """The ceilings of this run, as a budget or as a dict of its fields such as `{"max_turns": 3}`."""
 

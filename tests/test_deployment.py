@@ -10,7 +10,7 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from rlm_graph.deployment import agent
-from rlm_graph.errors import SetupError
+from rlm_graph.errors import InputError, SetupError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,3 +45,20 @@ def test_without_a_model_the_error_says_how_to_set_one(monkeypatch: pytest.Monke
 
     with pytest.raises(SetupError, match="RLM_MODEL"):
         agent()
+
+
+def test_no_client_has_anything_fetched_unless_the_settings_allow_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.txt").write_text("the secret")
+    given = {"path": str(tmp_path / "secret.txt")}
+
+    served = agent().contexts
+    assert served.load(served.take((tmp_path / "secret.txt").as_uri())) == (tmp_path / "secret.txt").as_uri()
+    for named in (given, {"url": "https://example.org/"}):
+        with pytest.raises(InputError, match="names what this agent does not read"):
+            served.take(named)
+
+    monkeypatch.setenv("RLM_CONTEXTS__SOURCES", '["path"]')
+    allowing = agent().contexts
+    assert allowing.load(allowing.take(given)) == "the secret"

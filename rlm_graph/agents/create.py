@@ -77,8 +77,8 @@ def create_rlm_agent(
         options: what most callers leave as it is; see `AgentOptions`.
 
     The input is `{"question": str}` or `{"messages": [...]}`, with `context`: a text, a `Path` of a file or folder, a
-    URL, or a list or dict of texts, and `budget`: the ceilings of this run, as above. The output has `messages`,
-    `answer` and `usage`.
+    `URL`, or a list or dict of texts or JSON values, and `budget`: the ceilings of this run, as above. The output has
+    `messages`, `answer` and `usage`.
 
     Raises `SetupError` if a model, the executor, a tool, a specialist, the budget or the response format cannot be
     used.

@@ -19,10 +19,11 @@ from rlm_graph.budget import Budget
 from rlm_graph.calls.subcalls import LOCKED
 from rlm_graph.context import ContextStore
 from rlm_graph.errors import InputError
-from rlm_graph.langgraph_internals import as_class, checkpointer_for, is_inside_a_graph, namespace_of
+from rlm_graph.langgraph_internals import as_class, checkpointer_for, namespace_of
 from rlm_graph.state import RLMInput
 from rlm_graph.storage.failures import storage_errors
 from rlm_graph.storage.locks import alocation_of, location_of, lock_run
+from rlm_graph.surrogates import whole
 
 FAILED = "the database failed"
 """What an error of the checkpointer's database begins with, whosever checkpointer it is."""
@@ -72,7 +73,7 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         with storage_errors(FAILED):
             lock = nullcontext() if saver is None or run is None else lock_run(location_of(saver), run)
         with storage_errors(FAILED), lock:
-            yield from super().stream(self._taken_in(input, config), config, **_durable(saver, kwargs))
+            yield from super().stream(self._taken_in(input), config, **_durable(saver, kwargs))
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Stream the run; see `stream`."""
@@ -81,7 +82,7 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
             lock = nullcontext() if saver is None or run is None else lock_run(await alocation_of(saver), run)
         await in_thread(lock.__enter__)
         try:
-            taken = await in_thread(self._taken_in, input, config)
+            taken = await in_thread(self._taken_in, input)
             with storage_errors(FAILED):
                 async for part in super().astream(taken, config, **_durable(saver, kwargs)):
                     yield part
@@ -98,27 +99,28 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         run, namespace = str(configurable.get("thread_id", "")), namespace_of(merged)
         return saver, f"{run}|{namespace}" if namespace else run
 
-    def _taken_in(self, given: Any, config: RunnableConfig | None) -> Any:
-        # Inside a larger graph a text is what another step made of its input: it must not fetch a URL by being one.
-        literal = is_inside_a_graph(ensure_config(config))
+    def _taken_in(self, given: Any) -> Any:
         if isinstance(given, Command) and isinstance(given.update, dict):
-            return Command(**{**vars(given), "update": self._state_of(given.update, literal)})
-        return self._state_of(given, literal) if isinstance(given, dict) else given
+            return Command(**{**vars(given), "update": self._state_of(given.update)})
+        return self._state_of(given) if isinstance(given, dict) else given
 
-    def _state_of(self, given: dict[str, Any], literal: bool) -> dict[str, Any]:
+    def _state_of(self, given: dict[str, Any]) -> dict[str, Any]:
         state = {key: value for key, value in given.items() if key not in ("question", "context")}
         question, context = given.get("question"), given.get("context")
         if question is not None:
             if not isinstance(question, str) or not question.strip():
                 raise InputError("the question is empty: give it in words")
             messages = state.get("messages") or []
-            state["messages"] = [*(messages if isinstance(messages, list) else [messages]), HumanMessage(question)]
+            state["messages"] = [
+                *(messages if isinstance(messages, list) else [messages]),
+                HumanMessage(whole(question)),
+            ]
         if state.get("budget") is not None:
             state["budget"] = Budget.of(state["budget"])
         else:
             state.pop("budget", None)
         if context is not None:
-            state["contexts"] = [self.contexts.take(context, literal=literal)]
+            state["contexts"] = [self.contexts.take(context)]
         return state
 
 

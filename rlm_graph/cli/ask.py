@@ -21,6 +21,7 @@ def ask(
         str, typer.Argument(metavar="QUESTION", help="What else you want to know.", show_default=False)
     ],
     context: given.Context = None,
+    no_ignore: given.NoIgnore = False,
     wait: given.Wait = False,
     *,
     models: given.Models,
@@ -37,9 +38,9 @@ def ask(
     from rlm_graph.cli.asking import check_question, take
     from rlm_graph.settings import Settings
 
-    check_question(question)
+    question = check_question(question)
     output = shown.checked()
-    changes = given.changes(models, ceilings, place)
+    changes = given.changes(models, ceilings, place, no_ignore=no_ignore)
     settings = Settings.load(changes, config=place.config)
     with session.opened(settings) as opened:
         reference = take(context or [], settings, output)

@@ -31,6 +31,12 @@ Context = Annotated[
         help="Long input: a file, a folder, the URL of a file, or - for standard input. Give several for several.",
     ),
 ]
+NoIgnore = Annotated[
+    bool,
+    typer.Option(
+        "--no-ignore", help="Of folders, take what .gitignore names, and builds, environments and caches too."
+    ),
+]
 Model = Annotated[
     str | None, typer.Option("--model", "-m", metavar="NAME", help="Root model, such as openai/gpt-5 or ollama/qwen3.")
 ]
@@ -229,6 +235,7 @@ def settings_flags(
     tools: list[str] | None = None,
     protocol: str | None = None,
     memory: bool | None = None,
+    no_ignore: bool = False,
 ) -> dict[str, Any]:
     """Return the settings that were given as flags, nested as the settings are."""
     given: dict[str, Any] = {
@@ -242,5 +249,6 @@ def settings_flags(
         "tools": {"use": tools} if tools else None,
         "protocol": protocol,
         "memory": None if memory is None else {"enabled": memory},
+        "contexts": {"ignore": False} if no_ignore else None,
     }
     return {key: value for key, value in given.items() if value is not None}

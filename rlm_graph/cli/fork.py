@@ -35,6 +35,7 @@ def fork(
         str | None, typer.Option("--thread", metavar="ID", help="Name of the new run, instead of a made-up one.")
     ] = None,
     context: given.Context = None,
+    no_ignore: given.NoIgnore = False,
     wait: given.Wait = False,
     *,
     models: given.Models,
@@ -54,13 +55,13 @@ def fork(
     from rlm_graph.storage.runs import check_name
 
     if question is not None:
-        check_question(question)
+        question = check_question(question)
     elif context:
         raise InputError("-c goes with --question: only a new question looks at a new context")
     if thread is not None:
         check_name(thread)
     output = shown.checked()
-    changes = given.changes(models, ceilings, place)
+    changes = given.changes(models, ceilings, place, no_ignore=no_ignore)
     settings = Settings.load(changes, config=place.config)
     with session.opened(settings) as opened:
         reference = take(context or [], settings, output)

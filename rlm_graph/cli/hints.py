@@ -44,6 +44,7 @@ ON_COMMAND_LINE: dict[Action, str] = {
     "build_image": "run `rlm-graph docker build`",
     "fetch_pyodide": "run `rlm-graph pyodide fetch`",
     "bring_pyodide": "bring that, and name it: rlm-graph pyodide fetch --from FILE",
+    "trust_url": "download it yourself and give the file",
 }
 """How the command line says each action; `{}` is the subject."""
 

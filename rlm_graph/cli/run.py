@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def run(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What you want to know.", show_default=False)],
     context: given.Context = None,
+    no_ignore: given.NoIgnore = False,
     *,
     models: given.Models,
     executor: Annotated[
@@ -66,12 +67,13 @@ def run(
     """
     from rlm_graph.cli import session
     from rlm_graph.cli.asking import check_question, take
+    from rlm_graph.context.notes import printable
     from rlm_graph.runs.building import model_of
     from rlm_graph.runs.job import Job
     from rlm_graph.settings import Settings
     from rlm_graph.storage.runs import check_name
 
-    check_question(question)
+    question = check_question(question)
     output = shown.checked()
     where = {"kind": executor or ("local" if unsafe_local else None), "unsafe": unsafe_local or None}
     changes = given.changes(
@@ -82,6 +84,7 @@ def run(
         tools=tool,
         protocol=protocol,
         memory=memory,
+        no_ignore=no_ignore,
     )
     settings = Settings.load(changes, config=place.config)
     policy = given.policy(approve)
@@ -94,7 +97,7 @@ def run(
         reference = take(sources, settings, output)
         job = Job(question, settings, context=reference, schema=form, approve=policy)
         code = opened.carry_out(
-            lambda watch: opened.service.start(job, source=", ".join(sources), id=thread, watch=watch),
+            lambda watch: opened.service.start(job, source=", ".join(map(printable, sources)), id=thread, watch=watch),
             output,
             wait=wait,
         )

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
+from rlm_graph.context import charsets
+from rlm_graph.context.binary import HEAD, UNKNOWN, BinaryFile, kind_of, looks_binary
 from rlm_graph.context.draft import Draft
+from rlm_graph.context.lenient import BAD, LENIENT
 from rlm_graph.context.memory import BLOCK
+from rlm_graph.context.notes import Remark
+from rlm_graph.context.sampling import Survey, spots, survey
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -17,44 +22,90 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 
-FALLBACK = "latin-1"
-"""Every byte has a character in it, so nothing is lost: `text.encode("latin-1")` gives the bytes back."""
-
-
-class BinaryFile(Exception):
-    """The file holds NUL bytes and binary files were not wanted."""
+REPLACED = "\ufffd"
 
 
 def copy(
     file: BinaryIO, draft: Draft, name: str | None, *, charset: str | None = None, text_only: bool = False
-) -> list[str]:
-    """Add `file` to `draft` as the text `name`; return what was done to it, in words.
+) -> list[Remark]:
+    """Add `file` to `draft` as the text `name`; return what was done to it.
 
-    The encoding is that of its byte order mark, else `charset` if the sender declared one, else UTF-8, and latin-1
-    for what is none of these. Line ends stay as they are, and so do lone surrogates, which some programs write
-    into UTF-8 and UTF-16. Raises `BinaryFile` under `text_only`; the draft is then as before.
+    The encoding is that of its byte order mark, else `charset` if the sender declared one, else UTF-8 if it has more
+    of its characters than of bytes that are none, else what its bytes are evidence for. Bytes that are no character of
+    it are replaced and counted. Line ends stay as they are, and so do lone surrogates, which some programs write into
+    UTF-8 and UTF-16. Raises `BinaryFile` for what is no text, and under `text_only` for what holds a NUL too; the draft
+    is then as before.
     """
-    head = file.read(4)
+    file.seek(0)
+    head = file.read(HEAD)
+    if (kind := kind_of(head)) is not None:
+        raise BinaryFile(kind)
     tried: list[str] = []
-    for encoding, skip in _candidates(head, charset):
-        file.seek(skip)
+    for choice in _choices(file, head, charset):
+        file.seek(choice.skip)
         try:
             with draft.part(name):
-                nul = _copy_as(encoding, _blocks(file), draft, text_only=text_only)
+                told = _copy_as(choice, file, draft, text_only=text_only)
         except UnicodeError:  # some codecs raise no narrower one
-            tried.append(encoding)
+            tried.append(choice.encoding)
             continue
-        return list(_done(encoding, skip, tried, nul=nul))
+        return list(_remarks(choice, tried, told))
     raise AssertionError("latin-1 decodes everything")
 
 
-def _candidates(head: bytes, charset: str | None) -> Iterator[tuple[str, int]]:
-    """Yield encodings in the order of trying, each with the bytes of the mark to skip."""
-    yield from ((encoding, len(mark)) for mark, encoding in MARKS if head.startswith(mark))
+def decoded(data: bytes) -> str:
+    """Return a short text whose encoding nobody has said, such as an argument of a command."""
+    found = survey([data])
+    return data.decode("utf-8" if _is_utf8(found) else charsets.judge(found.sample), "replace")
+
+
+class _Choice(NamedTuple):
+    """An encoding to try."""
+
+    encoding: str
+    skip: int = 0
+    """Bytes of the mark in front."""
+    max_bad: float = 0
+    """The share of characters that may have to be replaced."""
+    is_said: bool = False
+    """A mark or the sender says so."""
+
+
+class _Told(NamedTuple):
+    bad: int
+    nul: bool
+
+
+def _choices(file: BinaryIO, head: bytes, charset: str | None) -> Iterator[_Choice]:
+    """Yield encodings in the order of trying; each is asked for only once those before have not fitted."""
+    for mark, encoding in MARKS:
+        if head.startswith(mark):
+            yield _Choice(encoding, len(mark), is_said=True)
+            yield _Choice(encoding, len(mark), 0.02, is_said=True)
     if charset is not None and _is_known(charset):
-        yield codecs.lookup(charset).name, 0
-    yield "utf-8", 0
-    yield FALLBACK, 0
+        yield _Choice(codecs.lookup(charset).name, is_said=True)
+    pieces = spots(file)
+    if (wide := charsets.wide(pieces)) is not None:
+        yield _Choice(wide, max_bad=0.02)
+    yield _Choice("utf-8")
+    found = survey(_blocks_of(file))
+    if _is_utf8(found):
+        yield _Choice("utf-8", max_bad=1)
+    if looks_binary(pieces):
+        raise BinaryFile(UNKNOWN)
+    yield _Choice(charsets.judge(found.sample), max_bad=0.02)
+    yield _Choice(charsets.FALLBACK)
+
+
+def _is_utf8(found: Survey) -> bool:
+    """Tell whether a file that is not whole UTF-8 is UTF-8 all the same, with bytes that a cut or a mistake left.
+
+    Text of another encoding has some sequences that UTF-8 has too, beside more that it has not; a Chinese one has up to
+    as many, of letters that are rare. None ends in the beginning of a character that is cut by the end of the file.
+    """
+    weak = found.good - found.strong
+    enough = found.good >= 4 * found.bad or found.strong >= found.bad + weak
+    return (found.good > 0 and enough) or (found.bad == 1 and found.cut >= 2)
 
 
 def _is_known(charset: str) -> bool:
@@ -66,35 +117,46 @@ def _is_known(charset: str) -> bool:
     return True
 
 
-def _copy_as(encoding: str, blocks: Iterable[bytes], draft: Draft, *, text_only: bool) -> bool:
-    """Write the blocks as UTF-8 and tell whether a NUL was among them."""
-    nul = False
-    for data, chars in _utf8(blocks) if encoding == "utf-8" else _recoded(blocks, encoding):
-        nul = nul or b"\0" in data
+def _copy_as(choice: _Choice, file: BinaryIO, draft: Draft, *, text_only: bool) -> _Told:
+    """Write the file as UTF-8. Raises `UnicodeError` if more of it is bad than the choice allows."""
+    nul, bad, chars = False, 0, 0
+    strict = choice.encoding == "utf-8" and not choice.max_bad
+    blocks = _blocks(file)
+    for data, length, wrong in _utf8(blocks) if strict else _recoded(blocks, choice):
+        nul, bad, chars = nul or b"\0" in data, bad + wrong, chars + length
         if nul and text_only:
-            raise BinaryFile
-        draft.write(data, chars=chars)
-    return nul
+            raise BinaryFile(UNKNOWN)
+        draft.write(data, chars=length)
+    if bad > 1 + choice.max_bad * chars:
+        raise UnicodeError(f"{bad:,} of {chars:,} characters are not {choice.encoding}")
+    return _Told(bad, nul)
 
 
-def _utf8(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
-    """Pass valid UTF-8 through as it is, each block with the characters that end in it."""
+def _utf8(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, int, int]]:
+    """Pass valid UTF-8 through as it is, each block with the characters that end in it, of which none is bad."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")
     for block in blocks:
         if block.isascii() and not decoder.getstate()[0]:
-            yield block, len(block)
+            yield block, len(block), 0
         else:
-            yield block, len(decoder.decode(block))
+            yield block, len(decoder.decode(block)), 0
     decoder.decode(b"", True)
 
 
-def _recoded(blocks: Iterable[bytes], encoding: str) -> Iterator[tuple[bytes, int]]:
-    decoder = codecs.getincrementaldecoder(encoding)("surrogatepass" if encoding.startswith("utf-") else "strict")
+def _recoded(blocks: Iterable[bytes], choice: _Choice) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the text of the blocks in UTF-8, each piece with its characters and how many of them were bad."""
+    passes = "surrogatepass" if choice.encoding.startswith("utf-") else "strict"
+    decoder = codecs.getincrementaldecoder(choice.encoding)(LENIENT if choice.max_bad else passes)
+    for text in _decoded(blocks, decoder):
+        bad = text.count(BAD) if choice.max_bad else 0
+        text = text.replace(BAD, REPLACED) if bad else text
+        yield text.encode("utf-8", "surrogatepass"), len(text), bad
+
+
+def _decoded(blocks: Iterable[bytes], decoder: codecs.IncrementalDecoder) -> Iterator[str]:
     for block in blocks:
-        text = decoder.decode(block)
-        yield text.encode("utf-8", "surrogatepass"), len(text)
-    text = decoder.decode(b"", True)
-    yield text.encode("utf-8", "surrogatepass"), len(text)
+        yield decoder.decode(block)
+    yield decoder.decode(b"", True)
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
@@ -102,12 +164,21 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
         yield block
 
 
-def _done(encoding: str, skip: int, tried: list[str], *, nul: bool) -> Iterator[str]:
-    if tried:
-        yield f"decoded as {encoding} because it is not {' or '.join(dict.fromkeys(name.upper() for name in tried))}"
-    elif encoding != "utf-8":
-        yield f"decoded from {encoding.upper()}"
-    if skip and encoding == "utf-8":
-        yield "its byte order mark was dropped"
-    if nul:
-        yield "holds NUL characters, so it may be binary"
+def _blocks_of(file: BinaryIO) -> Iterator[bytes]:
+    file.seek(0)
+    return _blocks(file)
+
+
+def _remarks(choice: _Choice, tried: list[str], told: _Told) -> Iterator[Remark]:
+    name = charsets.label(choice.encoding)
+    other = [charsets.label(encoding) for encoding in dict.fromkeys(tried) if encoding != choice.encoding]
+    if other:
+        yield Remark(f"decoded as {name} because it is not {' or '.join(other)}")
+    elif choice.encoding != "utf-8":
+        yield Remark(f"decoded from {name}{'' if choice.is_said else ', judged by its bytes'}")
+    if choice.skip and choice.encoding == "utf-8":
+        yield Remark("its byte order mark was dropped")
+    if told.bad:
+        yield Remark(f"bytes that are not {name} were replaced by U+FFFD, {{}} in all", told.bad)
+    if told.nul:
+        yield Remark("holds NUL characters, so it may be binary")

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rlm_graph.context.draft import INDEX, TEXT, UNFINISHED, is_whole, remove
-from rlm_graph.context.sources import Plan
+from rlm_graph.context.plans import Plan
 from rlm_graph.context.store import ContextStore
 from rlm_graph.errors import StorageError
+from rlm_graph.fetching import Resolve, resolve
 from rlm_graph.settings import ContextSettings, Settings
 from rlm_graph.state import ContextRef
 from rlm_graph.storage.data_folder import DataFolder
@@ -35,8 +36,10 @@ class EncryptedContextStore(ContextStore):
     `/dev/shm`), which is this process's alone and goes with it; what a killed process has left, the next one removes.
     """
 
-    def __init__(self, folder: Path, settings: ContextSettings | None = None, *, cipher: Cipher) -> None:
-        super().__init__(folder, settings)
+    def __init__(
+        self, folder: Path, settings: ContextSettings | None = None, *, cipher: Cipher, resolve: Resolve = resolve
+    ) -> None:
+        super().__init__(folder, settings, resolve=resolve)
         self._cipher = cipher
 
     @property

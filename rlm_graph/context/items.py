@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from rlm_graph.context import encoding, fetch
+from rlm_graph.context.binary import BinaryFile
 from rlm_graph.context.draft import Draft
 from rlm_graph.context.memory import BLOCK
-from rlm_graph.context.notes import Notes
+from rlm_graph.context.notes import Notes, Remark
+from rlm_graph.context.url import URL
 from rlm_graph.errors import InputError
+from rlm_graph.fetching import Resolve, resolve
 from rlm_graph.settings import ContextSettings
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the items of one store are read under."""
+
+    settings: ContextSettings
+    resolve: Resolve = resolve
+    """How hosts of URLs are looked up."""
 
 
 class Item(Protocol):
@@ -23,7 +36,7 @@ class Item(Protocol):
     def name(self) -> str | None:
         """What it is called in a dict."""
 
-    def write(self, draft: Draft, notes: Notes, settings: ContextSettings) -> None:
+    def write(self, draft: Draft, notes: Notes, reading: Reading) -> None:
         """Add it to the draft, and what was done to it to the notes. Raises `InputError`, `StorageError`."""
 
 
@@ -34,19 +47,19 @@ class TextItem:
     name: str | None
     text: str
 
-    def write(self, draft: Draft, notes: Notes, settings: ContextSettings) -> None:
+    def write(self, draft: Draft, notes: Notes, reading: Reading) -> None:
         with draft.part(self.name):
             draft.write_text(self.text)
 
 
 @dataclass(frozen=True)
 class FileItem:
-    """A file that the caller named: it must be readable, and is taken even if it is binary."""
+    """A file that the caller named: it must be there, and be text."""
 
     name: str | None
     path: Path
 
-    def write(self, draft: Draft, notes: Notes, settings: ContextSettings) -> None:
+    def write(self, draft: Draft, notes: Notes, reading: Reading) -> None:
         try:
             mode = self.path.stat()
             if stat.S_ISREG(mode.st_mode):
@@ -56,24 +69,24 @@ class FileItem:
                 with self.path.open("rb") as pipe:
                     path = draft.spool(iter(lambda: pipe.read(BLOCK), b""))
             with path.open("rb", buffering=0) as file:
-                notes.add_all(encoding.copy(file, draft, self.name), self.name)
+                notes.add_all(_copied(file, draft, self.name, str(self.path)), self.name)
         except OSError as error:
             raise unreadable(self.path, error) from error
 
 
 @dataclass(frozen=True)
 class FolderFileItem:
-    """A file found in a folder: left out, and noted, if it is binary or cannot be read."""
+    """A file found in a folder: left out, and noted, if it is no text or cannot be read."""
 
     name: str
     path: Path
 
-    def write(self, draft: Draft, notes: Notes, settings: ContextSettings) -> None:
+    def write(self, draft: Draft, notes: Notes, reading: Reading) -> None:
         try:
             with self.path.open("rb", buffering=0) as file:
                 notes.add_all(encoding.copy(file, draft, self.name, text_only=True), self.name)
-        except encoding.BinaryFile:
-            notes.add("left out because it is binary", self.name)
+        except BinaryFile as error:
+            notes.add(f"left out because it is {error.kind.name}", self.name)
         except OSError as error:
             notes.add(f"left out because it cannot be read ({error.strerror or error})", self.name)
 
@@ -83,13 +96,25 @@ class UrlItem:
     """A file on the web."""
 
     name: str | None
-    url: str
+    url: URL
 
-    def write(self, draft: Draft, notes: Notes, settings: ContextSettings) -> None:
-        with fetch.download(self.url, settings) as answer:
+    def write(self, draft: Draft, notes: Notes, reading: Reading) -> None:
+        with fetch.download(self.url, reading.settings, reading.resolve) as answer:
             path = draft.spool(answer.blocks())
         with path.open("rb", buffering=0) as file:
-            notes.add_all(encoding.copy(file, draft, self.name, charset=answer.charset), self.name)
+            notes.add_all(_copied(file, draft, self.name, str(self.url), charset=answer.charset), self.name)
+
+
+@dataclass(frozen=True)
+class BytesItem:
+    """A file that is in memory."""
+
+    name: str | None
+    data: bytes
+
+    def write(self, draft: Draft, notes: Notes, reading: Reading) -> None:
+        what = "the context" if self.name is None else f"the context's {self.name!r}"
+        notes.add_all(_copied(io.BytesIO(self.data), draft, self.name, what), self.name)
 
 
 @dataclass(frozen=True)
@@ -99,14 +124,22 @@ class StreamItem:
     name: str | None
     stream: Any
 
-    def write(self, draft: Draft, notes: Notes, settings: ContextSettings) -> None:
+    def write(self, draft: Draft, notes: Notes, reading: Reading) -> None:
         stream = getattr(self.stream, "buffer", self.stream)
         try:
             path = draft.spool(_stream_blocks(stream))
         except OSError as error:
             raise InputError(f"the stream cannot be read: {error}; give a file") from error
         with path.open("rb", buffering=0) as file:
-            notes.add_all(encoding.copy(file, draft, self.name), self.name)
+            notes.add_all(_copied(file, draft, self.name, "the stream"), self.name)
+
+
+def _copied(file: BinaryIO, draft: Draft, name: str | None, what: str, *, charset: str | None = None) -> list[Remark]:
+    """Add a file that was named. Raises `InputError` if it is no text."""
+    try:
+        return encoding.copy(file, draft, name, charset=charset)
+    except BinaryFile as error:
+        raise InputError(f"{what} is {error.kind.name}, not text: {error.kind.advice}") from None
 
 
 def _stream_blocks(stream: Any) -> Iterator[bytes]:

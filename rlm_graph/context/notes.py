@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 SHOWN = 3
 """Names that are given for each remark."""
+
+
+class Remark(NamedTuple):
+    """Something that holds for a text."""
+
+    text: str
+    """In it, `{}` stands for the amount."""
+    amount: int = 0
+    """How often it holds for that text; the amounts of several texts are added up."""
 
 
 class Notes:
@@ -14,18 +24,20 @@ class Notes:
     def __init__(self) -> None:
         self._names: dict[str, list[str]] = {}
         self._counts: dict[str, int] = {}
+        self._amounts: dict[str, int] = {}
 
-    def add(self, remark: str, name: str | None) -> None:
+    def add(self, remark: str, name: str | None, *, amount: int = 0) -> None:
         """Note that `remark` holds for the text `name`, or for the only text."""
         self._counts[remark] = self._counts.get(remark, 0) + 1
+        self._amounts[remark] = self._amounts.get(remark, 0) + amount
         names = self._names.setdefault(remark, [])
         if name is not None and len(names) < SHOWN:
             names.append(name)
 
-    def add_all(self, remarks: Iterable[str], name: str | None) -> None:
+    def add_all(self, remarks: Iterable[Remark], name: str | None) -> None:
         """Note several remarks about one text."""
         for remark in remarks:
-            self.add(remark, name)
+            self.add(remark.text, name, amount=remark.amount)
 
     def lines(self) -> tuple[str, ...]:
         """Return one line for each remark."""
@@ -33,6 +45,7 @@ class Notes:
 
     def _line(self, remark: str) -> str:
         names, count = self._names[remark], self._counts[remark]
+        remark = remark.replace("{}", f"{self._amounts[remark]:,}") if self._amounts[remark] else remark
         if not names:
             return printable(remark)
         more = f" and {count - len(names):,} more" if count > len(names) else ""

@@ -10,10 +10,13 @@ from typing import Any
 
 from rlm_graph.context import memory
 from rlm_graph.context.draft import INDEX, TEXT, Draft, is_whole, remove
+from rlm_graph.context.items import Reading
 from rlm_graph.context.memory import Part
 from rlm_graph.context.notes import printable
-from rlm_graph.context.sources import Plan, combination, from_source, plan
+from rlm_graph.context.plans import Plan
+from rlm_graph.context.sources import combination, from_source, plan
 from rlm_graph.errors import InputError, StorageError
+from rlm_graph.fetching import Resolve, resolve
 from rlm_graph.settings import ContextSettings
 from rlm_graph.state import ContextRef
 from rlm_graph.storage.encryption import Cipher
@@ -30,10 +33,12 @@ class ContextStore:
     use one folder. Nothing is touched before the first use.
     """
 
-    def __init__(self, folder: Path, settings: ContextSettings | None = None) -> None:
+    def __init__(self, folder: Path, settings: ContextSettings | None = None, *, resolve: Resolve = resolve) -> None:
+        """`resolve` looks the hosts of URLs up; what it returns is checked, and connected to."""
         self.root = folder
         """The folder that holds all of them."""
         self._settings = settings or ContextSettings()
+        self._reading = Reading(self._settings, resolve)
 
     @property
     def cipher(self) -> Cipher | None:
@@ -45,31 +50,33 @@ class ContextStore:
         """The folder where they lie as they can be read."""
         return self.root
 
-    def take(self, context: object, *, literal: bool = False) -> ContextRef:
+    def take(self, context: object) -> ContextRef:
         """Store a context and return its reference. Blocks: asynchronous callers run it in a thread.
 
-        - A `str` is the text itself, unless it is one `http`, `https` or `file` URL and nothing else: that is fetched.
-          It is never taken for a path, for text often comes from somewhere else than the caller: a step upstream
-          whose output is `/etc/passwd` must not become the content of that file. Where even a URL could be somebody
-          else's, `literal=True` makes every `str` text.
+        - A `str` is the text itself, whatever it begins with. It is never taken for a path or an address, for text
+          often comes from somewhere else than the caller: a step upstream whose output is `/etc/passwd` must not become
+          the content of that file.
         - A `Path` is a file, or a folder: a dict of its text files by their path from it.
-        - A list, a tuple or a dict of texts. LangChain documents count as texts; a list of them becomes a dict if
-          each has a `source`. A list of Paths is what `combine` makes of it.
+        - A `URL` is a file on the web, at a public address unless it is trusted.
+        - `{"url": ...}` and `{"path": ...}`, for clients that speak JSON, where `ContextSettings.sources` allows them.
+        - A list, a tuple, an iterator or a dict of texts. LangChain documents and bytes count as texts; a list of
+          documents becomes a dict if each has a `source`. A list with a Path or a URL in it is what `combine` makes.
+        - JSON values, records and tables, as `rlm_graph.context.values` says.
         - A stream that can be read, such as `sys.stdin`.
         - A reference, returned as it is once it is known to be here, see `restore`.
 
-        Raises `InputError` for what cannot be read, holds no text or would not fit into memory, `StorageError` where
-        the store cannot be written. In either case nothing of it is left in the store.
+        Raises `InputError` for what cannot be read, is no text, holds none or would not fit into memory,
+        `StorageError` where the store cannot be written. In either case nothing of it is left in the store.
         """
         if isinstance(context, ContextRef):
             return self.restore(context)
-        return self._take(plan(context, literal=literal))
+        return self._take(plan(context, self._settings))
 
     def combine(self, contexts: Sequence[object]) -> ContextRef:
         """Store several Paths, URLs, streams or texts as one dict by name; a single one as `take` does."""
         if len(contexts) == 1:
             return self.take(contexts[0])
-        return self._take(combination(contexts))
+        return self._take(combination(contexts, self._settings))
 
     def restore(self, ref: ContextRef) -> ContextRef:
         """Return `ref` once its content is here, taken again from its source if this machine lacks it.
@@ -82,7 +89,7 @@ class ContextStore:
         if not ref.source:
             raise InputError(f"{missing} and came from no file or URL; give the context again")
         try:
-            self._take(from_source(ref.source), only=ref.sha256)
+            self._take(from_source(ref.source, self._settings), only=ref.sha256)
         except InputError as error:
             raise InputError(
                 f"{missing} and cannot be taken again from {ref.source!r}: {error}; give the context again"
@@ -132,7 +139,7 @@ class ContextStore:
     def _take(self, given: Plan, *, only: str | None = None) -> ContextRef:
         with Draft(self._clear, memory=self._memory()) as draft:
             for item in given.items:
-                item.write(draft, given.notes, self._settings)
+                item.write(draft, given.notes, self._reading)
             if not draft.chars:
                 raise _empty(given, draft)
             sha256 = draft.commit(given.kind, only=only)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, field_serializer
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -22,6 +22,12 @@ DatabaseAddress = Annotated[str, Field(pattern=r"^postgres(ql)?://")]
 class ContextSettings(Value):
     """What may be taken in as a context."""
 
+    sources: tuple[Literal["path", "url"], ...] = ()
+    """What an input in JSON may name besides texts: `url` allows `{"url": "https://..."}`, `path` allows
+    `{"path": "..."}` of this machine. Whoever may send an input can then have that read. `Path` and `URL` objects,
+    which only Python makes, are always taken."""
+    ignore: bool = True
+    """Leave out of folders what `.gitignore` names, and folders of builds, environments and caches."""
     max_download_bytes: PositiveInt = 2 << 30
     """The largest file that is fetched from a URL."""
     max_redirects: NonNegativeInt = 5

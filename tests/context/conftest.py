@@ -57,6 +57,9 @@ class Web:
     url: str
     pages: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    accepted: list[str | None] = field(default_factory=list)
+    """The packings that each request asked for."""
+    passwords: list[str] = field(default_factory=list)
 
     def serve(self, path: str, body: bytes, *, status: int = 200, **headers: str) -> str:
         self.pages[path] = (status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
@@ -68,6 +71,9 @@ def web() -> Iterator[Web]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             served.asked.append(self.path)
+            served.accepted.append(self.headers["Accept-Encoding"])
+            if "Authorization" in self.headers:
+                served.passwords.append(self.headers["Authorization"])
             status, headers, body = served.pages.get(self.path, (404, {}, b""))
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():

@@ -105,8 +105,10 @@ def test_a_folder_leaves_out_and_counts_what_is_hidden_or_binary(
     assert store.load(ref) == {"a.txt": "A", "l.txt": "é"}
     assert store.holds(ref)
     assert set(ref.notes) == {
-        ".env, .git, .venv and 2 more: left out because it is hidden, or belongs to version control or a cache",
-        "l.txt: decoded as latin-1 because it is not UTF-8",
+        ".env, .git, .venv: left out because it is hidden",
+        "node_modules, x/__pycache__: left out because it belongs to a build, an environment or a cache "
+        "(contexts.ignore = false takes it)",
+        "l.txt: decoded as Windows-1252 because it is not UTF-8",
         "late.bin, x/y.so: left out because it is binary",
     }
 
@@ -161,7 +163,7 @@ def test_names_that_are_no_text_are_kept_and_noted_in_print(
     ref = store.take(folder)
 
     assert store.load(ref) == {odd: "é"}
-    assert ref.notes == (r"\udcff\n.txt: decoded as latin-1 because it is not UTF-8",)
+    assert ref.notes == (r"\udcff\n.txt: decoded as Windows-1252 because it is not UTF-8",)
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, StateGraph
+from langgraph.types import Command
 from pydantic import BaseModel
 
 from rlm_graph import (
@@ -33,6 +34,7 @@ from rlm_graph import (
 )
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.executors.local import LocalExecutor
+from rlm_graph.settings import ContextSettings
 from rlm_graph.state import ReplHandle
 from rlm_graph.testing import ScriptedModel, ScriptedReply, ScriptedRequest, ScriptedServer
 from tests.graphs.conftest import repl
@@ -385,19 +387,62 @@ async def test_a_native_tool_call_gets_a_tool_message(agent: Build) -> None:
     assert "42" in reply.text
 
 
-async def test_inside_a_larger_graph_a_text_that_is_a_url_is_a_text(agent: Build, tmp_path: Path) -> None:
+async def test_a_text_is_a_text_alone_inside_a_larger_graph_and_in_a_command(agent: Build, tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("a secret")
-    graph = agent([repl("FINAL(context)")] * 2)
+    graph = agent([repl("FINAL(context)")] * 3, checkpointer=InMemorySaver())
+    given = {"question": "Give it back.", "context": secret.as_uri()}
 
-    async def step(state: dict[str, Any]) -> dict[str, Any]:
-        result = await graph.ainvoke({"question": "Give it back.", "context": secret.as_uri()})
+    async def step(state: dict[str, Any], given: Any = given) -> dict[str, Any]:
+        result = await graph.ainvoke(given, {"configurable": {"thread_id": str(state)}})
         return {"out": result["answer"].value}
 
     larger = StateGraph(dict).add_node("step", step).add_edge(START, "step").compile()
 
     assert (await larger.ainvoke({}))["out"] == secret.as_uri()
-    assert (await step({}))["out"] == "a secret"
+    assert (await step({"alone": True}))["out"] == secret.as_uri()
+    assert (await step({"command": True}, Command(goto="observe", update=given)))["out"] == secret.as_uri()
+
+
+async def test_what_an_agent_may_be_asked_to_fetch_is_said_by_who_builds_it(
+    contexts: ContextStore, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("from a file")
+    given = {"question": "Give it back.", "context": {"path": str(tmp_path / "a.txt")}}
+    allowing = ContextStore(contexts.root, ContextSettings(sources=("path",)))
+    script = [repl("FINAL(context)")]
+
+    assert (await create_rlm_agent(ScriptedModel(script), options=AgentOptions(contexts=allowing)).ainvoke(given))[
+        "answer"
+    ].value == ("from a file")
+    with pytest.raises(InputError, match="names what this agent does not read"):
+        await create_rlm_agent(ScriptedModel(script), options=AgentOptions(contexts=contexts)).ainvoke(given)
+
+
+async def test_code_cannot_have_an_address_or_a_file_read_by_handing_it_on(
+    contexts: ContextStore, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.txt").write_text("a secret")
+    allowing = ContextStore(contexts.root, ContextSettings(sources=("path", "url")))
+
+    def model(messages: Sequence[BaseMessage]) -> str:
+        if any("Give it back." in message.text for message in messages if message.type == "human"):
+            return repl("FINAL(context['path'])")
+        return repl(f"FINAL(rlm_query('Give it back.', context={{'path': {str(tmp_path / 'secret.txt')!r}}}))")
+
+    result = await create_rlm_agent(ScriptedModel(model), options=AgentOptions(contexts=allowing)).ainvoke(
+        {"question": "Go."}
+    )
+
+    assert result["answer"].value == str(tmp_path / "secret.txt")
+
+
+async def test_bytes_that_were_no_text_in_a_question_are_shown_as_such(agent: Build) -> None:
+    model = ScriptedModel(["FINAL('fine')"])
+
+    await agent(model, checkpointer=InMemorySaver()).ainvoke({"question": "what is a caf\udce9?"}, CONFIG)
+
+    assert "what is a caf\ufffd?" in model.calls[0][-1].text
 
 
 async def test_a_turn_tells_what_its_calls_were_and_what_each_spent(agent: Build) -> None:

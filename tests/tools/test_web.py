@@ -13,10 +13,12 @@ import pytest
 from pydantic import ValidationError
 
 from rlm_graph.errors import SetupError
+from rlm_graph.fetching import Resolve, resolve
+from rlm_graph.fetching.addresses import is_public
 from rlm_graph.settings import ToolSettings
 from rlm_graph.state import SubcallReply
 from rlm_graph.tools import HostFunction, use
-from rlm_graph.tools.web import _is_allowed, _is_public, web_fetch
+from rlm_graph.tools.web import _is_allowed, web_fetch
 
 PAGE = (
     "<html><head><title>Pumps</title><style>p { color: red }</style></head><body><script>steal()</script>"
@@ -63,6 +65,8 @@ class Pages(BaseHTTPRequestHandler):
             self.answer(200, b"x" * 5_000, "text/plain")
         elif path == "/bomb":
             self.answer(200, gzip.compress(b"0" * 3_000_000), "text/plain", encoding="gzip")
+        elif path == "/zstd":
+            self.answer(200, b"\x28\xb5\x2f\xfd", "text/plain", encoding="zstd")
         elif path == "/slow":
             self.answer(200, b"", "text/plain", length=10)
             threading.Event().wait(20)
@@ -97,11 +101,13 @@ def web() -> Iterator[Web]:
     thread.join()
 
 
-async def fetch(web: Web, url: str, hosts: tuple[str, ...] = ("localhost:PORT",), **options: Any) -> SubcallReply:
+async def fetch(
+    web: Web, url: str, hosts: tuple[str, ...] = ("localhost:PORT",), *, names: Resolve = resolve, **options: Any
+) -> SubcallReply:
     arguments = {"url": url.replace("PORT", str(web.port)), **options.pop("arguments", {})}
     allowed = tuple(host.replace("PORT", str(web.port)) for host in hosts)
     settings = ToolSettings(**{"web_hosts": allowed, "web_private": True, "web_max_bytes": 4_000, **options})
-    return await use(HostFunction(web_fetch(settings)), arguments, timeout_s=60)
+    return await use(HostFunction(web_fetch(settings, resolve=names)), arguments, timeout_s=60)
 
 
 async def test_a_page_is_markdown_with_its_links_and_its_source_on_request(web: Web) -> None:
@@ -182,11 +188,34 @@ async def test_private_addresses_are_refused_in_every_notation_unless_they_are_a
     assert web.asked == []
 
 
+async def test_what_a_name_stands_for_is_asked_once_and_that_address_is_connected_to(web: Web) -> None:
+    asked: list[str] = []
+
+    def names(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return ["127.0.0.2", "127.0.0.1"]  # nothing listens at the first
+
+    reply = await fetch(web, "http://pages.example:PORT/", hosts=("pages.example:PORT",), names=names)
+
+    assert (reply.value, asked) == ("plain", ["pages.example"])
+    assert web.asked == [(f"pages.example:{web.port}", "/")]
+
+
+async def test_a_name_that_stands_for_a_private_address_beside_a_public_one_is_refused(web: Web) -> None:
+    hosts, names = ("pages.example:PORT",), lambda host, port: ["93.184.216.34", "127.0.0.1"]
+
+    reply = await fetch(web, "http://pages.example:PORT/", hosts=hosts, names=names, web_private=False)
+
+    assert reply.error_type == "PermissionError"
+    assert "leads into this machine or a private network; see tools.web_private" in str(reply.error)
+
+
 @pytest.mark.parametrize(
     ("path", "kind", "words"),
     [
         ("/large", "ValueError", "larger than 4,000 bytes"),
         ("/bomb", "ValueError", "larger than 4,000 bytes"),
+        ("/zstd", "ValueError", "packed as 'zstd', which was not asked for"),
         ("/png", "ValueError", "is no text but image/png"),
         ("/gone", "OSError", "answered 404"),
         ("/rude", "OSError", "cannot be fetched"),
@@ -231,7 +260,7 @@ async def test_no_proxy_of_the_environment_is_asked(web: Web, monkeypatch: pytes
     ],
 )
 def test_addresses_of_this_machine_and_its_networks_are_known(address: str, public: bool) -> None:
-    assert _is_public(ipaddress.ip_address(address)) is public
+    assert is_public(ipaddress.ip_address(address)) is public
 
 
 @pytest.mark.parametrize(
