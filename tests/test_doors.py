@@ -148,7 +148,7 @@ def test_what_the_words_of_python_name_exists() -> None:
     from rlm_graph.storage.runs import Runs
     from rlm_graph.tools.registry import tool_statuses
 
-    assert all(map(callable, (build, fetch, Notes.forget, Runs.all, tool_statuses)))
+    assert all(map(callable, (build, fetch, Notes.forget, Runs.page, tool_statuses)))
     assert {"db", "encrypt", "model"} <= set(Settings.model_fields)
     assert "allow_unpriced" in Budget.model_fields
     assert "unsafe" in set(LocalSettings.model_fields) & set(PyodideSettings.model_fields)

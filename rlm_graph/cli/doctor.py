@@ -199,7 +199,7 @@ def _database(settings: Settings) -> Check:
     async def count() -> int:
         async with opened(settings) as runs:
             await runs.check()
-            return len(await runs.all())
+            return await runs.count()
 
     try:
         return Check("database", "ok", f"{settings.db}, {counted(asyncio.run(count()), 'run')}")

@@ -10,16 +10,8 @@ from rlm_graph.budget import Usage
 from rlm_graph.errors import InputError
 from rlm_graph.runs.decisions import Waiting
 from rlm_graph.state import Answer, ContextRef, Turn
-from rlm_graph.storage.runs import Run, Runs, Status
+from rlm_graph.storage.runs import AT_ONCE, Page, Run, Runs, Status
 from rlm_graph.value import Value
-
-
-class Page(Value):
-    """Some of the runs, the newest first."""
-
-    runs: tuple[Run, ...]
-    after: str | None = None
-    """Where the next page begins, for `list(after=...)`; None on the last one."""
 
 
 class RunRecord(Value):
@@ -42,6 +34,16 @@ class Wanted:
     search: str | None = None
     """Words that stand in the question, in any case of letters."""
 
+    @property
+    def stored_status(self) -> Status | None:
+        """The status under which the database has all of them, if that is one."""
+        return None if self.status == "interrupted" else self.status
+
+    @property
+    def is_choosy(self) -> bool:
+        """Whether some of what the database finds may not be wanted."""
+        return self.model is not None or self.search is not None or self.status in ("interrupted", "running")
+
     def fits(self, run: Run) -> bool:
         return (
             (self.status is None or run.status == self.status)
@@ -51,14 +53,24 @@ class Wanted:
 
 
 async def page(runs: Runs, wanted: Wanted, *, limit: int | None, after: str | None) -> Page:
-    """Return one page of the runs that are wanted. Raises `InputError` if `after` is of no page, or `limit` is 0."""
+    """Return one page of the runs that are wanted. Raises `InputError` if `after` is of no page, or `limit` is 0.
+
+    No more runs are read than it takes to fill the page.
+    """
     if limit is not None and limit < 1:
         raise InputError(f"a page of {limit} runs holds none; ask for one at least")
-    # As they are now: the status of one whose process has died is not what its entry says.
-    found = [run for run in await runs.seen(await runs.all()) if wanted.fits(run)]
-    left = found if after is None else _beyond(found, after)
-    shown = left[:limit]
-    return Page(runs=tuple(shown), after=_mark(shown[-1]) if len(shown) < len(left) else None)
+    found: list[Run] = []
+    while True:
+        batch = AT_ONCE if limit is None or wanted.is_choosy else min(AT_ONCE, limit + 1 - len(found))
+        some = await runs.page(limit=batch, after=after, status=wanted.stored_status)
+        # As they are now: the status of one whose process has died is not what its entry says.
+        for run in filter(wanted.fits, await runs.seen(some.runs)):
+            if len(found) == limit:
+                return Page(runs=tuple(found), after=await runs.after(found[-1].id))
+            found.append(run)
+        if some.after is None:
+            return Page(runs=tuple(found), after=None)
+        after = some.after
 
 
 async def record(runs: Runs, name: str) -> RunRecord:
@@ -80,26 +92,10 @@ async def record(runs: Runs, name: str) -> RunRecord:
 async def users_of(runs: Runs, repls: Sequence[str]) -> dict[str, str]:
     """Return the runs that use these REPLs, by the REPLs' names."""
     found: dict[str, str] = {}
-    for run in await runs.all():
+    async for run in runs.each():
         if len(found) == len(repls):
             break
         handle = (await runs.state(run.id)).get("repl")
         if handle is not None and handle.id in repls:
             found[handle.id] = run.id
     return found
-
-
-def _mark(run: Run) -> str:
-    return f"{run.created!r}~{run.id}"
-
-
-def _beyond(found: Sequence[Run], after: str) -> Sequence[Run]:
-    """Return the runs after a mark, whose own run may have been deleted since."""
-    created, _, id = after.partition("~")
-    try:
-        moment = float(created)
-    except ValueError as error:
-        raise InputError(f"{after!r} is no place in the list; give what a page had as `after`") from error
-    left = [run for run in found if run.created <= moment]
-    ids = [run.id for run in left]
-    return left[ids.index(id) + 1 :] if id in ids else [run for run in left if run.created < moment]

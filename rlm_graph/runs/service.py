@@ -25,7 +25,7 @@ from rlm_graph.runs.decisions import Verdict
 from rlm_graph.runs.deletion import delete
 from rlm_graph.runs.forks import copy
 from rlm_graph.runs.job import Job, opened
-from rlm_graph.runs.listing import Page, RunRecord, Wanted, page, record, users_of
+from rlm_graph.runs.listing import RunRecord, Wanted, page, record, users_of
 from rlm_graph.runs.live import LiveRun, Outcome, Watch
 from rlm_graph.runs.notices import Notice
 from rlm_graph.runs.standing import Continuation, Standing, beginning, continuation, question
@@ -33,7 +33,7 @@ from rlm_graph.runs.works import Entered, Works
 from rlm_graph.settings import Settings
 from rlm_graph.state import ContextRef
 from rlm_graph.storage.locks import RecordLocation, alock_run, forget_lock
-from rlm_graph.storage.runs import Run, Runs, Status, new_id
+from rlm_graph.storage.runs import Page, Run, Runs, Status
 
 Changes = Mapping[str, Any]
 """Settings that hold in the place of those that a run is recorded with, nested as the settings are."""
@@ -256,11 +256,9 @@ class RunService:
         return await self._runs.create(question=text, source=source, model=model, settings=job.record(), id=id)
 
     async def _name_for_copy(self, id: str | None) -> str:
-        taken = {run.id for run in await self._runs.all()}
-        if id in taken:
-            raise InputError(f"there is a run {id} already", hint=Hint("choose_name", id or ""))
-        while id is None or id in taken:
-            id = new_id()
+        if id is None:
+            return await self._runs.new_id()
+        await self._runs.check_new(id)
         return id
 
     async def _at_work(self, name: str) -> LiveRun:

@@ -41,9 +41,9 @@ class Page(Value):
     """What leads to those that come next; None at the end."""
 
 
-def cursor(run: Run, row: int) -> str:
-    """Return what leads to the runs that come after this one, which lies in that row."""
-    return f"{run.created!r}-{row}"
+def cursor(created: float, row: int) -> str:
+    """Return what leads to the runs that come after the one that was created then and lies in that row."""
+    return f"{created!r}-{row}"
 
 
 def position(after: str) -> tuple[float, int]:

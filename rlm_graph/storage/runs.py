@@ -184,17 +184,24 @@ class Runs:
             *values, *(NEWEST if after is None else position(after)), limit + 1,
         )  # fmt: skip
         runs = self._runs([row[:-1] for row in rows[:limit]])
-        return Page(runs=tuple(runs), after=cursor(runs[-1], rows[limit - 1][-1]) if len(rows) > limit else None)
+        return Page(
+            runs=tuple(runs), after=cursor(runs[-1].created, rows[limit - 1][-1]) if len(rows) > limit else None
+        )
 
-    async def all(self) -> list[Run]:
-        """Return every run, the newest first."""
-        found: list[Run] = []
+    async def after(self, id: str) -> str:
+        """Return what leads from the run of that id to those that come after it, see `page`."""
+        [(created, row)] = await self._database.read("SELECT created, rowid FROM runs WHERE id = ?", id)
+        return cursor(created, row)
+
+    async def each(self) -> AsyncIterator[Run]:
+        """Yield every run, the newest first; those that nobody waits for are not read."""
         after: str | None = None
         while True:
             page = await self.page(limit=AT_ONCE, after=after)
-            found += page.runs
+            for run in page.runs:
+                yield run
             if page.after is None:
-                return found
+                return
             after = page.after
 
     async def count(self) -> int:

@@ -92,7 +92,7 @@ async def test_its_snapshots_its_repl_and_its_context_go_with_it(
 
     left = await delete(runs, run, executor=executor, contexts=contexts)
 
-    assert (left, files(contexts), await records(runs), await runs.all()) == ((), (0, 0), set(), [])
+    assert (left, files(contexts), await records(runs), [run async for run in runs.each()]) == ((), (0, 0), set(), [])
     assert list(executor._base().iterdir()) == []
 
 

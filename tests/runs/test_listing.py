@@ -54,7 +54,7 @@ async def test_runs_are_found_by_status_model_and_words_of_the_question(serve: S
 async def test_a_page_that_cannot_be_is_refused(serve: Serve) -> None:
     service = await serve("end")
 
-    with pytest.raises(InputError, match="no place in the list"):
+    with pytest.raises(InputError, match="leads to no page"):
         await service.list(after="anywhere")
     with pytest.raises(InputError, match="one at least"):
         await service.list(limit=0)

@@ -114,7 +114,7 @@ async def opened(place: Place, cipher: Cipher | None = None) -> list[str]:
     """Open the database; return the ids of its runs."""
     async with Runs.open(place, cipher=cipher) as runs:
         await runs.saver.aget_tuple({"configurable": {"thread_id": "none"}})  # makes the tables of checkpoints
-        return [run.id for run in await runs.all()]
+        return [run.id async for run in runs.each()]
 
 
 async def test_a_database_of_0_1_0_keeps_every_row_and_gets_the_form_of_a_new_one(
@@ -153,7 +153,7 @@ async def test_which_contexts_old_runs_refer_to_is_read_once(lane: str, old: Pla
         known = asked(old, "SELECT run, context FROM run_contexts ORDER BY run, context")
         assert asked(old, "SELECT id FROM runs WHERE contexts_known = 0") == []
         await runs.delete(forked.id)
-        others = [run for run in await runs.all() if run.id != "finished" and context in await contexts_of(runs, run)]
+        others = [run async for run in runs.each() if run.id != "finished" and context in await contexts_of(runs, run)]
         for run in others:
             await runs.delete(run.id)
         assert await runs.unshared(finished, [context]) == [context]
@@ -178,7 +178,7 @@ place, key = sys.argv[1:]
 async def work():
     cipher = Cipher(key.encode()) if key else None
     async with Runs.open(place if place.startswith("postgres") else Path(place), cipher=cipher) as runs:
-        print(len(await runs.all()), flush=True)
+        print(await runs.count(), flush=True)
 print("ready", flush=True)
 sys.stdin.readline()
 asyncio.run(work())

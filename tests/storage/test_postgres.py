@@ -91,7 +91,7 @@ async def test_a_password_that_is_refused_is_said_and_not_shown(guarded: str) ->
         assert "PGPASSWORD" in str(caught.value)
         assert "wrong-one" not in str(caught.value)
     async with Runs.open(guarded.format("right")) as runs:
-        assert await runs.all() == []
+        assert [run async for run in runs.each()] == []
 
 
 async def test_a_database_of_something_else_is_left_alone(postgres: str) -> None:

@@ -42,7 +42,7 @@ async def test_a_run_is_found_again_by_another_process(place: Path | str) -> Non
         made = await create(runs)
 
     async with Runs.open(place) as runs:
-        assert await runs.all() == [made]
+        assert [run async for run in runs.each()] == [made]
         assert (made.status, made.settings, made.usage) == ("running", {"max": 1}, Usage())
 
 
@@ -86,7 +86,7 @@ async def test_an_id_that_is_taken_or_no_name_is_refused(place: Path | str) -> N
         for name in ("", "a b", "../x", "a|b", "x" * 65):
             with pytest.raises(InputError):
                 await create(runs, id=name)
-        assert [run.question for run in await runs.all()] == ["why?"]
+        assert [run.question async for run in runs.each()] == ["why?"]
 
 
 async def test_the_newest_run_comes_first(place: Path | str) -> None:
@@ -94,7 +94,7 @@ async def test_the_newest_run_comes_first(place: Path | str) -> None:
         for name in ("a", "b", "c"):
             await create(runs, id=name)
 
-        assert [run.id for run in await runs.all()] == ["c", "b", "a"]
+        assert [run.id async for run in runs.each()] == ["c", "b", "a"]
         assert (await runs.last()).id == "c"
 
 
@@ -141,7 +141,7 @@ async def test_a_deleted_run_takes_its_checkpoints_and_those_of_its_calls_along(
 
         await runs.delete("goes")
 
-        assert [run.id for run in await runs.all()] == ["stays"]
+        assert [run.id async for run in runs.each()] == ["stays"]
         threads = {kept.config["configurable"]["thread_id"] async for kept in runs.saver.alist(None)}
         assert threads == {"stays"}
         assert (await runs.state("stays"))["usage"] == Usage(turns=1)
@@ -249,7 +249,7 @@ async def test_a_full_disk_in_the_middle_of_a_run_loses_nothing_that_was_written
         await fill()
 
     async with Runs.open(path) as runs:
-        assert "kept" in [run.id for run in await runs.all()]
+        assert "kept" in [run.id async for run in runs.each()]
         await runs.check()
 
 
@@ -261,7 +261,7 @@ async def test_runs_that_start_at_once_do_not_get_into_each_others_way(place: Pa
     ids = await asyncio.gather(*(start() for _ in range(8)))
 
     async with Runs.open(place) as runs:
-        assert {run.id for run in await runs.all()} == set(ids)
+        assert {run.id async for run in runs.each()} == set(ids)
         assert len(set(ids)) == 8
 
 
@@ -279,7 +279,7 @@ async def test_pages_lead_through_all_runs_newest_first_though_some_are_of_one_m
         assert [[run.id for run in page.runs] for page in pages] == [["r6", "r5", "r4"], ["r3", "r2", "r1"], ["r0"]]
         assert [run.id for run in (await runs.page(status="done")).runs] == ["r2"]
         assert len(first.runs) == 3
-        assert {run.id for run in await runs.all()} == {*made, "later"}
+        assert {run.id async for run in runs.each()} == {*made, "later"}
         assert await runs.count() == 8
         with pytest.raises(InputError, match="leads to no page"):
             await runs.page(after="somewhere")
