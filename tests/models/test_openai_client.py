@@ -283,7 +283,7 @@ loop = asyncio.new_event_loop()  # one that nobody shuts down in good order
 print(loop.run_until_complete(ask(model, question)).message.text)
 loop.close()
 print(asyncio.run(ask(model, question)).usage.unpriced_calls)
-print([name for name in ("litellm", "openai", "httpx") if name in sys.modules])
+print([name for name in ("litellm", "openai") if name in sys.modules])
 """
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
-from rlm_graph import create_rlm_agent
+from rlm_graph import AgentOptions, create_rlm_agent
 from rlm_graph.settings import ModelPrice, ModelSettings
 from rlm_graph.testing import ScriptedReply, ScriptedRequest, ScriptedServer
 
@@ -34,7 +34,7 @@ async def asked(server: ScriptedServer) -> dict[str, Any]:
     settings = ModelSettings(
         base_url=server.url, max_retries=1, stream=True, profile="standard", prices={ROOT: free, SUB: price}
     )
-    agent = create_rlm_agent(ROOT, sub_model=SUB, settings=settings, checkpointer=InMemorySaver())
+    agent = create_rlm_agent(ROOT, sub_model=SUB, options=AgentOptions(models=settings), checkpointer=InMemorySaver())
     config: RunnableConfig = {"configurable": {"thread_id": "t"}}
     await agent.ainvoke({"question": "How many?"}, config)
     return dict((await agent.aget_state(config)).values)
