@@ -61,15 +61,17 @@ async def call(
                 reply = await _use_tool(request, tools, batch.ledger)
             else:
                 assert isinstance(request, ModelRequest)
-                reply = await _ask_model(request, models, specialists, batch.ledger, replies)
+                reply = await _ask_model(request, models, specialists, batch, index, replies)
     except BudgetExceeded as error:
         reply = SubcallReply(error=error.problem, error_type="BudgetExceeded")
     except ModelError as error:
         info = runtime.execution_info
         if error.retryable and info is not None and info.node_attempt < max_attempts:
             raise
-        reply = SubcallReply(error=error.problem, usage=Usage(subcalls=1))
-    return {"replies": {index: reply}}
+        reply = SubcallReply(error=error.problem)
+    # What failed attempts of this process have spent is part of what the answer has cost.
+    spent = reply.usage + batch.spent.get(index, Usage())
+    return {"replies": {index: reply.model_copy(update={"usage": spent})}}
 
 
 def shown(request: Request) -> ApprovalRequest:
@@ -82,9 +84,11 @@ async def _ask_model(
     request: ModelRequest,
     models: Mapping[str | None, BaseChatModel],
     specialists: Mapping[str, Specialist],
-    ledger: Ledger,
+    batch: CallBatch,
+    index: int,
     replies: ReplyCache | None,
 ) -> SubcallReply:
+    ledger = batch.ledger
     unknown = unknown_agent([request], specialists) or unknown_model(request.model, models)
     if unknown is not None:
         return SubcallReply(error=unknown, error_type="ValueError")
@@ -109,16 +113,21 @@ async def _ask_model(
     timeout_s = _least(left, *(own.get("timeout_s") for own in asked))
     options: dict[str, Any] = {} if max_tokens is None else {"max_tokens": max_tokens}
     with ledger.reserved(len(request.prompt) // CHARS_PER_TOKEN) as reservation:
+        batch.charge(index, Usage(subcalls=1))
+
+        def spent(usage: Usage) -> None:
+            reservation.usage += usage
+            batch.charge(index, usage)
+
         try:
             async with asyncio.timeout(timeout_s):
-                answer, usage = await ask(model, messages, config=get_config(), replies=replies, **options)
+                answer = await ask(model, messages, config=get_config(), replies=replies, spent=spent, **options)
         except TimeoutError:
             if timeout_s != left:
                 raise BudgetExceeded("timeout_s", spent=timeout_s, limit=timeout_s) from None
             limit = ledger.budget.timeout_s or 0.0
             raise BudgetExceeded("timeout_s", spent=ledger.total.wall_s, limit=limit) from None
-        reservation.usage = usage
-    return SubcallReply(value=answer.text, usage=usage + Usage(subcalls=1))
+    return SubcallReply(value=answer.message.text)
 
 
 def _least(*limits: float | None) -> Any:

@@ -99,7 +99,7 @@ async def _best_effort(
     dialogue = [*state["dialogue"], *told, HumanMessage(request)]
     try:
         async with asyncio.timeout(max(ledger.seconds_left or 0.0, LAST_CALL_S)):
-            message, usage, _ = await converse(
+            answered, _ = await converse(
                 model,
                 system_prompt,
                 dialogue,
@@ -107,11 +107,12 @@ async def _best_effort(
                 window_tokens=window_tokens,
                 tools=tools,
                 config=get_config(),
+                spent=ledger.charge,
             )
     except (ModelError, TimeoutError):
         return FinalAnswer(value=_last_words(state))
-    ledger.charge(usage + Usage(turns=1))
-    reply = parse(message)
+    ledger.charge(Usage(turns=1))
+    reply = parse(answered.message)
     return reply.final or FinalAnswer(value=reply.text.strip() or _last_words(state))
 
 

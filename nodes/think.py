@@ -35,7 +35,7 @@ async def think(
     window = state.get("window") or window_tokens
     try:
         async with asyncio.timeout(ledger.seconds_left):
-            message, usage, held = await converse(
+            answered, held = await converse(
                 model,
                 system_prompt,
                 state["dialogue"],
@@ -44,10 +44,12 @@ async def think(
                 tools=None if native is None else native.options(model),
                 config=get_config(),
                 replies=replies,
+                spent=ledger.charge,
             )
     except TimeoutError:
         return {"usage": ledger.used, "ceiling": "timeout_s", "cells": [], "native": []}
-    ledger.charge(usage + Usage(turns=1))
+    message = answered.message
+    ledger.charge(Usage(turns=1))
     turns = state.get("turns")
     variables = [variable.name for variable in turns[-1].variables] if turns else ()
     if native is None:

@@ -39,6 +39,9 @@ class Usage(Value):
     """US dollars, as far as prices are known."""
     unpriced_calls: NonNegativeInt = 0
     """Model calls whose price nobody knows. Their cost is not in `cost_usd`."""
+    estimated_calls: NonNegativeInt = 0
+    """Model calls whose tokens no provider has counted, in full or at all: broken off, or answered without a count.
+    What is counted for them is an estimate."""
     wall_s: NonNegativeFloat = 0.0
     """Seconds in which a node of the run was at work; the time between a crash and its resume does not count."""
     cpu_s: NonNegativeFloat = 0.0

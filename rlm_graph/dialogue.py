@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AnyMessage, SystemMessage
+from langchain_core.messages import AnyMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 
-from rlm_graph.budget import Usage
 from rlm_graph.errors import ModelError
-from rlm_graph.models import ReplyCache, ask
+from rlm_graph.models import ModelReply, ReplyCache, Spent, ask
 from rlm_graph.prompts import compacted, tokens
 
 LEAST_WINDOW = 512
@@ -29,8 +28,9 @@ async def converse(
     tools: Mapping[str, Any] | None = None,
     config: RunnableConfig | None = None,
     replies: ReplyCache | None = None,
-) -> tuple[AIMessage, Usage, int]:
-    """Ask for the next message of `dialogue`; return it with its usage and the window that was found to hold.
+    spent: Spent | None = None,
+) -> tuple[ModelReply, int]:
+    """Ask for the next message of `dialogue`; return the reply and the window that was found to hold.
 
     `tools` are the options of the request that name the tools, see `tool_options`.
     `questions` are the messages of the user among those of the dialogue.
@@ -43,10 +43,10 @@ async def converse(
     while True:
         messages = [system, *compacted(dialogue, questions=asked, window_tokens=window_tokens, besides=besides)]
         try:
-            message, usage = await ask(model, messages, config=config, replies=replies, **(tools or {}))
+            reply = await ask(model, messages, config=config, replies=replies, spent=spent, **(tools or {}))
         except ModelError as error:
             window_tokens = min(window_tokens, tokens(messages)) // 2
             if not error.too_long or window_tokens < LEAST_WINDOW:
                 raise
         else:
-            return message, usage, window_tokens
+            return reply, window_tokens

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Action = Literal[
     "raise_budget",
@@ -206,8 +206,10 @@ class ModelError(RLMError):
     """The provider failed. `retryable` tells whether the same request may succeed later.
 
     `too_long`: the request exceeds the model's context window. `retry_after_s` is the pause that the provider asked
-    for, in seconds.
+    for, in seconds. `usage` is what the request cost all the same, as a `Usage`; None if it cost nothing.
     """
+
+    usage: Any = None
 
     def __init__(
         self,

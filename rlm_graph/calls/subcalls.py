@@ -63,6 +63,12 @@ class CallBatch:
     """Held while a request is under way. LangGraph's own limit on tasks also holds up the record of their answers."""
     asked: list[int] = field(default_factory=list)
     """Indexes of the requests that this process really made; those missing were answered from the record."""
+    spent: dict[int, Usage] = field(default_factory=dict)
+    """What the attempts at a request have spent by now, those that failed too, by its index."""
+
+    def charge(self, index: int, usage: Usage) -> None:
+        """Note what an attempt at the request of that index has spent."""
+        self.spent[index] = self.spent.get(index, Usage()) + usage
 
 
 def merge(replies: Mapping[int, SubcallReply], more: Mapping[int, SubcallReply]) -> dict[int, SubcallReply]:

@@ -221,7 +221,7 @@ def _heartbeat(model: str, settings: Settings) -> Check:
         check_model(model, settings.models)
         started = time.monotonic()
         asked = ask(chat_model(model, settings.models), [HumanMessage("Answer with one word: ok")])
-        _, usage = asyncio.run(asked)
+        usage = asyncio.run(asked).usage
     except (SetupError, ModelError) as error:
         return Check(f"model {model}", "failed", advised(error))
     return Check(f"model {model}", "ok", f"answered in {time.monotonic() - started:.1f} s, {cost(usage)}")

@@ -6,12 +6,16 @@ which takes seconds, until a named model is built or a price is looked up.
 
 from __future__ import annotations
 
+from rlm_graph.models.asking import ModelReply as ModelReply
+from rlm_graph.models.asking import Spent as Spent
 from rlm_graph.models.asking import ask as ask
 from rlm_graph.models.asking import retry_policy as retry_policy
 from rlm_graph.models.asking import tool_options as tool_options
 from rlm_graph.models.chat import chat_model as chat_model
 from rlm_graph.models.chat import check_model as check_model
 from rlm_graph.models.chat import profile as profile
+from rlm_graph.models.endings import Ending as Ending
+from rlm_graph.models.endings import ending as ending
 from rlm_graph.models.errors import as_model_error as as_model_error
 from rlm_graph.models.library import warm_up as warm_up
 from rlm_graph.models.media import media_block as media_block

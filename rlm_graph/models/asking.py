@@ -1,29 +1,45 @@
-"""One request to a model, and what it used."""
+"""One request to a model: the reply, what it used and how it ended."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
-from langchain_core.messages.ai import UsageMetadata
-from langchain_core.messages.utils import count_tokens_approximately
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableBinding, RunnableConfig
 from langgraph.types import RetryPolicy
 
 from rlm_graph.budget import Usage
 from rlm_graph.errors import ModelError, SetupError
-from rlm_graph.models import pacing
-from rlm_graph.models.errors import as_model_error
+from rlm_graph.models import habits, pacing
+from rlm_graph.models.endings import Ending, ending
+from rlm_graph.models.errors import EmptyStream, as_model_error, may_have_cost
+from rlm_graph.models.listening import streams
+from rlm_graph.models.merging import merged
 from rlm_graph.models.names import DEFAULTS, base_url, model_name
+from rlm_graph.models.openai_chat import OpenAIChat
 from rlm_graph.models.pool import Pool, destination
 from rlm_graph.models.prices import cost_usd
 from rlm_graph.models.replies import ReplyCache
+from rlm_graph.models.spending import Attempt, estimated, is_stated, under_way
+from rlm_graph.models.surrogates import storable
 from rlm_graph.settings import ModelSettings
-from rlm_graph.surrogates import each_text
 
-M = TypeVar("M", bound=BaseMessage)
+Spent = Callable[[Usage], None]
+"""Is told what an attempt has spent, once, however it ended; not called for nothing."""
+
+
+@dataclass(frozen=True)
+class ModelReply:
+    """What came of one request."""
+
+    message: AIMessage
+    usage: Usage
+    """Of all that was asked for it: of a pool, the members that failed count too."""
+    ending: Ending
 
 
 async def ask(
@@ -32,39 +48,59 @@ async def ask(
     *,
     config: RunnableConfig | None = None,
     replies: ReplyCache | None = None,
+    spent: Spent | None = None,
     **kwargs: Any,
-) -> tuple[AIMessage, Usage]:
-    """Make one request and return the whole reply with its tokens and cost.
+) -> ModelReply:
+    """Make one request and return the whole reply with its tokens and cost, and how it ended.
 
     Of a pool, the members are asked one after another until one answers; the error is the last one's, and may pass if
     any of theirs may. With `replies`, an equal request that was answered before costs nothing.
 
-    The reply is streamed, so that LangGraph's `messages` stream shows it as it comes; a model that cannot stream is
-    called plainly. Tokens are the provider's count; where a reply states none, litellm or LangChain estimates them.
-    A reply of unknown price counts as an `unpriced_calls`. Text that has no UTF-8 (a lone surrogate) is replaced by
-    U+FFFD on its way out and in: neither a provider nor a checkpoint could hold it.
+    The reply is streamed where somebody listens, as LangGraph's `messages` stream does, and else asked for plainly; a
+    model that cannot stream is called plainly. Tokens are the provider's count; where there is none, they are
+    estimated and the call counts as an `estimated_calls`. A reply of unknown price counts as an `unpriced_calls`. Text
+    that has no UTF-8 (a lone surrogate) is replaced by U+FFFD on its way out and in: neither a provider nor a
+    checkpoint could hold it.
 
-    Raises `ModelError` if the provider fails. Nothing is tried again here.
+    Raises `ModelError` if the provider fails, with what was spent in its `usage`; `spent` hears of that too, and of
+    what a request had cost when it was cancelled. Nothing is tried again here, but what a server refuses to read.
     """
     kept = None if replies is None else await replies.find(model, messages, kwargs)
     if kept is not None:
-        return kept, Usage()
+        return ModelReply(kept, Usage(), ending(kept))
+    account = _Account(spent)
     members = model.candidates(messages) if isinstance(model, Pool) else [model]
     failures: list[ModelError] = []
     for member in members:
         try:
-            message, usage = await _ask_one(member, messages, config, _own(member, model, kwargs))
+            message = await _ask_one(member, messages, config, _own(member, model, kwargs), account)
         except ModelError as error:
             failures.append(error)
         else:
-            if replies is not None:
+            reply = ModelReply(message, account.usage, ending(message))
+            if replies is not None and reply.ending == "complete":
                 await replies.keep(model, messages, kwargs, message)
-            return message, usage
+            return reply
     last = failures[-1]
+    last.usage = account.usage if account.usage != Usage() else None
     if len(failures) > 1:
         last.retryable = any(failure.retryable for failure in failures)
         last.too_long = all(failure.too_long for failure in failures)
     raise last
+
+
+class _Account:
+    """Adds up what the attempts at one request have spent."""
+
+    def __init__(self, spent: Spent | None) -> None:
+        self.usage = Usage()
+        self._spent = spent
+
+    def charge(self, usage: Usage) -> None:
+        if usage != Usage():
+            self.usage += usage
+            if self._spent is not None:
+                self._spent(usage)
 
 
 def _own(member: BaseChatModel, model: BaseChatModel, options: dict[str, Any]) -> dict[str, Any]:
@@ -75,34 +111,106 @@ def _own(member: BaseChatModel, model: BaseChatModel, options: dict[str, Any]) -
 
 
 async def _ask_one(
-    model: BaseChatModel, messages: Sequence[BaseMessage], config: RunnableConfig | None, kwargs: dict[str, Any]
-) -> tuple[AIMessage, Usage]:
-    name, address = model_name(model), base_url(model)
-    await pacing.turn(destination(model))
+    model: BaseChatModel,
+    messages: Sequence[BaseMessage],
+    config: RunnableConfig | None,
+    kwargs: dict[str, Any],
+    account: _Account,
+) -> AIMessage:
+    there = destination(model)
+    await pacing.turn(there)
+    streamed = streams(model, config, kwargs) and not habits.has(there, "whole only")
     try:
-        chunks = [chunk async for chunk in model.astream([*map(storable, messages)], config, **kwargs)]
-    except Exception as error:
-        failure = as_model_error(error, name=name, address=address)
+        return await _attempted(model, messages, config, kwargs, account, streamed or habits.has(there, "slow"))
+    except ModelError as error:
+        if streamed and (habits.refuses_streams(str(error)) or isinstance(error.__cause__, EmptyStream)):
+            habits.learn(there, "whole only")
+            return await _attempted(model, messages, config, kwargs, account, streamed=False)
+        if not streamed and isinstance(error.__cause__, TimeoutError):
+            # Whoever thinks for long is heard from in a stream, if only in its signs of life.
+            habits.learn(there, "slow")
+        raise
+
+
+async def _attempted(
+    model: BaseChatModel,
+    messages: Sequence[BaseMessage],
+    config: RunnableConfig | None,
+    kwargs: dict[str, Any],
+    account: _Account,
+    streamed: bool,
+) -> AIMessage:
+    """Ask once, and charge what that has cost however it ends."""
+    own = isinstance(model, OpenAIChat)
+    attempt = Attempt()
+    before = under_way.set(attempt)
+    try:
+        message = await _received(model, messages, config, kwargs, attempt, streamed)
+        attempt.pieces = [message]
+        usage = await _usage(model, messages, message)
+    except BaseException as error:
+        if not own:
+            attempt.sent = may_have_cost(error)
+        account.charge(attempt.spent(model, messages))
+        failure = (
+            as_model_error(error, name=model_name(model), address=base_url(model))
+            if isinstance(error, Exception)
+            else None
+        )
         if failure is None:
             raise
         if failure.retry_after_s is not None:
             pacing.hold_back(destination(model), failure.retry_after_s)
         raise failure from error
-    message = storable(_whole(chunks))
-    if not message.content and not message.tool_calls and not message.invalid_tool_calls and not message.usage_metadata:
+    finally:
+        under_way.reset(before)
+    if not is_stated(message.usage_metadata) and not _says_anything(message):
         # litellm takes a body that is no event stream for an empty one.
-        where = f" from {address}" if address else ""
-        problem = f"{name}: the reply{where} held no message; does the server speak OpenAI's protocol?"
+        where = f" from {base_url(model)}" if base_url(model) else ""
+        problem = f"{model_name(model)}: the reply{where} held no message; does the server speak OpenAI's protocol?"
         raise ModelError(problem, retryable=True)
-    tokens = message.usage_metadata or _estimate(messages, message)
+    account.charge(usage)
+    return message
+
+
+async def _usage(model: BaseChatModel, messages: Sequence[BaseMessage], message: AIMessage) -> Usage:
+    stated = message.usage_metadata if is_stated(message.usage_metadata) else None
+    tokens = stated or estimated(messages, [message])
     cost = await cost_usd(model, message, tokens)
-    usage = Usage(
+    return Usage(
         input_tokens=tokens["input_tokens"],
         output_tokens=tokens["output_tokens"],
         cost_usd=cost or 0.0,
         unpriced_calls=int(cost is None),
+        estimated_calls=int(stated is None),
     )
-    return message, usage
+
+
+def _says_anything(message: AIMessage) -> bool:
+    parts = (message.content, message.tool_calls, message.invalid_tool_calls, message.additional_kwargs)
+    return any(parts) or bool(message.response_metadata.get("finish_reason"))
+
+
+async def _received(
+    model: BaseChatModel,
+    messages: Sequence[BaseMessage],
+    config: RunnableConfig | None,
+    kwargs: dict[str, Any],
+    attempt: Attempt,
+    streamed: bool,
+) -> AIMessage:
+    # Our own client cleans what it encodes, each message once.
+    given = list(messages) if isinstance(model, OpenAIChat) else [*map(storable, messages)]
+    if not streamed:
+        # LangChain streams all the same where a handler wants tokens, and takes this option of a request for a no.
+        plainly: dict[str, Any] = (
+            {"stream": False} if isinstance(model, OpenAIChat) or model._llm_type == "litellm-chat" else {}
+        )
+        return storable(await model.ainvoke(given, config, **plainly, **kwargs))
+    async with aclosing(model.astream(given, config, **kwargs)) as coming:  # type: ignore[type-var]  # a generator
+        async for chunk in coming:
+            attempt.pieces.append(chunk)
+    return storable(merged(attempt.pieces))
 
 
 def tool_options(model: BaseChatModel, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -122,27 +230,3 @@ def retry_policy(settings: ModelSettings = DEFAULTS) -> RetryPolicy:
 
 def _may_pass(error: Exception) -> bool:
     return isinstance(error, ModelError) and error.retryable
-
-
-def _whole(chunks: Sequence[AIMessage]) -> AIMessage:
-    pieces = [chunk for chunk in chunks if isinstance(chunk, AIMessageChunk)]
-    if len(pieces) < len(chunks):
-        return chunks[-1]  # of a model that does not stream: the message itself
-    # All at once: adding them up one by one copies the text for each.
-    whole = message_chunk_to_message(pieces[0] + pieces[1:])
-    assert isinstance(whole, AIMessage)
-    return whole
-
-
-def _estimate(messages: Sequence[BaseMessage], reply: AIMessage) -> UsageMetadata:
-    given, written = count_tokens_approximately(messages), count_tokens_approximately([reply])
-    return UsageMetadata(input_tokens=given, output_tokens=written, total_tokens=given + written)
-
-
-def storable(message: M) -> M:
-    """Return the message with U+FFFD in the place of each lone surrogate; the message itself if it holds none."""
-    texts: dict[str, Any] = {"content": message.content, "additional_kwargs": message.additional_kwargs}
-    if isinstance(message, AIMessage):
-        texts |= {"tool_calls": message.tool_calls, "invalid_tool_calls": message.invalid_tool_calls}
-    changed = {field: clean for field, value in texts.items() if (clean := each_text(value)) is not value}
-    return message.model_copy(update=changed) if changed else message

@@ -1,4 +1,7 @@
-"""Names: which server a model's name means, what is missing to reach it, and the chat model that does."""
+"""Names: which server a model's name means, what is missing to reach it, and the chat model that does.
+
+Servers that speak OpenAI's protocol are asked by our own client, `OpenAIChat`; all others by litellm's.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,13 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseChatModel
+from pydantic import SecretStr
 
 from rlm_graph.errors import SetupError
-from rlm_graph.models.library import load_litellm
+from rlm_graph.models.endpoints import NO_KEY, Endpoint, check_key, endpoint, missing_key
+from rlm_graph.models.library import listed_models, load_litellm, provider_names
 from rlm_graph.models.names import DEFAULTS, base_url, model_name
 from rlm_graph.settings import ModelSettings, PoolSettings
-
-NO_KEY = "no-key"
-"""Sent to a server of one's own where no key is set: clients insist on one, and such servers ignore it."""
 
 _ADDRESSABLE = frozenset(
     {
@@ -27,6 +29,8 @@ _ADDRESSABLE = frozenset(
 )  # fmt: skip
 """Providers that name a protocol, not a place: a base URL is for them. `groq/...` means Groq, wherever it leads."""
 _ON_THIS_MACHINE = frozenset({"docker_model_runner", "lemonade", "llamafile", "lm_studio", "ollama", "ollama_chat"})
+_KEEP_MARKED = frozenset({"litellm_proxy", "openrouter", "vercel_ai_gateway"})
+"""Providers of OpenAI's protocol that pass the marks of `_marks` on; servers of others may refuse a field like that."""
 _OTHER_CREDENTIALS = frozenset(
     {
         "bedrock", "bedrock_mantle", "chatgpt", "github_copilot", "oci", "sagemaker", "sagemaker_chat",
@@ -58,7 +62,7 @@ def route(name: str, settings: ModelSettings = DEFAULTS) -> Route:
     """
     address = settings.base_url or os.environ.get("LLM_BASE_URL") or os.environ.get("OPENAI_BASE_URL")
     provider, slash, _ = name.partition("/")
-    has_provider = bool(slash) and provider in load_litellm().provider_list
+    has_provider = bool(slash) and provider in provider_names()
     if not address or (has_provider and provider not in _ADDRESSABLE):
         return Route(name, None, None)
     if has_provider and provider != "openai":
@@ -80,21 +84,55 @@ def chat_model(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) -
 
         pool = settings.pools[model]
         return Pool(model=model, members=[chat_model(name, settings) for name in pool.models], policy=pool.policy)
+    price = settings.prices.get(model)
+    common: dict[str, Any] = {
+        "temperature": settings.temperature,
+        "metadata": None if price is None else {"price": price.model_dump()},
+        **({} if settings.stream is None else {"streaming": settings.stream}),
+    }
+    own = own_endpoint(model, settings)
+    if own is not None:
+        from rlm_graph.models.openai_chat import OpenAIChat
+
+        if own.key is not None:
+            check_key(own.key, own.key_name)
+        return OpenAIChat(
+            model=route(model, settings).name,
+            provider=own.provider,
+            server_model=own.model,
+            url=own.url,
+            api_base=route(model, settings).base_url,
+            api_key=SecretStr(own.key or NO_KEY),
+            request_timeout_s=settings.request_timeout_s,
+            marks=bool(_marks(model, settings)) and own.provider in _KEEP_MARKED,
+            **common,
+        )
     load_litellm()
-    from langchain_litellm import ChatLiteLLM
+    from rlm_graph.models.litellm_chat import LiteLLMChat
 
     there = route(model, settings)
-    price = settings.prices.get(model)
-    return ChatLiteLLM(
+    return LiteLLMChat(
         model=there.name,
         api_base=there.base_url,
         api_key=there.key,
-        temperature=settings.temperature,
         request_timeout=settings.request_timeout_s,
         max_retries=1,  # attempts, in langchain-litellm's count
         model_kwargs={"max_retries": 0, **_marks(there.name, settings)},  # retries of the provider's SDK
-        metadata=None if price is None else {"price": price.model_dump()},
+        **common,
     )
+
+
+def own_endpoint(name: str, settings: ModelSettings = DEFAULTS) -> Endpoint | None:
+    """Return where our own client asks the model of that name; None where litellm asks it."""
+    if settings.client == "litellm":
+        return None
+    there = route(name, settings)
+    key = None if there.key is None else (_key_name(there.key), there.key)
+    return endpoint(there.name, there.base_url, key)
+
+
+def _key_name(key: str) -> str:
+    return "LLM_API_KEY" if os.environ.get("LLM_API_KEY") == key else "OPENAI_API_KEY"
 
 
 def _marks(name: str, settings: ModelSettings) -> dict[str, Any]:
@@ -121,6 +159,12 @@ def check_model(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) 
         parts = urlsplit(there.base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise SetupError(f"the base URL {there.base_url!r} is not an http:// or https:// address")
+        if there.key is not None:
+            check_key(there.key, _key_name(there.key))
+        return
+    own = own_endpoint(model, settings)
+    if own is not None:
+        missing_key(own, model)
         return
     litellm = load_litellm()
     try:
@@ -132,6 +176,8 @@ def check_model(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) 
     name = f"{provider.upper()}_API_KEY"
     if not os.environ.get(name, "set").strip():
         raise SetupError(f"no key for {model}: {name} is set, but empty")
+    if name in os.environ:
+        check_key(os.environ[name], name)
     missing = litellm.validate_environment(model=model)["missing_keys"]
     if missing:
         either = provider == "gemini"  # its keys are two names for one thing
@@ -139,14 +185,14 @@ def check_model(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) 
 
 
 def _unknown(model: str) -> str:
-    litellm = load_litellm()
     provider, slash, rest = model.partition("/")
     bare = rest if slash else model
-    known = [name for name, facts in litellm.model_cost.items() if facts.get("mode") in {"chat", "responses"}]
+    known = [name for name, facts in listed_models().items() if facts.get("mode") in {"chat", "responses"}]
     close = difflib.get_close_matches(bare, known, n=3, cutoff=0.6)
     if slash:
-        providers = [str(getattr(each, "value", each)) for each in litellm.provider_list]
-        close = [f"{each}/{bare}" for each in difflib.get_close_matches(provider, providers, n=3, cutoff=0.6)] or close
+        close = [
+            f"{each}/{bare}" for each in difflib.get_close_matches(provider, sorted(provider_names()), n=3, cutoff=0.6)
+        ] or close
     advice = "name it provider/model, such as openai/gpt-5, or set LLM_BASE_URL for a server of your own"
     return f"unknown model {model!r}: {advice}" + (f"; close matches: {', '.join(close)}" if close else "")
 

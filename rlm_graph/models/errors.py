@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from rlm_graph.errors import ModelError, RLMError
+from rlm_graph.models.connections import proxy_for, without_password
 from rlm_graph.surrogates import whole
 
 MAX_CHARS = 600
@@ -42,6 +48,25 @@ _SECRETS = re.compile(
 _SECRET_VARIABLE = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
 
 
+class ServerError(Exception):
+    """What a server answered that is no reply, to a request of our own client; as text, its words.
+
+    `status` is HTTP's, None where the server said 200, or nothing; `code` is the one in its words.
+    """
+
+    def __init__(
+        self, words: str, *, status: int | None = None, code: object = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(words)
+        self.status_code = status
+        self.code = code if code is not None else ""
+        self.headers = headers
+
+
+class EmptyStream(ServerError):
+    """A stream in which there was nothing: perhaps a whole reply, which the client could not read."""
+
+
 def as_model_error(error: Exception, *, name: str, address: str | None = None) -> ModelError | None:
     """Return the `ModelError` that tells what `error` says of the model `name`, or None if no provider raised it."""
     cause = getattr(error, "original_exception", None)
@@ -51,7 +76,7 @@ def as_model_error(error: Exception, *, name: str, address: str | None = None) -
     kinds = {kind.__name__ for kind in type(inner).__mro__}
     status = _status(inner)
     words = provider_words(inner)
-    told = f"{words} {getattr(inner, 'code', '')}"
+    told = f"{words} {getattr(inner, 'code', '')} {_code_in_json(inner)}"
     too_long = not kinds.isdisjoint({"ContextWindowExceededError", "ContextOverflowError"}) or (
         status not in {401, 403, 404, 429} and _TOO_LONG.search(told) is not None
     )
@@ -63,7 +88,7 @@ def as_model_error(error: Exception, *, name: str, address: str | None = None) -
     if not kinds.isdisjoint(_TIMEOUTS) and status in {None, 408}:
         return ModelError(f"{name}: no reply in time: {words}", retryable=True, retry_after_s=pause)
     if _UNREACHABLE.search(words) and status in {None, 500, 503}:
-        where = f" at {address}" if address else ""
+        where = (f" at {address}" if address else "") + _by_proxy(address)
         return ModelError(f"{name}: cannot reach the server{where}; is it running? ({words})", retryable=True)
     if status is None or "APIConnectionError" in kinds:
         return ModelError(f"{name}: {words}", retryable=True, retry_after_s=pause)
@@ -92,17 +117,39 @@ def provider_words(error: BaseException) -> str:
 
 
 def _from_provider(error: Exception) -> bool:
-    if isinstance(error, RLMError):
-        return False
+    if isinstance(error, RLMError | ServerError):
+        return isinstance(error, ServerError)
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] not in _NOT_PROVIDERS
 
 
 def _status(error: Exception) -> int | None:
     for holder in (error, getattr(error, "response", None)):
         status = getattr(holder, "status_code", None)
-        if isinstance(status, int) and status >= 400:
+        if isinstance(status, int) and status >= 300:
             return status
     return None
+
+
+def may_have_cost(error: BaseException) -> bool:
+    """Tell whether a request that ended with this error, and without a word of a reply, may be charged for all the
+    same: it was sent, and the provider did not refuse it."""
+    cause = getattr(error, "original_exception", None)
+    inner = cause if isinstance(cause, Exception) else error
+    if isinstance(inner, asyncio.CancelledError) or not {kind.__name__ for kind in type(inner).__mro__}.isdisjoint(
+        _TIMEOUTS
+    ):
+        return True
+    if not isinstance(inner, Exception) or not _from_provider(inner):
+        return False
+    return _status(inner) is None and _UNREACHABLE.search(str(inner)) is None
+
+
+def _by_proxy(address: str | None) -> str:
+    """Name the proxy that a request takes: it may be what cannot be reached."""
+    with contextlib.suppress(ModelError):
+        proxy = proxy_for(address or "https://a-provider.invalid")
+        return f" through the proxy {without_password(proxy)}" if proxy else ""
+    return ""
 
 
 def _message_in_json(text: str) -> str | None:
@@ -119,6 +166,12 @@ def _message_in_json(text: str) -> str | None:
     return text[:start] + found if isinstance(found, str) else None
 
 
+def _code_in_json(error: BaseException) -> str:
+    """Return the code in an error's JSON body: some providers' words alone do not tell what it is about."""
+    found = re.search(r'"(?:code|type)"\s*:\s*"([^"]+)"', str(error)) if isinstance(error, ServerError) else None
+    return found[1] if found else ""
+
+
 def _secrets() -> Iterator[str]:
     for name, value in os.environ.items():
         if len(value) >= 8 and _SECRET_VARIABLE.search(name):
@@ -129,7 +182,24 @@ def _pause(error: Exception) -> float | None:
     for holder in (error, getattr(error, "response", None)):
         headers = getattr(holder, "litellm_response_headers", None) or getattr(holder, "headers", None)
         try:
-            return min(max(float(headers["retry-after"]), 0.0), MAX_PAUSE_S) if headers is not None else None
-        except (KeyError, TypeError, ValueError):
-            continue  # none there, or a date: the retry policy's own pauses serve
+            told = headers["retry-after"] if headers is not None else None
+        except (KeyError, TypeError):
+            continue
+        if told is not None and (seconds := _seconds(str(told))) is not None:
+            return min(max(seconds, 0.0), MAX_PAUSE_S)
     return None
+
+
+def _seconds(told: str) -> float | None:
+    """Read a `Retry-After`: seconds, or the date when they are over (RFC 9110, 10.2.3)."""
+    try:
+        seconds = float(told)
+        return seconds if math.isfinite(seconds) else None
+    except ValueError:
+        pass
+    try:
+        date = parsedate_to_datetime(told)
+    except ValueError:
+        return None
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return (date - datetime.now(UTC)).total_seconds()

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import warnings
@@ -84,10 +85,11 @@ def _to_stderr(handler: logging.Handler) -> logging.Handler:
 
 def facts(key: str) -> dict[str, Any] | None:
     """Return what litellm's list of models says of `key`: prices, window and modes. It needs no network."""
-    return _list_of_models().get(key)
+    return listed_models().get(key)
 
 
-def _list_of_models() -> dict[str, Any]:
+def listed_models() -> dict[str, Any]:
+    """Return litellm's list of models: what it says of each, by its name."""
     if "litellm" in sys.modules and hasattr(sys.modules["litellm"], "model_cost"):
         listed: dict[str, Any] = load_litellm().model_cost
         return listed
@@ -96,9 +98,41 @@ def _list_of_models() -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=1)
 def _shipped_list() -> dict[str, Any]:
-    # Read as a file: for a model object of another package, importing litellm would be seconds for one number.
-    found = importlib.util.find_spec("litellm")
-    folder = Path((found.submodule_search_locations or ["."])[0]) if found is not None else Path()
-    path = folder / "model_prices_and_context_window_backup.json"
+    return _shipped_json("model_prices_and_context_window_backup.json")
+
+
+@functools.lru_cache(maxsize=1)
+def compatible_providers() -> dict[str, dict[str, Any]]:
+    """Return the providers of which litellm's data says that OpenAI's protocol, and nothing special, is theirs.
+
+    By name: `base_url`, `api_key_env` and sometimes `api_base_env`.
+    """
+    listed = _shipped_json("llms/openai_like/providers.json")
+    plain = {"base_url", "api_key_env", "api_base_env", "base_class", "param_mappings", "supported_endpoints"}
+    return {
+        name: provider for name, provider in listed.items() if isinstance(provider, dict) and plain >= set(provider)
+    }
+
+
+@functools.lru_cache(maxsize=1)
+def provider_names() -> frozenset[str]:
+    """Return the names that litellm gives providers, the first part of `provider/model`."""
+    # They are an enumeration in a module whose import is most of litellm's.
+    path = _folder() / "types" / "utils.py"
+    source = path.read_text("utf-8") if path.is_file() else ""
+    enumeration = source.partition("class LlmProviders(")[2].partition("\nclass ")[0].partition("\n\n\n")[0]
+    return (
+        frozenset(re.findall(r'^    [A-Z0-9_]+ = "([^"]+)"', enumeration, re.MULTILINE)) | compatible_providers().keys()
+    )
+
+
+def _shipped_json(name: str) -> dict[str, Any]:
+    # Read as a file: importing litellm would be seconds for one number.
+    path = _folder() / name
     listed: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     return listed
+
+
+def _folder() -> Path:
+    found = importlib.util.find_spec("litellm")
+    return Path((found.submodule_search_locations or ["."])[0]) if found is not None else Path("/nonexistent")

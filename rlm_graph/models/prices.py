@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -10,7 +9,8 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata
 
-from rlm_graph.models.library import facts, load_litellm
+from rlm_graph.models.costs import listed_cost
+from rlm_graph.models.library import facts
 from rlm_graph.models.names import DEFAULTS, model_name
 from rlm_graph.settings import ModelPrice, ModelSettings
 
@@ -83,8 +83,7 @@ async def cost_usd(model: BaseChatModel, message: AIMessage, tokens: UsageMetada
     key, input_price, output_price = priced
     if not input_price and not output_price:
         return 0.0
-    # In a thread: it may be what imports litellm.
-    return await asyncio.to_thread(_listed_cost, key, tokens)
+    return await listed_cost(key, facts(key) or {}, tokens)
 
 
 def rates(model: BaseChatModel) -> tuple[float, float] | None:
@@ -111,22 +110,6 @@ def own_price(model: str | BaseChatModel) -> ModelPrice | None:
     """Return the price that a model object carries in its metadata, as `{"price": {"input_usd", "output_usd"}}`."""
     given = None if isinstance(model, str) else (model.metadata or {}).get("price")
     return None if given is None else ModelPrice.model_validate(given)
-
-
-def _listed_cost(key: str, tokens: UsageMetadata) -> float:
-    litellm = load_litellm()
-    read = tokens.get("input_token_details", {})
-    usage = litellm.Usage(
-        prompt_tokens=tokens["input_tokens"],
-        completion_tokens=tokens["output_tokens"],
-        total_tokens=tokens["input_tokens"] + tokens["output_tokens"],
-        prompt_tokens_details={
-            "cached_tokens": read.get("cache_read") or 0,
-            "cache_creation_tokens": read.get("cache_creation") or 0,
-        },
-    )
-    for_input, for_output = litellm.cost_per_token(model=key, usage_object=usage)
-    return float(for_input + for_output)
 
 
 def _prices(model: str | BaseChatModel) -> tuple[str, float, float] | None:

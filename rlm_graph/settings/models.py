@@ -37,6 +37,11 @@ class ModelSettings(Value):
     max_retries: int = 3
     """Further tries after a failure that may pass, with growing pauses."""
     request_timeout_s: PositiveFloat = 120.0
+    stream: bool | None = None
+    """Whether replies are asked for in a stream. By default they are where somebody watches them come; `false` is for
+    servers that cannot."""
+    client: Literal["litellm"] | None = None
+    """`litellm` asks servers that speak OpenAI's protocol by its client too; by default they are asked by our own."""
     max_concurrency: PositiveInt = 16
     """Sub-calls of one batch that are under way at once."""
     profile: Literal["standard", "small"] | None = None

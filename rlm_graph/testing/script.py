@@ -96,7 +96,10 @@ class ScriptedReply:
     """The content; None sends `null`."""
     tool_calls: Sequence[ScriptedCall] = ()
     reasoning: str = ""
-    """What the model thought, sent as `reasoning_content`."""
+    """What the model thought, sent in the field `reasoning_field`."""
+    reasoning_field: str = "reasoning_content"
+    refusal: str = ""
+    """What the model said instead of an answer, in the field of that name."""
     finish_reason: str = ""
     """By default `tool_calls` if there are any, else `stop`."""
     input_tokens: int | None = None
@@ -106,6 +109,10 @@ class ScriptedReply:
     """The part of `input_tokens` that the provider had cached."""
     usage: bool = True
     """Whether the reply states its tokens at all."""
+    reasoning_tokens: int = 0
+    """The part of `output_tokens` that was thinking."""
+    stated_usage: Any = None
+    """Sent as `usage` as it is, in place of the counts: for servers that count wrongly."""
     delay_s: float = 0.0
     """Seconds until the reply starts."""
     gate: threading.Event | None = None
@@ -116,6 +123,14 @@ class ScriptedReply:
     """Chunks after which a stream falls silent, with the connection open, until `gate` is set or the server stops."""
     drop_after: int | None = None
     """Chunks after which the connection is cut; in a reply that is not streamed, it is cut instead of answering."""
+    close_after: int | None = None
+    """Chunks after which a stream ends without a word, though the connection is closed in good order."""
+    whole: bool = False
+    """Send the whole reply even where a stream was asked for."""
+    parts: bool = False
+    """Send the content as a list of parts."""
+    refuses: Sequence[str] = ()
+    """Fields of a request that the server does not know: with any of them, the answer is an error that names it."""
     status: int = 200
     error: str | Mapping[str, Any] = ""
     """The message of an error reply, or its whole `error` object. With `status` 200 it is sent within the stream."""
@@ -153,7 +168,21 @@ class ScriptedReply:
         }
         if self.cached_tokens:
             usage["prompt_tokens_details"] = {"cached_tokens": self.cached_tokens}
-        return usage
+        if self.reasoning_tokens:
+            usage["completion_tokens_details"] = {"reasoning_tokens": self.reasoning_tokens}
+        return usage if self.stated_usage is None else self.stated_usage
+
+    def content(self, text: str) -> Any:
+        """Return the form in which a piece of the text is sent."""
+        return [{"type": "text", "text": text}] if self.parts else text
+
+    def for_request(self, request: ScriptedRequest) -> ScriptedReply:
+        """Return what answers `request`: this, or the error about a field that it should not hold."""
+        wrong = next((name for name in self.refuses if request.body.get(name)), None)
+        if wrong is None:
+            return self
+        advice = " Use 'max_completion_tokens' instead." if wrong == "max_tokens" else ""
+        return ScriptedReply(status=400, error=f"Unsupported parameter: '{wrong}' is not supported here.{advice}")
 
 
 Script = Callable[[ScriptedRequest], ScriptedReply | str] | Sequence[ScriptedReply | str]
@@ -169,4 +198,4 @@ def reply_to(script: Script, request: ScriptedRequest) -> ScriptedReply:
         return ScriptedReply(status=400, error=f"{ended}, at request {request.number}")
     except Exception as error:  # whatever a script raises must reach its author, who sees only the client
         return ScriptedReply(status=400, error=f"the script failed: {error!r}, at request {request.number}")
-    return ScriptedReply(reply) if isinstance(reply, str) else reply
+    return (ScriptedReply(reply) if isinstance(reply, str) else reply).for_request(request)

@@ -80,6 +80,11 @@ class ScriptedServer:
         """How many requests have come in."""
         return len(self._requests)
 
+    @property
+    def connections(self) -> int:
+        """How many connections were opened."""
+        return self._http.opened
+
     def requests_like(self, matches: Callable[[ScriptedRequest], bool]) -> list[ScriptedRequest]:
         """Return the requests for which `matches` is true."""
         return [request for request in self.requests if matches(request)]
@@ -156,6 +161,7 @@ class _Listener(ThreadingHTTPServer):
         self.stopping = threading.Event()
         self._gates: set[threading.Event] = set()
         self._open: set[socket.socket] = set()
+        self.opened = 0
         super().__init__(address, handler)
 
     def wait(self, gate: threading.Event) -> None:
@@ -167,6 +173,7 @@ class _Listener(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._open.add(request)
+        self.opened += 1
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
@@ -223,7 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(reply.status, reply.raw, reply.headers)
         elif reply.status != 200:
             self._send_json(reply.status, reply.error_body, reply.headers)
-        elif request.stream:
+        elif request.stream and not reply.whole:
             self._send_stream(request, reply)
         elif reply.drop_after is not None:
             self._cut()
@@ -252,6 +259,9 @@ class _Handler(BaseHTTPRequestHandler):
             # The first event opens the message and holds no text.
             if reply.drop_after is not None and position > reply.drop_after:
                 self._cut()
+                return
+            if reply.close_after is not None and position > reply.close_after:
+                self._send_chunk(b"")
                 return
             if reply.stall_after is not None and position == reply.stall_after + 1:
                 self.server.wait(reply.gate or threading.Event())

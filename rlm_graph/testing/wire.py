@@ -13,9 +13,12 @@ CREATED = 1_700_000_000
 
 def completion(request: ScriptedRequest, reply: ScriptedReply) -> dict[str, Any]:
     """Return the body of a reply that is not streamed."""
-    message: dict[str, Any] = {"role": "assistant", "content": reply.text}
+    content = None if reply.text is None else reply.content(reply.text)
+    message: dict[str, Any] = {"role": "assistant", "content": content}
     if reply.reasoning:
-        message["reasoning_content"] = reply.reasoning
+        message[reply.reasoning_field] = reply.reasoning
+    if reply.refusal:
+        message["refusal"] = reply.refusal
     if reply.tool_calls:
         message["tool_calls"] = [call.as_openai(position) for position, call in enumerate(reply.tool_calls)]
     body = _envelope(request, "chat.completion")
@@ -34,9 +37,11 @@ def stream_events(request: ScriptedRequest, reply: ScriptedReply) -> Iterator[di
 
     yield event({"role": "assistant", "content": None if reply.text is None else ""})
     if reply.reasoning:
-        yield event({"reasoning_content": reply.reasoning})
+        yield event({reply.reasoning_field: reply.reasoning})
+    if reply.refusal:
+        yield event({"refusal": reply.refusal})
     for chunk in reply.chunks:
-        yield event({"content": chunk})
+        yield event({"content": reply.content(chunk)})
     if reply.error:
         yield reply.error_body
         return

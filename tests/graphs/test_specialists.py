@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
@@ -196,10 +196,9 @@ async def test_at_the_last_depth_a_specialists_ceilings_bound_its_one_reply(agen
     given: dict[str, Any] = {}
 
     class Coder(ScriptedModel):
-        async def _astream(self, *args: Any, **options: Any) -> AsyncIterator[ChatGenerationChunk]:
+        async def _agenerate(self, *args: Any, **options: Any) -> ChatResult:
             given.update(options)
-            async for chunk in super()._astream(*args, **options):
-                yield chunk
+            return await super()._agenerate(*args, **options)
 
     spec = AgentSpec(model=Coder(["plain"]), budget=Budget(max_tokens=77))
     code = repl("FINAL(rlm_query('q', agent='coder'))")
@@ -211,9 +210,9 @@ async def test_at_the_last_depth_a_specialists_ceilings_bound_its_one_reply(agen
 
 async def test_at_the_last_depth_a_specialist_who_is_slow_ends_with_its_own_time(agent: Build) -> None:
     class Slow(ScriptedModel):
-        async def _astream(self, *args: Any, **options: Any) -> AsyncIterator[ChatGenerationChunk]:
+        async def _agenerate(self, *args: Any, **options: Any) -> ChatResult:
             await asyncio.Event().wait()  # nobody sets it
-            yield ChatGenerationChunk(message=AIMessageChunk("too late"))
+            raise AssertionError("too late")
 
     spec = AgentSpec(model=Slow(["never"]), budget=Budget(timeout_s=0.2))
     code = caught("rlm_query('q', agent='slow')")

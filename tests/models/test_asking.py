@@ -29,7 +29,8 @@ def model_at(server: ScriptedServer, name: str = LISTED, **settings: Any) -> Any
 
 async def test_a_reply_comes_with_its_tokens_and_its_cost_after_one_request() -> None:
     with ScriptedServer([ScriptedReply("Forty-two of them.", input_tokens=1000, output_tokens=100)]) as server:
-        message, usage = await ask(model_at(server), QUESTION)
+        reply = await ask(model_at(server), QUESTION)
+        message, usage = reply.message, reply.usage
 
         assert server.count == 1
 
@@ -44,7 +45,7 @@ async def test_a_reply_comes_with_its_tokens_and_its_cost_after_one_request() ->
 
 async def test_cached_tokens_cost_what_the_provider_asks_for_them() -> None:
     with ScriptedServer([ScriptedReply("x", input_tokens=1000, output_tokens=0, cached_tokens=800)]) as server:
-        _, usage = await ask(model_at(server), QUESTION)
+        usage = (await ask(model_at(server), QUESTION)).usage
 
     listed = facts("gpt-4o-mini")
     assert listed is not None
@@ -54,7 +55,7 @@ async def test_cached_tokens_cost_what_the_provider_asks_for_them() -> None:
 
 async def test_an_unknown_price_is_counted_as_unknown() -> None:
     with ScriptedServer(["hello"]) as server:
-        _, usage = await ask(model_at(server, "qwen3:8b"), QUESTION)
+        usage = (await ask(model_at(server, "qwen3:8b"), QUESTION)).usage
 
     assert (usage.cost_usd, usage.unpriced_calls) == (0.0, 1)
 
@@ -62,7 +63,7 @@ async def test_an_unknown_price_is_counted_as_unknown() -> None:
 async def test_a_price_in_the_settings_holds_before_any_list() -> None:
     prices = {LISTED: ModelPrice(input_usd=10, output_usd=20)}
     with ScriptedServer([ScriptedReply("hello", input_tokens=1000, output_tokens=100)]) as server:
-        _, usage = await ask(model_at(server, prices=prices), QUESTION)
+        usage = (await ask(model_at(server, prices=prices), QUESTION)).usage
 
     assert usage.cost_usd == pytest.approx(0.01 + 0.002)
     assert usage.unpriced_calls == 0
@@ -71,15 +72,15 @@ async def test_a_price_in_the_settings_holds_before_any_list() -> None:
 async def test_a_price_of_zero_is_known() -> None:
     free = {"qwen3:8b": ModelPrice(input_usd=0, output_usd=0)}
     with ScriptedServer(["hello"]) as server:
-        _, usage = await ask(model_at(server, "qwen3:8b", prices=free), QUESTION)
+        usage = (await ask(model_at(server, "qwen3:8b", prices=free), QUESTION)).usage
 
     assert (usage.cost_usd, usage.unpriced_calls) == (0.0, 0)
 
 
 async def test_tokens_are_estimated_where_the_reply_states_none() -> None:
     with ScriptedServer([ScriptedReply("one two three four", usage=False)]) as server:
-        _, through_litellm = await ask(model_at(server), QUESTION)
-    _, by_ourselves = await ask(ScriptedModel([ScriptedReply("one two three four", usage=False)]), QUESTION)
+        through_litellm = (await ask(model_at(server), QUESTION)).usage
+    by_ourselves = (await ask(ScriptedModel([ScriptedReply("one two three four", usage=False)]), QUESTION)).usage
 
     for usage in (through_litellm, by_ourselves):
         assert usage.input_tokens > 0
@@ -88,7 +89,7 @@ async def test_tokens_are_estimated_where_the_reply_states_none() -> None:
 
 async def test_a_reply_of_null_is_an_empty_text() -> None:
     with ScriptedServer([ScriptedReply(None)]) as server:
-        message, _ = await ask(model_at(server), QUESTION)
+        message = (await ask(model_at(server), QUESTION)).message
 
     assert message.content == ""
 
@@ -97,8 +98,8 @@ async def test_native_tool_calls_come_through_whole() -> None:
     calls = [ScriptedCall("repl", {"code": "print('é')"}), ScriptedCall("repl", {"code": "2"})]
     with ScriptedServer([ScriptedReply("", tool_calls=calls), ScriptedReply(None, tool_calls=calls[:1])]) as server:
         model = model_at(server)
-        several, _ = await ask(model, QUESTION)
-        one, _ = await ask(model, QUESTION, tools=[{"type": "function", "function": {"name": "repl"}}])
+        several = (await ask(model, QUESTION)).message
+        one = (await ask(model, QUESTION, tools=[{"type": "function", "function": {"name": "repl"}}])).message
 
         assert server.requests[1].tools[0]["function"]["name"] == "repl"
 
@@ -113,14 +114,14 @@ async def test_fifty_requests_at_once_get_their_own_replies() -> None:
 
         assert server.count == 50
 
-    assert [message.text for message, _ in replies] == [f"reply to question {n}" for n in range(50)]
+    assert [reply.message.text for reply in replies] == [f"reply to question {n}" for n in range(50)]
 
 
 def test_a_model_serves_one_event_loop_after_the_other() -> None:
     with ScriptedServer(lambda _: "hello") as server:
         model = model_at(server)
         for _ in range(5):
-            message, _ = asyncio.run(ask(model, QUESTION))
+            message = asyncio.run(ask(model, QUESTION)).message
             assert message.text == "hello"
 
 
@@ -130,7 +131,7 @@ class State(TypedDict, total=False):
 
 def graph_asking(model: Any, settings: ModelSettings | None = None) -> Any:
     async def think(state: State) -> State:
-        message, _ = await ask(model, QUESTION)
+        message = (await ask(model, QUESTION)).message
         return {"reply": message.text}
 
     graph = StateGraph(State)
@@ -154,7 +155,8 @@ async def test_a_model_that_cannot_stream_is_asked_plainly() -> None:
             yield
 
     model = Plain(responses=["whole"], disable_streaming=True)
-    message, usage = await ask(model, QUESTION)
+    reply = await ask(model, QUESTION)
+    message, usage = reply.message, reply.usage
 
     assert message.text == "whole"
     assert not isinstance(message, AIMessageChunk)
@@ -195,7 +197,7 @@ async def test_the_pause_that_a_provider_asks_for_is_kept_by_all_who_ask_that_mo
         with pytest.raises(ModelError, match="slow down") as caught:
             await ask(model, QUESTION)
         waiting = asyncio.create_task(ask(model, QUESTION))
-        message, _ = await ask(other, QUESTION)
+        message = (await ask(other, QUESTION)).message
 
         assert server.count == 2
         waiting.cancel()
@@ -211,7 +213,7 @@ async def test_text_without_utf8_is_replaced_on_its_way_out_and_in() -> None:
     messages: list[BaseMessage] = [HumanMessage(f"x{half}y \U0001f600"), HumanMessage(blocks)]
     with ScriptedServer([f"p{half}q", "fine"]) as server:
         model = model_at(server)
-        message, _ = await ask(model, messages)
+        message = (await ask(model, messages)).message
 
         assert server.requests[0].messages[0]["content"] == "x�y \U0001f600"
         assert server.requests[0].prompt == "a�b"
@@ -222,7 +224,7 @@ async def test_text_without_utf8_is_replaced_on_its_way_out_and_in() -> None:
 
 async def test_a_character_that_was_sent_in_two_halves_is_whole_again() -> None:
     with ScriptedServer([ScriptedReply("\ud83d\ude00 é \u2028", chunk_chars=1)]) as server:
-        message, _ = await ask(model_at(server), QUESTION)
+        message = (await ask(model_at(server), QUESTION)).message
 
     assert message.text == "\U0001f600 é \u2028"
 

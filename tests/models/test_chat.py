@@ -29,7 +29,7 @@ async def test_a_server_of_ones_own_needs_no_key_and_no_provider(
     with ScriptedServer(["hello"]) as server:
         monkeypatch.setenv(variable, server.url)
         check_model("qwen3:8b")
-        message, _ = await ask(chat_model("qwen3:8b"), [HumanMessage("x")])
+        message = (await ask(chat_model("qwen3:8b"), [HumanMessage("x")])).message
 
         assert message.text == "hello"
         assert server.requests[0].model == "qwen3:8b"

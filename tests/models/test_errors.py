@@ -108,14 +108,14 @@ async def test_no_key_is_ever_in_the_message(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 async def test_a_broken_reply_is_an_error_that_may_pass(reply: ScriptedReply) -> None:
-    error = await failure(reply)
+    error = await failure(reply, stream=True)
 
     assert error.retryable
     assert not error.too_long
 
 
 async def test_a_stream_that_falls_silent_ends_with_the_timeout() -> None:
-    error = await failure(ScriptedReply("said half of what it wanted", stall_after=1), request_timeout_s=0.5)
+    error = await failure(ScriptedReply("said half", stall_after=1), request_timeout_s=0.5, stream=True)
 
     assert error.retryable
 

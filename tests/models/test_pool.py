@@ -53,7 +53,8 @@ async def test_when_one_fails_the_next_is_asked_and_paid() -> None:
     second = says("second", price=1.0)
     pool = Pool(model="pool", members=[fails(DOWN), second])
 
-    message, usage = await ask(pool, ASKED)
+    reply = await ask(pool, ASKED)
+    message, usage = reply.message, reply.usage
 
     assert message.text == "second"
     assert usage.cost_usd > 0
@@ -72,7 +73,7 @@ async def test_when_all_fail_it_may_pass_if_one_of_them_may() -> None:
 async def test_a_balanced_pool_asks_each_in_its_turn() -> None:
     pool = Pool(model="pool", members=[says("a"), says("b"), says("c")], policy="balanced")
 
-    assert [(await ask(pool, ASKED))[0].text for _ in range(6)] == ["a", "b", "c", "a", "b", "c"]
+    assert [(await ask(pool, ASKED)).message.text for _ in range(6)] == ["a", "b", "c", "a", "b", "c"]
 
 
 async def test_the_cheapest_that_can_read_the_request_is_asked_and_one_of_unknown_price_last() -> None:
@@ -80,8 +81,8 @@ async def test_the_cheapest_that_can_read_the_request_is_asked_and_one_of_unknow
     large, unknown = says("large", price=5.0, window_tokens=10_000), says("unknown")
     pool = Pool(model="pool", members=[unknown, large, small], policy="cheapest")
 
-    assert (await ask(pool, ASKED))[0].text == "small"
-    assert (await ask(pool, [HumanMessage("long " * 200)]))[0].text == "large"
+    assert (await ask(pool, ASKED)).message.text == "small"
+    assert (await ask(pool, [HumanMessage("long " * 200)])).message.text == "large"
     assert [member.model for member in pool.candidates(ASKED)] == ["small", "large", "unknown"]
 
 
@@ -91,7 +92,7 @@ async def test_a_member_whose_provider_asked_for_a_pause_is_asked_last() -> None
     pacing.hold_back(destination(busy), 60)
 
     assert [member.model for member in pool.candidates(ASKED)] == ["idle", "busy"]
-    assert (await ask(pool, ASKED))[0].text == "idle"
+    assert (await ask(pool, ASKED)).message.text == "idle"
 
 
 async def test_tools_reach_each_member_in_its_own_form() -> None:
@@ -99,10 +100,9 @@ async def test_tools_reach_each_member_in_its_own_form() -> None:
         def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
             return self.bind(tools=[f"mine: {tool['function']['name']}" for tool in tools])
 
-        async def _astream(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Any:
+        async def _agenerate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Any:
             seen.append(kwargs.get("tools"))
-            async for chunk in super()._astream(messages, *args, **kwargs):
-                yield chunk
+            return await super()._agenerate(messages, *args, **kwargs)
 
     seen: list[Any] = []
     pool = Pool(model="pool", members=[fails(DOWN), Other(["done"], model="other")])
@@ -224,7 +224,7 @@ async def test_the_cache_of_the_settings_outlives_the_process_and_is_sealed_wher
         for _ in range(2):
             cache = cache_of(settings)
             assert cache is not None
-            message, _ = await ask(model, ASKED, replies=ReplyCache(cache, kept.cache_ttl_s))
+            message = (await ask(model, ASKED, replies=ReplyCache(cache, kept.cache_ttl_s))).message
             assert message.text == "the reply that is kept"
 
     in_clear, sealed = (

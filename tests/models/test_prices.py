@@ -69,7 +69,7 @@ async def test_its_replies_cost_what_the_list_says() -> None:
     }
     model = OfAnotherPackage([AIMessage("x", usage_metadata=usage_metadata)], model="gpt-4o")
 
-    _, usage = await ask(model, [HumanMessage("x")])
+    usage = (await ask(model, [HumanMessage("x")])).usage
 
     listed = facts("gpt-4o")
     assert listed is not None

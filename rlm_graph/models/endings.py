@@ -1,0 +1,45 @@
+"""How a reply ended: whole, or not."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from langchain_core.messages import AIMessage
+
+Ending = Literal["complete", "cut", "filtered", "refused", "empty"]
+"""`complete`: the model was done. `cut`: it met the limit of tokens. `filtered`: the provider held words back.
+`refused`: the model declined, in a field of its own. `empty`: there is nothing to read but, perhaps, thinking."""
+
+# As OpenAI, Anthropic, Gemini, Bedrock, Cohere and Mistral name them; compared in lower case.
+_CUT = frozenset(
+    {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded", "error_limit"}
+)
+_FILTERED = frozenset(
+    {
+        "content_filter", "content_filtered", "guardrail_intervened", "safety", "recitation", "blocklist",
+        "prohibited_content", "spii", "image_safety", "error_toxic", "language", "sensitive",
+    }
+)  # fmt: skip
+_REFUSED = frozenset({"refusal"})
+_THINKING = re.compile(r"<(think|thinking|thought|reasoning)>.*?(</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+
+
+def ending(message: AIMessage) -> Ending:
+    """Tell how the reply ended, from what the provider said of it and from what it holds.
+
+    What stopped the model comes before what is missing: a reply that thinking has used up is `cut`, not `empty`.
+    """
+    told = message.response_metadata
+    reason = str(told.get("finish_reason") or told.get("stop_reason") or told.get("stopReason") or "").lower()
+    if reason in _CUT:
+        return "cut"
+    if reason in _FILTERED:
+        return "filtered"
+    aside = message.additional_kwargs
+    # litellm puts it among what is the provider's own; of a stream it loses it.
+    if reason in _REFUSED or aside.get("refusal") or (aside.get("provider_specific_fields") or {}).get("refusal"):
+        return "refused"
+    if message.tool_calls or message.invalid_tool_calls:
+        return "complete"
+    return "complete" if _THINKING.sub("", message.text).strip() else "empty"
