@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rlm_graph.settings import Settings
 from rlm_graph.settings.sources import without_password
 from rlm_graph.storage.data_folder import DataFolder
-from rlm_graph.storage.database import open_store
+from rlm_graph.storage.opening import open_store
 
 if TYPE_CHECKING:
     from langgraph.store.base import BaseStore

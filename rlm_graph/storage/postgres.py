@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from rlm_graph.errors import Hint, SetupError, StorageError
 from rlm_graph.settings.sources import without_password
-from rlm_graph.storage.database import Part, Statement
+from rlm_graph.storage.database import ContextNotes, Part, Statement
 from rlm_graph.storage.failures import storage_errors
 from rlm_graph.storage.locks import setup_lock
 from rlm_graph.storage.migrations import another_kind, check_version, steps, version_without_number
-from rlm_graph.storage.run_contexts import RunContexts, noting_contexts
+from rlm_graph.storage.noting_saver import noting_contexts
 from rlm_graph.storage.tables import POSTGRES, VERSION, VERSION_TABLE
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class PostgresDatabase:
         return True
 
     def saver(
-        self, serde: SerializerProtocol, contexts: RunContexts, *, encrypted: bool = False
+        self, serde: SerializerProtocol, contexts: ContextNotes, *, encrypted: bool = False
     ) -> BaseCheckpointSaver[Any]:
         """Return LangGraph's saver on this server. `encrypted`: one that keeps no value beside the serializer."""
         if encrypted:

@@ -20,8 +20,9 @@ from rlm_graph.errors import Hint, InputError, RunNotFoundError, StorageError
 from rlm_graph.langgraph_internals import checkpoint_config, strict_serializer
 from rlm_graph.state import ContextRef
 from rlm_graph.storage.agreement import agree
-from rlm_graph.storage.database import BUSY_TIMEOUT_S, Database, open_database
+from rlm_graph.storage.database import BUSY_TIMEOUT_S, Database
 from rlm_graph.storage.encryption import Cipher
+from rlm_graph.storage.opening import open_database
 from rlm_graph.storage.run import Page as Page
 from rlm_graph.storage.run import Run as Run
 from rlm_graph.storage.run import Status as Status

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import aiosqlite
 
 from rlm_graph.errors import Hint, StorageError
-from rlm_graph.storage.database import BUSY_TIMEOUT_S, Part, Statement
+from rlm_graph.storage.database import BUSY_TIMEOUT_S, ContextNotes, Part, Statement
 from rlm_graph.storage.failures import DAMAGED, RECOVER, is_busy, storage_errors
 from rlm_graph.storage.migrations import another_kind, check_version, steps
-from rlm_graph.storage.run_contexts import RunContexts, noting_contexts
+from rlm_graph.storage.noting_saver import noting_contexts
 from rlm_graph.storage.tables import APPLICATION_ID, SQLITE, VERSION
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class SqliteDatabase:
         return True
 
     def saver(
-        self, serde: SerializerProtocol, contexts: RunContexts, *, encrypted: bool = False
+        self, serde: SerializerProtocol, contexts: ContextNotes, *, encrypted: bool = False
     ) -> BaseCheckpointSaver[Any]:
         """Return LangGraph's saver on this file; it keeps every value through the serializer."""
         from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
