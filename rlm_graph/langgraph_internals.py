@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import uuid
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -26,22 +27,17 @@ if TYPE_CHECKING:
 
 GraphT = TypeVar("GraphT", bound="CompiledStateGraph[Any, Any, Any, Any]")
 
-_TASK = "__pregel_task_id"
 _CHECKPOINTER = "__pregel_checkpointer"
 _RESUMING = "__pregel_resuming"
 _SCRATCHPAD = "__pregel_scratchpad"
 _NAMESPACE = "checkpoint_ns"
 _METADATA_NAMESPACE = "langgraph_checkpoint_ns"
+_LATEST = "_last_v6_timestamp"
 _LEVEL = "|"
 _TASK_MARK = ":"
 
 
 # --- Configs -------------------------------------------------------------------------------------------------------
-
-
-def is_inside_a_graph(config: RunnableConfig) -> bool:
-    """Tell whether whoever got this config is a step of a graph that runs."""
-    return _TASK in config.get("configurable", {})
 
 
 def checkpointer_of(config: RunnableConfig) -> Saver | None:
@@ -75,6 +71,28 @@ def child_config(config: RunnableConfig, namespace: str, *, saver: Saver | None 
     child: RunnableConfig = {**config, "configurable": configurable}
     child.pop("max_concurrency", None)
     return child
+
+
+# --- The order of checkpoints --------------------------------------------------------------------------------------
+
+
+def make_later_than(checkpoint: str) -> None:
+    """Have every checkpoint that this process makes from now on come after that one, whatever the clock says.
+
+    LangGraph takes the checkpoint with the largest id for the newest, and ids begin with the time (UUIDv6). Where the
+    clock is behind that of the process which went before, the newest would be the last one of that process for ever.
+    LangGraph lets the ids of one process only grow: here that holds for those of all processes of a run.
+    """
+    from langgraph.checkpoint.base import id as ids
+
+    try:
+        number = uuid.UUID(checkpoint)
+    except ValueError:  # of a saver with ids of its own, which knows its order
+        return
+    if number.version == 6:
+        made = (number.int >> 80 << 12) | (number.int >> 64 & 0x0FFF)
+        latest: int | None = getattr(ids, _LATEST)
+        setattr(ids, _LATEST, made if latest is None else max(latest, made))
 
 
 # --- Namespaces ----------------------------------------------------------------------------------------------------

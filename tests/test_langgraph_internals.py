@@ -33,10 +33,10 @@ from rlm_graph.langgraph_internals import (
     checkpointer_of,
     child_config,
     connection_of,
-    is_inside_a_graph,
     joined,
     kind_of_saver,
     loop_of,
+    make_later_than,
     name_below,
     namespace_of,
     namespace_of_message,
@@ -77,16 +77,6 @@ def namespaces(saver: InMemorySaver) -> set[str]:
 
 
 # --- Configs -------------------------------------------------------------------------------------------------------
-
-
-def test_a_step_of_a_graph_is_known_by_its_config_and_a_caller_by_its_own() -> None:
-    seen: list[Any] = []
-
-    graph_of(lambda state: seen.append(get_config()) or {}).invoke({}, CONFIG)
-
-    assert is_inside_a_graph(seen[0]), "LangGraph no longer marks the config of a step by the id of its task"
-    assert not is_inside_a_graph(CONFIG)
-    assert not is_inside_a_graph({})
 
 
 def test_a_step_finds_the_saver_of_its_graph_and_a_graph_below_it_the_same_one() -> None:
@@ -276,6 +266,29 @@ def test_a_checkpoint_is_found_by_its_thread_namespace_and_id() -> None:
     assert last is not None
     assert first is not None
     assert [last.checkpoint["id"], first.checkpoint["id"]] == [kept[0].checkpoint["id"], kept[-1].checkpoint["id"]]
+
+
+def test_checkpoints_are_made_later_than_one_that_a_clock_ahead_of_this_one_dated() -> None:
+    from langgraph.checkpoint.base import id as ids
+
+    hours = 5 * 3600 * 10_000_000  # in steps of 100 ns
+    now = ids.uuid6()
+    before = ids._last_v6_timestamp
+    try:
+        ids._last_v6_timestamp = now.time + hours  # type: ignore[assignment]  # as LangGraph itself does
+        ahead = str(ids.uuid6(clock_seq=1))
+        ids._last_v6_timestamp = None
+        assert str(ids.uuid6(clock_seq=1)) < ahead, "LangGraph no longer dates its ids: `make_later_than` may go"
+
+        make_later_than(ahead)
+
+        later = [str(ids.uuid6(clock_seq=1)) for _ in range(3)]
+        assert sorted([ahead, *later]) == [ahead, *later], "LangGraph no longer reads `_last_v6_timestamp`"
+        make_later_than(str(now))  # an earlier one changes nothing
+        make_later_than("an id of another kind")
+        assert str(ids.uuid6(clock_seq=1)) > later[-1]
+    finally:
+        ids._last_v6_timestamp = before
 
 
 def test_the_end_is_called_what_the_routers_call_it() -> None:

@@ -19,7 +19,7 @@ from rlm_graph.budget import Budget
 from rlm_graph.calls.subcalls import LOCKED
 from rlm_graph.context import ContextStore
 from rlm_graph.errors import InputError
-from rlm_graph.langgraph_internals import as_class, checkpointer_for, namespace_of
+from rlm_graph.langgraph_internals import as_class, checkpointer_for, make_later_than, namespace_of
 from rlm_graph.state import RLMInput
 from rlm_graph.storage.failures import storage_errors
 from rlm_graph.storage.locks import alocation_of, location_of, lock_run
@@ -73,6 +73,7 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         with storage_errors(FAILED):
             lock = nullcontext() if saver is None or run is None else lock_run(location_of(saver), run)
         with storage_errors(FAILED), lock:
+            self._come_after(config)
             yield from super().stream(self._taken_in(input), config, **_durable(saver, kwargs))
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
@@ -84,10 +85,40 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         try:
             taken = await in_thread(self._taken_in, input)
             with storage_errors(FAILED):
+                await self._acome_after(config)
                 async for part in super().astream(taken, config, **_durable(saver, kwargs)):
                     yield part
         finally:
             lock.__exit__(None, None, None)
+
+    def bulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:
+        """Update the state; see LangGraph. `update_state` comes here too."""
+        self._come_after(config)
+        return super().bulk_update_state(config, supersteps)
+
+    async def abulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:
+        """Update the state; see `bulk_update_state`."""
+        await self._acome_after(config)
+        return await super().abulk_update_state(config, supersteps)
+
+    def _come_after(self, config: RunnableConfig | None) -> None:
+        """Have the checkpoints to come follow all that are recorded of the run, on a host whose clock is behind too."""
+        saver, thread = self._begun_by(config)
+        if saver is not None:
+            for kept in saver.list(thread, limit=1):
+                make_later_than(kept.checkpoint["id"])
+
+    async def _acome_after(self, config: RunnableConfig | None) -> None:
+        saver, thread = self._begun_by(config)
+        if saver is not None:
+            async for kept in saver.alist(thread, limit=1):
+                make_later_than(kept.checkpoint["id"])
+
+    def _begun_by(self, config: RunnableConfig | None) -> tuple[BaseCheckpointSaver[Any] | None, RunnableConfig]:
+        """Return the saver that this process begins to write with, and the thread; whoever holds the run has begun."""
+        merged = ensure_config(merge_configs(self.config, config))
+        thread: RunnableConfig = {"configurable": {"thread_id": merged["configurable"].get("thread_id", "")}}
+        return None if LOCKED in merged["configurable"] else checkpointer_for(self, merged), thread
 
     def _record(self, config: RunnableConfig | None) -> tuple[BaseCheckpointSaver[Any] | None, str | None]:
         """Return the saver of this run, its parent's if it is nested, and the name of the run to be held, if any."""

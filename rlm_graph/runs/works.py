@@ -85,6 +85,8 @@ class Works:
     ) -> Outcome:
         """Drive a run that is held, in the present task. `standing` is where it stands, if that is known."""
         standing = standing or await Standing.read(graph, run.id)
+        if standing.state or standing.pending:
+            await self._runs.come_after(run.id)
         given = await goes_on(graph, standing, job)
         task: asyncio.Task[Outcome] | None = asyncio.current_task()
         assert task is not None

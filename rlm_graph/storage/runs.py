@@ -17,7 +17,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from rlm_graph.budget import Usage
 from rlm_graph.errors import Hint, InputError, RunNotFoundError, StorageError
-from rlm_graph.langgraph_internals import checkpoint_config, strict_serializer
+from rlm_graph.langgraph_internals import checkpoint_config, make_later_than, strict_serializer
 from rlm_graph.state import ContextRef
 from rlm_graph.storage.agreement import agree
 from rlm_graph.storage.database import BUSY_TIMEOUT_S, Database
@@ -151,6 +151,16 @@ class Runs:
         """Remove the run's checkpoints, those of all that it called, and then its entry."""
         await self.saver.adelete_thread(id)
         await self._database.write(("DELETE FROM runs WHERE id = ?", (id,)))
+
+    async def come_after(self, id: str) -> None:
+        """Have the checkpoints that this process makes follow all those of the run, whatever its clock says.
+
+        The caller holds the run, and a checkpoint of it has been read.
+        """
+        query = "SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ?"
+        [(newest,)] = await self._database.read(query, id)
+        if newest is not None:
+            make_later_than(newest)
 
     # --- Finding runs ------------------------------------------------------------------------------------------------
 

@@ -162,7 +162,7 @@ def test_a_server_that_stops_is_said_to_be_gone_and_the_run_goes_on_when_it_is_b
 
     assert (status, stdout) == (1, "")
     assert "\nerror: the database failed: " in f"\n{stderr}", stderr
-    assert "once it answers again, resume the run" in stderr
+    assert "what was recorded is kept; check the address, the user and that the server runs" in stderr
     status, stdout, stderr = run.end(run.start())
     assert status == 0, stderr
     assert run.is_as(undisturbed, stdout), (stdout, run.requests())

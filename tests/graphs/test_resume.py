@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+from asyncio import to_thread
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.messages import BaseMessage
+from langgraph.checkpoint.base import id as ids
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from rlm_graph import AgentOptions, Budget, LocalSettings, ModelError
@@ -105,6 +108,46 @@ print(box.value, len(context))
     assert len(set(dice)) == 3
     assert number == 4
     assert sorted(asked) == ["a", "a", "b", "c"]
+
+
+HOURS = 5 * 3600 * 10_000_000
+"""In steps of 100 ns, as LangGraph's ids count them."""
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_a_clock_that_was_set_back_changes_nothing(
+    agent: Build, executor: LocalExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    asked: list[str] = []
+
+    def sub(messages: Sequence[BaseMessage]) -> str:
+        asked.append(messages[-1].text)
+        return messages[-1].text.upper()
+
+    replies = [repl("x = llm_query('a')"), repl("x += llm_query('b')"), repl("FINAL(x + llm_query('c'))"), "FINAL(x)"]
+    root = Flaky(replies, down_at=[2, 4])
+    place = str(tmp_path / "runs.sqlite")
+    async with AsyncSqliteSaver.from_conn_string(place) as asynchronous:
+        with SqliteSaver.from_conn_string(place) as synchronous:
+            saver = asynchronous if way == "ainvoke" else synchronous
+            graph = agent(root, sub=sub, checkpointer=saver, executor=executor)
+
+            async def go(given: Any) -> Any:
+                # Each process begins with its own clock; the first of them was five hours ahead of the others.
+                monkeypatch.setattr(ids, "_last_v6_timestamp", ids.uuid6().time + HOURS if given else None)
+                return await (
+                    graph.ainvoke(given, CONFIG) if way == "ainvoke" else to_thread(graph.invoke, given, CONFIG)
+                )
+
+            with pytest.raises(ModelError, match="down"):
+                await go({"question": "Go."})
+            with pytest.raises(ModelError, match="down"):
+                await go(None)
+            result = await go(None)
+            again = await go(None)
+
+    assert result["answer"].value == again["answer"].value == "ABC"
+    assert asked == ["a", "b", "c"]
 
 
 async def test_a_rebuilt_repl_is_told_to_the_model(agent: Build, executor: LocalExecutor) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.messages import BaseMessage
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import PrivateAttr
 
 from rlm_graph.runs.building import open_agent
@@ -53,6 +53,17 @@ class GatedModel(ScriptedModel):
     def open(self) -> None:
         """Open the gate, for good."""
         self._opened.set()
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        self._reached.set()
+        await self._opened.wait()
+        return await super()._agenerate(messages, stop, run_manager, **kwargs)
 
     async def _astream(
         self,

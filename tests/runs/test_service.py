@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.base import id as ids
 
 from rlm_graph.approval import Decision
 from rlm_graph.budget import Budget
@@ -112,6 +113,27 @@ async def test_a_run_that_has_answered_can_be_asked_another_question(serve: Serv
 
 
 @everywhere
+async def test_a_run_of_a_host_whose_clock_was_ahead_is_asked_another_question(
+    serve: Serve, job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = 5 * 3600 * 10_000_000  # in the steps of 100 ns that LangGraph's ids count
+    service = await serve("end")
+    monkeypatch.setattr(ids, "_last_v6_timestamp", ids.uuid6().time + hours)
+    await (await service.start(job(), id="mine")).outcome()
+    monkeypatch.setattr(ids, "_last_v6_timestamp", None)  # another process, whose clock is right
+
+    asked = await (await service.ask("mine", "and?")).outcome()
+    record = await service.record("mine")
+
+    assert asked.run.status == record.run.status == "done"
+    assert record.usage == asked.usage
+    assert len([message for message in (await _messages(service)) if message.type == "human"]) == 2
+
+
+async def _messages(service: Any) -> Any:
+    return (await service._runs.state("mine"))["messages"]
+
+
 async def test_a_fork_begins_after_a_turn_and_the_other_run_stays_as_it_was(
     serve: Serve, job: MakeJob, place: str
 ) -> None:
