@@ -112,7 +112,6 @@ async def test_a_run_that_has_answered_can_be_asked_another_question(serve: Serv
     assert any("and then?" in message.text for message in model.calls[-1])
 
 
-@everywhere
 async def test_a_run_of_a_host_whose_clock_was_ahead_is_asked_another_question(
     serve: Serve, job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +133,7 @@ async def _messages(service: Any) -> Any:
     return (await service._runs.state("mine"))["messages"]
 
 
+@everywhere
 async def test_a_fork_begins_after_a_turn_and_the_other_run_stays_as_it_was(
     serve: Serve, job: MakeJob, place: str
 ) -> None:
