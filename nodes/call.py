@@ -19,7 +19,7 @@ from rlm_graph.calls.specialist import Specialist
 from rlm_graph.calls.subcalls import CallBatch
 from rlm_graph.errors import BudgetExceeded, ModelError
 from rlm_graph.ledger import Ledger
-from rlm_graph.models import ReplyCache, ask, media_block, unreadable
+from rlm_graph.models import ModelReply, ReplyCache, ask, media_block, not_whole, unreadable
 from rlm_graph.state import SubcallReply
 from rlm_graph.tools import HostFunction, use
 
@@ -68,7 +68,7 @@ async def call(
         info = runtime.execution_info
         if error.retryable and info is not None and info.node_attempt < max_attempts:
             raise
-        reply = SubcallReply(error=error.problem)
+        reply = _failed(error)
     # What failed attempts of this process have spent is part of what the answer has cost.
     spent = reply.usage + batch.spent.get(index, Usage())
     return {"replies": {index: reply.model_copy(update={"usage": spent})}}
@@ -127,7 +127,26 @@ async def _ask_model(
                 raise BudgetExceeded("timeout_s", spent=timeout_s, limit=timeout_s) from None
             limit = ledger.budget.timeout_s or 0.0
             raise BudgetExceeded("timeout_s", spent=ledger.total.wall_s, limit=limit) from None
-    return SubcallReply(value=answer.message.text)
+    return _recorded(answer)
+
+
+def _failed(error: ModelError) -> SubcallReply:
+    """Return the failure as it is recorded, with the text of a reply that broke off half-way."""
+    if not error.partial:
+        return SubcallReply(error=error.problem)
+    return SubcallReply(error=error.problem, error_type="IncompleteReply", reason="cut", partial=error.partial)
+
+
+def _recorded(answer: ModelReply) -> SubcallReply:
+    """Return the reply as it is recorded: the code takes it for an answer only if it is whole."""
+    if answer.ending == "complete":
+        return SubcallReply(value=answer.message.text)
+    return SubcallReply(
+        error=not_whole(answer.message, answer.ending),
+        error_type="IncompleteReply",
+        reason=answer.ending,
+        partial=answer.message.text,
+    )
 
 
 def _least(*limits: float | None) -> Any:

@@ -11,7 +11,8 @@ from rlm_graph.budget import Usage
 from rlm_graph.dialogue import converse
 from rlm_graph.ledger import Ledger
 from rlm_graph.models import ReplyCache
-from rlm_graph.parsing import Reply, answerable, parse, parse_tool_calls
+from rlm_graph.parsing import Reply, answerable, parse, parse_broken_off, parse_tool_calls
+from rlm_graph.prompts import broken_off
 from rlm_graph.state import RLMState, RLMUpdate
 from rlm_graph.tools import OfferedTools
 
@@ -52,12 +53,15 @@ async def think(
     ledger.charge(Usage(turns=1))
     turns = state.get("turns")
     variables = [variable.name for variable in turns[-1].variables] if turns else ()
-    if native is None:
-        reply = parse(message, variables=variables)
-    else:
+    happened = broken_off(answered.ending)
+    if native is not None:
         invalid = len(message.invalid_tool_calls)
         message = answerable(message)
-        reply = parse_tool_calls(message, hosts=native.hosts, invalid=invalid, variables=variables)
+        reply = parse_tool_calls(message, hosts=native.hosts, invalid=invalid, variables=variables, broken_off=happened)
+    elif happened is not None:
+        reply = parse_broken_off(message, problem=happened, variables=variables)
+    else:
+        reply = parse(message, variables=variables)
     if wants_code and reply.final is not None and not turns:
         reply = Reply(problem="Look at the evidence first: run at least one cell before the final answer.")
     # Code that was paid for still runs, and an answer is an answer: only a reply without either ends the run here.

@@ -206,10 +206,12 @@ class ModelError(RLMError):
     """The provider failed. `retryable` tells whether the same request may succeed later.
 
     `too_long`: the request exceeds the model's context window. `retry_after_s` is the pause that the provider asked
-    for, in seconds. `usage` is what the request cost all the same, as a `Usage`; None if it cost nothing.
+    for, in seconds. `usage` is what the request cost all the same, as a `Usage`; None if it cost nothing. `partial` is
+    the text that had come before the reply broke off.
     """
 
     usage: Any = None
+    partial: str = ""
 
     def __init__(
         self,

@@ -215,6 +215,10 @@ class SubcallReply(CheckpointValue):
     error: str | None = None
     """Words of the error that the code sees instead."""
     error_type: str = "SubcallError"
+    reason: Literal["cut", "filtered", "refused", "empty"] | None = None
+    """Why the model's reply is no whole answer, if that is the error: see `rlm_graph.models.Ending`."""
+    partial: str | None = None
+    """The text of such a reply."""
     usage: Usage = Usage()
 
 

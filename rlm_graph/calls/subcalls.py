@@ -177,7 +177,13 @@ class CallScope:
         if call.function.endswith("_batched"):
             return CallResult(value=[_batch_item(reply) for reply in ordered])
         reply = ordered[0]
-        return CallResult(value=reply.value, error=reply.error, error_type=reply.error_type)
+        return CallResult(
+            value=reply.value,
+            error=reply.error,
+            error_type=reply.error_type,
+            reason=reply.reason,
+            partial=reply.partial,
+        )
 
     async def _retrieved(self, cell: int, call: HostCall, query: JsonValue) -> SubcallReply:
         """Ask the retrieval tool, in a step of its own: a resumed run puts what was found then before the prompt."""
@@ -281,4 +287,5 @@ def _key(cell: int, call: HostCall) -> str:
 def _batch_item(reply: SubcallReply) -> JsonValue:
     if reply.error is None:
         return {"text": reply.value}
-    return {"error": reply.error, "type": reply.error_type}
+    item: dict[str, JsonValue] = {"error": reply.error, "type": reply.error_type}
+    return item if reply.reason is None else {**item, "reason": reply.reason, "partial": reply.partial}

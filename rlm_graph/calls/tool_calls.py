@@ -81,6 +81,8 @@ def _answer(call: PendingToolCall, result: CallResult, max_chars: int) -> ToolCa
     if result.error is not None:
         # The model knows the function by the name that it called.
         words = f"{result.error_type}: {call.name}: {result.error.removeprefix(f'{call.function}: ')}"
+        if result.partial:
+            words += f"; it said: {result.partial}"
         return ToolCallAnswer(id=call.id, text=cut_middle(words, max_chars), failed=True)
     value = result.value
     if call.function in (RECALL, LIST):

@@ -33,7 +33,16 @@ class CallResult(Value):
     value: JsonValue = None
     error: str | None = None
     error_type: str = "RuntimeError"
-    """Name of the exception that the code sees: a builtin, or `BudgetExceeded`."""
+    """Name of the exception that the code sees: a builtin, `BudgetExceeded`, `SubcallError` or `IncompleteReply`."""
+    reason: str | None = None
+    """Of an `IncompleteReply`: `cut`, `filtered`, `refused` or `empty`."""
+    partial: str | None = None
+    """Of an `IncompleteReply`: its text so far."""
+
+    def as_frame(self) -> dict[str, JsonValue]:
+        """Return what a frame says of it. The fields of an `IncompleteReply` stand there only for one."""
+        dumped = self.model_dump()
+        return {name: value for name, value in dumped.items() if value is not None or name in ("value", "error")}
 
 
 class PastCell(NamedTuple):

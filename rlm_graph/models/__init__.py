@@ -16,6 +16,7 @@ from rlm_graph.models.chat import check_model as check_model
 from rlm_graph.models.chat import profile as profile
 from rlm_graph.models.endings import Ending as Ending
 from rlm_graph.models.endings import ending as ending
+from rlm_graph.models.endings import not_whole as not_whole
 from rlm_graph.models.errors import as_model_error as as_model_error
 from rlm_graph.models.library import warm_up as warm_up
 from rlm_graph.models.media import media_block as media_block

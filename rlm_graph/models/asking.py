@@ -159,6 +159,7 @@ async def _attempted(
         )
         if failure is None:
             raise
+        failure.partial = "".join(storable(piece).text for piece in attempt.pieces)
         if failure.retry_after_s is not None:
             pacing.hold_back(destination(model), failure.retry_after_s)
         raise failure from error

@@ -36,10 +36,31 @@ def ending(message: AIMessage) -> Ending:
         return "cut"
     if reason in _FILTERED:
         return "filtered"
-    aside = message.additional_kwargs
-    # litellm puts it among what is the provider's own; of a stream it loses it.
-    if reason in _REFUSED or aside.get("refusal") or (aside.get("provider_specific_fields") or {}).get("refusal"):
+    if reason in _REFUSED or _refusal(message):
         return "refused"
     if message.tool_calls or message.invalid_tool_calls:
         return "complete"
     return "complete" if _THINKING.sub("", message.text).strip() else "empty"
+
+
+_WORDS: dict[Ending, str] = {
+    "cut": "the reply was cut at the limit of tokens",
+    "filtered": "the provider held the reply back, or a part of it",
+    "refused": "the model refused",
+    "empty": "the reply was empty",
+}
+_MAX_REFUSAL = 500
+"""Characters of a refusal that are told."""
+
+
+def not_whole(message: AIMessage, ending: Ending) -> str:
+    """Say why a reply that ended so is no answer, with the words in which the model refused."""
+    refusal = _refusal(message)
+    return f"{_WORDS[ending]}: {refusal[:_MAX_REFUSAL]}" if ending == "refused" and refusal else _WORDS[ending]
+
+
+def _refusal(message: AIMessage) -> str:
+    """Return what stands in the field that OpenAI has for a refusal."""
+    aside = message.additional_kwargs
+    # litellm puts it among what is the provider's own; of a stream it loses it.
+    return str(aside.get("refusal") or (aside.get("provider_specific_fields") or {}).get("refusal") or "")

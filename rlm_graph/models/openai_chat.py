@@ -100,7 +100,7 @@ class OpenAIChat(BaseChatModel):
     ) -> ChatResult:
         async with self._asked(messages, self._options(stop, kwargs), kwargs) as response:
             answer = await _reply(response)
-            message = answer if isinstance(answer, AIMessage) else merged([chunk async for chunk in answer])
+            message = answer if isinstance(answer, AIMessage) else await _together(answer)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     async def _astream(
@@ -214,6 +214,16 @@ async def _reply(response: ClientResponse) -> AIMessage | AsyncGenerator[AIMessa
     if body.lstrip().startswith((b"data:", b"event:", b": ")):  # a stream, though its type does not say so
         return _chunks(_in_one_piece(body))
     return message_of(parsed(body, response.content_type))
+
+
+async def _together(chunks: AsyncGenerator[AIMessageChunk, None]) -> AIMessage:
+    """Return the message that a stream makes. Should it break off, the attempt has what came until then."""
+    attempt = under_way.get()
+    pieces: list[AIMessage] = [] if attempt is None else attempt.pieces
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            pieces.append(chunk)
+    return merged(pieces)
 
 
 async def _in_one_piece(body: bytes) -> AsyncIterator[bytes]:

@@ -18,8 +18,9 @@
 
 from __future__ import annotations
 
+from rlm_graph.parsing.broken_off import parse_broken_off
 from rlm_graph.parsing.reading import parse
 from rlm_graph.parsing.reply import Reply, ToolRequest
 from rlm_graph.parsing.tool_calls import answerable, parse_tool_calls
 
-__all__ = ["Reply", "ToolRequest", "answerable", "parse", "parse_tool_calls"]
+__all__ = ["Reply", "ToolRequest", "answerable", "parse", "parse_broken_off", "parse_tool_calls"]

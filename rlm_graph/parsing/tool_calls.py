@@ -14,6 +14,7 @@ from langchain_core.messages.tool import tool_call
 from pydantic import JsonValue
 
 from rlm_graph.parsing.block import Block, Broken, Code, Final, FinalExpression
+from rlm_graph.parsing.broken_off import parse_broken_off
 from rlm_graph.parsing.calls import Call
 from rlm_graph.parsing.reading import as_json, final_answer, parse
 from rlm_graph.parsing.reply import Reply
@@ -52,14 +53,22 @@ def answerable(message: AIMessage) -> AIMessage:
 
 
 def parse_tool_calls(
-    message: AIMessage, *, hosts: Mapping[str, str], invalid: int = 0, variables: Collection[str] = ()
+    message: AIMessage,
+    *,
+    hosts: Mapping[str, str],
+    invalid: int = 0,
+    variables: Collection[str] = (),
+    broken_off: str | None = None,
 ) -> Reply:
     """Read a reply that `answerable` has returned. `hosts` has the host's function for each tool that has one.
 
     The last `invalid` calls are those whose arguments could not be read. A call of any other tool is a cell, as with
-    `python`, or the answer.
+    `python`, or the answer. `broken_off` says, to the model, what happened to a reply that was broken off: what is
+    whole in it is taken, as `parse_broken_off` has it.
     """
     if not message.tool_calls:
+        if broken_off is not None:
+            return parse_broken_off(message, problem=broken_off, variables=variables)
         return parse(message, variables=variables)
     cells: list[Cell] = []
     calls: list[PendingToolCall] = []
@@ -69,6 +78,9 @@ def parse_tool_calls(
         name, id = call["name"], call["id"] or ""
         if position >= MAX_CALLS:
             calls.append(PendingToolCall(id=id, name=name, problem=TOO_MANY))
+            continue
+        if broken_off is not None and position >= valid:
+            calls.append(PendingToolCall(id=id, name=name, problem=broken_off))
             continue
         given: Any = as_json(call["args"])
         if name in hosts and position < valid and isinstance(given, dict):

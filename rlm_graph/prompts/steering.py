@@ -15,6 +15,15 @@ _CEILINGS: dict[Ceiling, str] = {
     "max_depth": "no deeper call is allowed",
 }
 
+_BROKEN_OFF = {
+    "cut": "Your reply was cut at the limit of tokens, and what had no end was not taken. Go on from there in shorter "
+    "replies: a few lines of thought and one short piece of code.",
+    "filtered": "The provider held back your reply, or a part of it, and what had no end was not taken. Go on in other "
+    "words, and quote less of the input.",
+    "refused": "You declined to reply, so nothing was done. Go on with the question; if it must not be answered, "
+    "finish with an answer that says so.",
+}
+
 
 def correction(problem: str) -> str:
     """Return a correction, with the two forms that a reply may have."""
@@ -23,6 +32,14 @@ def correction(problem: str) -> str:
         "Reply with code:\n\n```repl\nprint(ctx)\n```\n\n"
         "or, once you know the answer from what your code printed, with one line:\n\nFINAL(the answer)"
     )
+
+
+def broken_off(ending: str) -> str | None:
+    """Return what a model is told of its reply that was `cut`, `filtered` or `refused`; None of one that ended well.
+
+    An empty reply is told of as any other that holds neither code nor an answer.
+    """
+    return _BROKEN_OFF.get(ending)
 
 
 def best_effort_prompt(ceiling: Ceiling | None) -> str:

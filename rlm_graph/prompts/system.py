@@ -157,7 +157,8 @@ each prompt, and send all of them with one `llm_query_batched`. Ask for short re
 and for "none" where a piece has nothing.
 4. Keep results in variables, combine them in code and check what is doubtful before you finish.
 5. Turns, tokens, money, time and sub-calls are limited. Each message says what is left. Code that asks for more gets \
-`BudgetExceeded`, which it can catch; a failed sub-call raises `SubcallError`."""
+`BudgetExceeded`, which it can catch; a failed sub-call raises `SubcallError`. A reply that is cut, filtered, \
+refused or empty raises its subclass `IncompleteReply`, with the text so far in `.partial`."""
 
 _SMALL = """\
 You answer a question about a long input. The input is the variable `context` in a Python REPL. You cannot see it: you \

@@ -97,6 +97,37 @@ print(mixed[0], type(mixed[1]).__name__, type(mixed[2]).__name__)
 
         assert printed == "['a!', None, 'b!', None] [1, 3] True\na! ValueError SubcallError\n"
 
+    async def test_a_reply_that_is_not_whole_is_an_error_that_holds_what_came(self, notebook: Notebook) -> None:
+        def cut(call: HostCall) -> CallResult:
+            if call.function == "llm_query":
+                return CallResult(error="cut", error_type="IncompleteReply", reason="cut", partial="The notice\n\u20ac")
+            failed: JsonValue = {"error": "cut", "type": "IncompleteReply", "reason": "filtered", "partial": ""}
+            return CallResult(value=[{"text": "whole"}, failed])
+
+        code = """
+kept = []
+try:
+    llm_query('a')
+except SubcallError as error:
+    kept.append(error)
+kept += llm_query_batched(['a', 'b'], return_exceptions=True)
+try:
+    llm_query_batched(['a', 'b'])
+except SubcallError as error:
+    kept += [error.results, error.errors[1]]
+for error in (kept[0], kept[2], kept[4]):
+    print(type(error) is IncompleteReply, error.reason, repr(error.partial), error)
+print(kept[1], kept[3])
+"""
+        printed = await notebook.printed(code, serve=Host(cut))
+
+        assert printed.splitlines() == [
+            "True cut 'The notice\\n\u20ac' cut; its 12 characters are in this error's .partial",
+            "True filtered '' cut",
+            "True filtered '' cut",
+            "whole ['whole', None]",
+        ]
+
     async def test_errors_of_the_host_are_raised_by_their_names(self, notebook: Notebook) -> None:
         def refuse(call: HostCall) -> CallResult:
             name = str(call.arguments["prompt"])

@@ -61,7 +61,7 @@ class Service:
     async def _answer(self, call: ReportedCall) -> None:
         try:
             result = await self._served(call)
-            answer = _fitting({"id": call.id, **result.model_dump()})
+            answer = _fitting({"id": call.id, **result.as_frame()})
             self._answers[call.id] = answer
             await self._send(self._resume(answer))
         except Exception as error:

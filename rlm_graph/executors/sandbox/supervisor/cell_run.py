@@ -94,7 +94,8 @@ class CellRun:
         for result in results:
             if self.unanswered.pop(result["id"], None) is not None:
                 self.held_bytes -= self._sizes.pop(result["id"])
-                news.append({key: result.get(key) for key in ("id", "value", "error", "error_type")})
+                answer = {key: result.get(key) for key in ("id", "value", "error", "error_type")}
+                news.append(answer | {key: result[key] for key in ("reason", "partial") if key in result})
         if news and not self.unanswered and self._since is None:
             self._since = time.monotonic()
         return news

@@ -30,7 +30,19 @@ class SubcallError(RuntimeError):
         self.results = results or []
 
 
-for _error in (BudgetExceeded, SubcallError):
+class IncompleteReply(SubcallError):
+    """A model's reply is no whole answer. `partial` is the text of it that there is.
+
+    `reason` is `cut` (at the limit of tokens), `filtered` (by the provider), `refused` (by the model) or `empty`.
+    """
+
+    def __init__(self, message: str = "", *, partial: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.partial = partial
+        self.reason = reason
+
+
+for _error in (BudgetExceeded, SubcallError, IncompleteReply):
     _error.__module__ = "__main__"  # where code finds them, and so what tracebacks and pickles say
 
 
@@ -97,7 +109,7 @@ class HostCalls:
         errors: dict[int, Exception] = {}
         for index, item in enumerate(self.ask(function, arguments)):
             if "error" in item:
-                errors[index] = _exception(item["error"], item.get("type"))
+                errors[index] = _exception(item, item.get("type"))
             results.append(errors.get(index, item.get("text")))
         if not errors or return_exceptions:
             return results
@@ -139,11 +151,16 @@ def _refuse_long_integers(function: str, value: Any) -> None:
 def _outcome(answer: Frame) -> Any:
     if answer.get("error") is None:
         return answer.get("value")
-    raise _exception(answer["error"], answer.get("error_type"))
+    raise _exception(answer, answer.get("error_type"))
 
 
-def _exception(message: Any, name: Any) -> Exception:
+def _exception(answer: Frame, name: Any) -> Exception:
     """Make the exception that the host named: ours, or one of Python's own."""
+    message = answer["error"]
+    if name == "IncompleteReply":
+        partial = str(answer.get("partial") or "")
+        told = f"{message}; its {len(partial):,} characters are in this error's .partial" if partial else message
+        return IncompleteReply(str(told), partial=partial, reason=str(answer.get("reason") or ""))
     cls = {"BudgetExceeded": BudgetExceeded, "SubcallError": SubcallError}.get(name) or getattr(
         builtins, str(name), None
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rlm_graph.executors.sandbox.frames import MAX_VALUE
-from rlm_graph.executors.sandbox.worker.calls import BudgetExceeded, HostCalls, SubcallError
+from rlm_graph.executors.sandbox.worker.calls import BudgetExceeded, HostCalls, IncompleteReply, SubcallError
 from rlm_graph.executors.sandbox.worker.context import Context
 from rlm_graph.executors.sandbox.worker.media import audio_arguments, image_arguments
 from rlm_graph.executors.sandbox.worker.preview import variables
@@ -40,8 +40,8 @@ class Namespace:
         self._tools: set[str] = set()
         self._bind(
             FINAL=self._final, FINAL_VAR=self._final_var, SHOW_VARS=self._show_vars, memory=Memory(calls),
-            BudgetExceeded=BudgetExceeded, SubcallError=SubcallError, answer={"content": "", "ready": False},
-            **_queries(calls),
+            BudgetExceeded=BudgetExceeded, SubcallError=SubcallError, IncompleteReply=IncompleteReply,
+            answer={"content": "", "ready": False}, **_queries(calls),
         )  # fmt: skip
         self._bind(rlm_sub_complete=self.ours["llm_query"], rlm_batch_complete=self.ours["llm_query_batched"])
         self._bind_context()
