@@ -8,7 +8,7 @@ from langchain_core.language_models import BaseChatModel
 from langgraph.config import get_config
 
 from rlm_graph.budget import Usage
-from rlm_graph.dialogue import converse
+from rlm_graph.dialogue import converse, spoken
 from rlm_graph.ledger import Ledger
 from rlm_graph.models import ReplyCache
 from rlm_graph.parsing import Reply, answerable, parse, parse_broken_off, parse_tool_calls
@@ -67,7 +67,7 @@ async def think(
     # Code that was paid for still runs, and an answer is an answer: only a reply without either ends the run here.
     met = None if reply.cells or reply.calls or reply.final is not None else ledger.exceeded()
     return {
-        "dialogue": [message],
+        "dialogue": [spoken(message)],
         **({} if held == window else {"window": held}),
         "usage": ledger.used,
         "cells": list(reply.cells),

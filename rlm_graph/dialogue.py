@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AnyMessage, SystemMessage
+from langchain_core.messages import AIMessage, AnyMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 
 from rlm_graph.errors import ModelError
 from rlm_graph.models import ModelReply, ReplyCache, Spent, ask
 from rlm_graph.prompts import compacted, tokens
+
+NO_WORDS = "(no words)"
+"""Stands for what the model said where it said nothing: several providers refuse an assistant message that is empty,
+and some refuse two messages of a user in a row, so the reply cannot be left out."""
 
 LEAST_WINDOW = 512
 """Tokens of a window that is given up on: hardly more than the rules of a reply would fit into it."""
@@ -40,8 +44,9 @@ async def converse(
     """
     system, asked = SystemMessage(system_prompt), {message.id for message in questions}
     besides = [system, *([SystemMessage(json.dumps(tools, default=str))] if tools else [])]
+    said = [spoken(message) for message in dialogue]
     while True:
-        messages = [system, *compacted(dialogue, questions=asked, window_tokens=window_tokens, besides=besides)]
+        messages = [system, *compacted(said, questions=asked, window_tokens=window_tokens, besides=besides)]
         try:
             reply = await ask(model, messages, config=config, replies=replies, spent=spent, **(tools or {}))
         except ModelError as error:
@@ -50,3 +55,16 @@ async def converse(
                 raise
         else:
             return reply, window_tokens
+
+
+def spoken(message: AnyMessage) -> AnyMessage:
+    """Return the message as a provider takes it: a reply with neither text nor tool calls says that it has no words.
+
+    Thinking beside it stays. A call whose arguments could not be read does not count: not every client sends it back.
+    """
+    if not isinstance(message, AIMessage) or message.tool_calls or message.text.strip():
+        return message
+    if isinstance(message.content, str):
+        return message.model_copy(update={"content": NO_WORDS})
+    kept = [block for block in message.content if not isinstance(block, str) and block.get("type") != "text"]
+    return message.model_copy(update={"content": [*kept, {"type": "text", "text": NO_WORDS}]})
