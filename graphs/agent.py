@@ -31,7 +31,7 @@ def agent_graph(
     if "approve" in nodes:
         graph.add_node("approve", nodes["approve"])
         graph.add_conditional_edges(
-            "think", route_after_think, {"act": "approve", "observe": "observe", "finalize": "finalize"}
+            "think", route_after_think, {"act": "approve", **{name: name for name in ("observe", "think", "finalize")}}
         )
         graph.add_conditional_edges("approve", route_after_approve)
     else:

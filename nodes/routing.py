@@ -10,17 +10,18 @@ MAX_CORRECTIONS = 3
 """Replies in a row with neither code nor an answer, after which the run ends with what it has."""
 
 
-def route_after_think(state: RLMState) -> Literal["act", "observe", "finalize"]:
+def route_after_think(state: RLMState) -> Literal["act", "observe", "think", "finalize"]:
     """Run the code and make the tool calls of the reply; if it has neither, settle the answer that it gave.
 
     A reply without code, calls and answer goes back to the model with a correction. After `MAX_CORRECTIONS` such
-    replies in a row, or at a ceiling, the run is finalized.
+    replies in a row, or at a ceiling, the run is finalized. A request that failed though it had cost something is made
+    again.
     """
     if _has_work(state):
         return "act"
     if state["final"] is not None or state["ceiling"] is not None or state["corrections"] >= MAX_CORRECTIONS:
         return "finalize"
-    return "observe"
+    return "think" if state.get("failures") else "observe"
 
 
 def route_after_approve(state: RLMState) -> Literal["act", "observe"]:

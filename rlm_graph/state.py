@@ -334,6 +334,9 @@ class RLMState(TypedDict):
     """Replies in a row that held neither code nor an answer."""
     misfits: int
     """Answers to this question that were not of the form that was asked for."""
+    failures: NotRequired[list[str]]
+    """Ids of the requests to the root model, in a row and the last ones so far, that failed though they had cost
+    something."""
     repl: ReplHandle | None
     budget: Annotated[Budget, LastWriteWins]
     usage: Annotated[Usage, add]

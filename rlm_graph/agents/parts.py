@@ -25,6 +25,7 @@ from rlm_graph.graphs.subcall import create_subcall
 from rlm_graph.models import ReplyCache, profile, retry_policy, window
 from rlm_graph.nodes.act import act
 from rlm_graph.nodes.approve import approve
+from rlm_graph.nodes.failing import CostlyFailures
 from rlm_graph.nodes.finalize import finalize
 from rlm_graph.nodes.observe import observe
 from rlm_graph.nodes.think import think
@@ -141,6 +142,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
         agents=parts.specialists,
         max_concurrency=parts.settings.max_concurrency,
     )
+    failures = CostlyFailures(retry)
     nodes: dict[str, Runnable[Any, Any]] = {
         "observe": bridge.node(
             observe,
@@ -156,6 +158,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             system_prompt=prompt,
             window_tokens=window_tokens,
             wants_code=small,
+            failures=failures,
             native=native,
             replies=parts.replies,
         ),
@@ -180,5 +183,5 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
     }
     if parts.approval.of_code:
         nodes["approve"] = bridge.node(approve, approval=parts.approval, agent=named)
-    graph = agent_graph(nodes, schema=state_schema(answer_format.type), retry=retry)
+    graph = agent_graph(nodes, schema=state_schema(answer_format.type), retry=failures.retry)
     return RLMGraph.of(graph.compile(name=named or parts.name, **options), parts.contexts)
