@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatResult
 from pydantic import Field
 
 from rlm_graph import AgentOptions, AgentSpec, Budget, ContextStore, RLMGraph, create_rlm_agent
@@ -243,13 +243,11 @@ class Bounded(ScriptedModel):
 
     given: dict[str, Any] = Field(default_factory=dict)
 
-    async def _astream(self, *args: Any, **options: Any) -> AsyncIterator[ChatGenerationChunk]:
+    async def _agenerate(self, *args: Any, **options: Any) -> ChatResult:
         self.given.update(options)
         if "wait" in args[0][-1].text:
             await asyncio.Event().wait()  # nobody sets it
-            yield ChatGenerationChunk(message=AIMessageChunk("too late"))
-        async for chunk in super()._astream(*args, **options):
-            yield chunk
+        return await super()._agenerate(*args, **options)
 
 
 @pytest.mark.parametrize(("own", "requested", "least"), [(50, 77, 50), (77, 50, 50), (None, 50, 50)])
