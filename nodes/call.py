@@ -19,7 +19,7 @@ from rlm_graph.calls.specialist import Specialist
 from rlm_graph.calls.subcalls import CallBatch
 from rlm_graph.errors import BudgetExceeded, ModelError
 from rlm_graph.ledger import Ledger
-from rlm_graph.models import ModelReply, ReplyCache, ask, media_block, not_whole, unreadable
+from rlm_graph.models import ModelReply, ReplyCache, affordable_tokens, ask, media_block, not_whole, unreadable
 from rlm_graph.state import SubcallReply
 from rlm_graph.tools import HostFunction, use
 
@@ -109,7 +109,9 @@ async def _ask_model(
         for budget in (None if specialist is None else specialist.budget, request.budget)
         if budget is not None
     ]
-    max_tokens, left = _least(request.max_tokens, *(own.get("max_tokens") for own in asked)), ledger.seconds_left
+    affordable = affordable_tokens(model, messages, ledger.cost_left_usd)
+    max_tokens = _least(request.max_tokens, affordable, *(own.get("max_tokens") for own in asked))
+    left = ledger.seconds_left
     timeout_s = _least(left, *(own.get("timeout_s") for own in asked))
     options: dict[str, Any] = {} if max_tokens is None else {"max_tokens": max_tokens}
     with ledger.reserved(len(request.prompt) // CHARS_PER_TOKEN) as reservation:

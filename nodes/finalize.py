@@ -108,6 +108,7 @@ async def _best_effort(
                 tools=tools,
                 config=get_config(),
                 spent=ledger.charge,
+                left_usd=ledger.cost_left_usd,
             )
     except (ModelError, TimeoutError):
         return FinalAnswer(value=_last_words(state))

@@ -53,6 +53,7 @@ async def think(
                 config=get_config(),
                 replies=replies,
                 spent=ledger.charge,
+                left_usd=ledger.cost_left_usd,
             )
     except TimeoutError:
         return {"usage": ledger.used, "ceiling": "timeout_s", "cells": [], "native": [], **_settled(state, failures)}

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, AnyMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 
 from rlm_graph.errors import ModelError
-from rlm_graph.models import ModelReply, ReplyCache, Spent, ask
+from rlm_graph.models import ModelReply, ReplyCache, Spent, affordable_tokens, ask
 from rlm_graph.prompts import compacted, tokens
 
 NO_WORDS = "(no words)"
@@ -33,11 +33,13 @@ async def converse(
     config: RunnableConfig | None = None,
     replies: ReplyCache | None = None,
     spent: Spent | None = None,
+    left_usd: float | None = None,
 ) -> tuple[ModelReply, int]:
     """Ask for the next message of `dialogue`; return the reply and the window that was found to hold.
 
     `tools` are the options of the request that name the tools, see `tool_options`.
-    `questions` are the messages of the user among those of the dialogue.
+    `questions` are the messages of the user among those of the dialogue. `left_usd` is what the reply may cost, as far
+    as `affordable_tokens` can hold it.
 
     A provider that finds the request too long gets a shorter one, for nobody may know the window of a model before:
     then less than `window_tokens` comes back. Raises `ModelError`.
@@ -47,8 +49,10 @@ async def converse(
     said = [spoken(message) for message in dialogue]
     while True:
         messages = [system, *compacted(said, questions=asked, window_tokens=window_tokens, besides=besides)]
+        limit = affordable_tokens(model, messages, left_usd)
+        options = {**(tools or {}), **({} if limit is None else {"max_tokens": limit})}
         try:
-            reply = await ask(model, messages, config=config, replies=replies, spent=spent, **(tools or {}))
+            reply = await ask(model, messages, config=config, replies=replies, spent=spent, **options)
         except ModelError as error:
             window_tokens = min(window_tokens, tokens(messages)) // 2
             if not error.too_long or window_tokens < LEAST_WINDOW:

@@ -56,6 +56,14 @@ class Ledger:
             return None
         return max(0.0, self.budget.timeout_s - self.total.wall_s)
 
+    @property
+    def cost_left_usd(self) -> float | None:
+        """US dollars until `max_cost_usd` that no call under way has reserved, never negative; None without it."""
+        if self.budget.max_cost_usd is None:
+            return None
+        reserved = sum(reservation.cost_usd for reservation in self._reserved)
+        return max(0.0, self.budget.max_cost_usd - self.total.cost_usd - reserved)
+
     def exceeded(self) -> BudgetExceeded | None:
         """Return the ceiling that has been reached, if any."""
         return self.budget.exceeded(self.total)

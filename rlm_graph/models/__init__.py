@@ -6,6 +6,7 @@ which takes seconds, until a named model is built or a price is looked up.
 
 from __future__ import annotations
 
+from rlm_graph.models.affording import affordable_tokens as affordable_tokens
 from rlm_graph.models.asking import ModelReply as ModelReply
 from rlm_graph.models.asking import Spent as Spent
 from rlm_graph.models.asking import ask as ask

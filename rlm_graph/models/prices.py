@@ -48,6 +48,19 @@ def window(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) -> in
     return int(known) if known else settings.window_tokens
 
 
+def longest_reply(model: BaseChatModel) -> int | None:
+    """Return how many tokens a reply has at most: as the model object is set up, or else as the model can write.
+
+    None if nobody knows.
+    """
+    set_up = getattr(model, "max_tokens", None) or getattr(model, "max_output_tokens", None)
+    if isinstance(set_up, int):
+        return set_up
+    listed = _listed(model)
+    described = (model.profile or {}).get("max_output_tokens") or (listed and listed[1].get("max_output_tokens"))
+    return int(described) if described else None
+
+
 Medium = Literal["image", "audio"]
 
 
