@@ -8,6 +8,7 @@ that they start: see `ThreadedSaver` for how those use a synchronous saver.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import threading
@@ -74,7 +75,8 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
             result = bound()
         except BaseException as raised:  # carried to the caller, whatever it is
             error = raised
-        loop.call_soon_threadsafe(settle, result, error)
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=work, name="rlm-graph-child", daemon=True).start()
     return await future
@@ -89,5 +91,15 @@ def _loop() -> asyncio.AbstractEventLoop:
     with _lock:
         if _running is None or _running.is_closed():
             _running = asyncio.new_event_loop()
-            threading.Thread(target=_running.run_forever, name="rlm-graph-loop", daemon=True).start()
+            threading.Thread(target=_run, args=(_running,), name="rlm-graph-loop", daemon=True).start()
         return _running
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop for good. asyncio lets these two out of it, once the task that raised them has them."""
+    while not loop.is_closed():
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):
+            continue
+        break

@@ -17,6 +17,7 @@ from rlm_graph.executors.sandbox.worker.values import as_json
 from rlm_graph.state import SubcallReply
 from rlm_graph.surrogates import has_surrogates, whole
 from rlm_graph.tools.functions import HostFunction
+from rlm_graph.tools.shielding import ToolExit, called
 
 MAX_RESULT_BYTES = 8 << 20
 """The largest result, as JSON. It is recorded with the run, and code that wants more can ask in parts."""
@@ -45,12 +46,14 @@ async def use(
     deadline = asyncio.timeout(timeout_s)
     try:
         async with deadline:
-            result = await function.tool.ainvoke(given, config)
+            result = await called(function.tool, given, config)
     except (GraphBubbleUp, RLMError):
         raise
     except ValidationError as error:
         found = ((fault["loc"], fault["msg"]) for fault in error.errors(include_url=False, include_input=False))
         return _failure(function, "ValueError", _listed(found))
+    except ToolExit as error:
+        return _failure(function, "RuntimeError", str(error))
     except Exception as error:  # a tool may raise anything, and all of it is for the code that called it
         if deadline.expired():
             raise
