@@ -1,4 +1,4 @@
-"""An answer claimed in prose: `FINAL(...)`, `FINAL_VAR(...)` or `FINAL: ...` at the start of a line."""
+"""An answer claimed in prose: `FINAL(...)`, `FINAL_VAR(...)`, `FINAL: ...`, or dspy's `SUBMIT(...)`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rlm_graph.parsing.literals import value_of
 from rlm_graph.parsing.lookahead import Lookahead
 from rlm_graph.parsing.source import parsed
 
-HEAD = re.compile(r"(?:\#{1,6}[ \t]+)?[*_`]{0,3}(FINAL_VAR|FINAL)[*_`]{0,3}[ \t]*+[(（]")
+HEAD = re.compile(r"(?:\#{1,6}[ \t]+)?[*_`]{0,3}(FINAL_VAR|FINAL|SUBMIT)[*_`]{0,3}[ \t]*+[(（]")
 COLON = re.compile(
     r"(?:\#{1,6}[ \t]+)?[*_`]{0,3}(?:FINAL(?:[ _]ANSWER)?|Final[ ][Aa]nswer)[*_`]{0,3}[ \t]*+[:：][*_`]{0,3}"
 )
@@ -57,9 +57,18 @@ def _claimed(name: str, argument: str, names: Collection[str]) -> Block:
         return FinalExpression(f'FINAL_VAR("{named[1]}")')
     if not argument:
         return Broken(f"{name}() is empty; put the answer between its brackets.")
+    if name == "SUBMIT" and _names_its_values(argument):
+        return FinalExpression(f"SUBMIT({argument})")
     if _is_expression(argument, names, certain=name == "FINAL_VAR"):
         return FinalExpression(f"FINAL({argument})")
     return Final(value_of(argument))
+
+
+def _names_its_values(argument: str) -> bool:
+    tree = parsed(f"_({argument})")
+    if tree is None or len(tree.body) != 1 or not isinstance(tree.body[0], ast.Expr):
+        return False
+    return isinstance(tree.body[0].value, ast.Call) and bool(tree.body[0].value.keywords)
 
 
 def _is_expression(argument: str, names: Collection[str], *, certain: bool) -> bool:

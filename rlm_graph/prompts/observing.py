@@ -41,7 +41,16 @@ def cell_share(turn: Turn, max_chars: int) -> int:
 def turn_report(turn: Turn, *, budget: Budget, usage: Usage) -> list[str]:
     """Return what belongs to no single cell: notes, variables, and what is left of the budget."""
     notes = [f"Note: {cut_middle(visible(note), MAX_NOTE_CHARS)}" for note in turn.notes]
-    return [*notes, _listed(turn.variables), remaining(budget, usage)]
+    return [*notes, *_lost(turn), _listed(turn.variables), remaining(budget, usage)]
+
+
+def _lost(turn: Turn) -> list[str]:
+    """Say where the input is that code has put something else in the place of."""
+    bound = {variable.name for variable in turn.variables}
+    if not turn.contexts or "context" not in bound:
+        return []
+    where = "contexts[-1]" if "contexts" not in bound else "ctx.slice(0)"
+    return [f"Note: your code has overwritten `context`. The input is still there: context = {where}"]
 
 
 def cell_report(execution: Execution, max_chars: int) -> str:

@@ -39,9 +39,9 @@ class Namespace:
         """What each context held when it was given."""
         self._tools: set[str] = set()
         self._bind(
-            FINAL=self._final, FINAL_VAR=self._final_var, SHOW_VARS=self._show_vars, memory=Memory(calls),
+            FINAL=self._final, SUBMIT=self._submit, FINAL_VAR=self._final_var, SHOW_VARS=self._show_vars,
             BudgetExceeded=BudgetExceeded, SubcallError=SubcallError, IncompleteReply=IncompleteReply,
-            answer={"content": "", "ready": False}, **_queries(calls),
+            memory=Memory(calls), answer={"content": "", "ready": False}, **_queries(calls),
         )  # fmt: skip
         self._bind(rlm_sub_complete=self.ours["llm_query"], rlm_batch_complete=self.ours["llm_query_batched"])
         self._bind_context()
@@ -112,6 +112,14 @@ class Namespace:
     def _final(self, value: Any) -> NoReturn:
         """End the run with `value` as its answer."""
         self._record(value, "FINAL")
+        raise Ended
+
+    def _submit(self, *values: Any, **named: Any) -> NoReturn:
+        """End the run as `FINAL` does, in the words of dspy: with one value, or a dict of several by name."""
+        given = [*values, *named.values()]
+        if not given:
+            raise TypeError("SUBMIT: give the answer between the brackets")
+        self._record(given[0] if len(given) == 1 else named if not values else given, "FINAL")
         raise Ended
 
     def _final_var(self, name_or_value: Any) -> NoReturn:

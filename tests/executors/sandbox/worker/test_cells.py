@@ -158,3 +158,17 @@ def test_memory_asks_the_host_and_says_what_it_can_do() -> None:
         ("rlm_remember", {"text": "text", "metadata": {"colour": "red"}}),
         ("rlm_recall", {"query": "x", "limit": 5}),
     ]
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ("SUBMIT(42)", 42),
+        ("SUBMIT(answer='x')", "x"),
+        ("SUBMIT(answer='x', count=2)", {"answer": "x", "count": 2}),
+        ("SUBMIT('a', 'b')", ["a", "b"]),
+    ],
+)
+def test_an_answer_may_be_submitted_as_in_dspy(bench: Bench, code: str, value: object) -> None:
+    assert bench.run(code)["final"] == {"value": value, "exact": True, "via": "FINAL"}
+    assert bench.run("SUBMIT()")["error"]["type"] == "TypeError"
