@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,11 +60,13 @@ async def finalize(
             return {"final": None, "problem": problem, "misfits": state["misfits"] + 1, "usage": ledger.used}
         answer = Answer(value=final.value, text=as_text(final), complete=problem is None, via=final.via)
     repl = await _closed(executor, state.get("repl"))
+    said = AIMessage(answer.text, id=str(uuid.uuid4()))
     await asyncio.to_thread(snapshots.forget, state.get("turns", []))
     return {
         "answer": answer,
-        "messages": [AIMessage(answer.text)],
+        "messages": [said],
         "seen": len(state["messages"]) + 1,
+        "told": str(said.id),
         "repl": repl,
         "usage": ledger.used,
         **answer_format.output(answer),

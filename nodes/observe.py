@@ -11,6 +11,7 @@ from langgraph.types import Overwrite
 from rlm_graph.budget import Budget, Caps, Usage
 from rlm_graph.errors import Hint, InputError, SetupError
 from rlm_graph.models import has_price, model_name, unreadable
+from rlm_graph.nodes.questions import NONE, mark_of, new_question
 from rlm_graph.prompts import correction, native_correction, observation, question_prompt, tool_messages
 from rlm_graph.state import RLMState, RLMUpdate
 
@@ -29,14 +30,15 @@ async def observe(
     Raises `InputError` if there is no question, `SetupError` if a ceiling is over its cap, or one
     on cost was set and a model has no price.
     """
-    if len(state.get("messages", ())) > state.get("seen", 0):
-        return _begin(state, models, budget, caps)
+    new = new_question(state)
+    if new is not None:
+        return _begin(state, *new, models, budget, caps)
     problem = state.get("problem")
     if problem is not None:
         words = native_correction(problem) if native else correction(problem)
         return {"dialogue": _reply_to(state["dialogue"], words), "problem": None}
     if not state.get("turns"):
-        raise InputError("there is no question: give `question`, or a human message")
+        raise InputError(NONE)
     # In a window of so many tokens that leaves three quarters for all else.
     max_chars = min(state["budget"].max_output_chars, state.get("window") or window_tokens)
     return {"dialogue": _observed(state, max_chars)}
@@ -54,11 +56,17 @@ def _observed(state: RLMState, max_chars: int) -> list[AnyMessage]:
     ]
 
 
-def _begin(state: RLMState, models: Sequence[BaseChatModel], budget: Budget, caps: Caps) -> RLMUpdate:
+def _begin(
+    state: RLMState,
+    earlier: Sequence[AnyMessage],
+    question: HumanMessage,
+    models: Sequence[BaseChatModel],
+    budget: Budget,
+    caps: Caps,
+) -> RLMUpdate:
     """Start on a new question: what the run spends from here on is counted anew, the REPL and the dialogue stay."""
     asked = caps.applied(state.get("budget", budget))
     _check_prices(asked, models)
-    earlier, question = _split(state["messages"][state.get("seen", 0) :])
     prompt = question_prompt(question.text, state.get("contexts", []), budget=asked)
     problem = unreadable(models[0], [question])
     if problem is not None:
@@ -67,6 +75,8 @@ def _begin(state: RLMState, models: Sequence[BaseChatModel], budget: Budget, cap
     return {
         "dialogue": [*settled(state), *earlier, HumanMessage(content, id=question.id)],
         "seen": len(state["messages"]),
+        "asked": mark_of(question),
+        "told": str(state["messages"][-1].id),
         "cells": [],
         "native": [],
         "notes": [],
@@ -98,16 +108,6 @@ def settled(state: RLMState) -> list[AnyMessage]:
     if state.get("cells") or state.get("native") or not turns:
         return _reply_to(dialogue, "This was not run: there is another question.")
     return _observed(state, state["budget"].max_output_chars)
-
-
-def _split(new: Sequence[AnyMessage]) -> tuple[list[AnyMessage], HumanMessage]:
-    for index in range(len(new) - 1, -1, -1):
-        message = new[index]
-        if isinstance(message, HumanMessage):
-            if not message.text.strip():
-                raise InputError("the question is empty")
-            return list(new[:index]), message
-    raise InputError("there is no question: give `question`, or a human message")
 
 
 def _media(question: HumanMessage) -> list[str | dict[str, object]]:

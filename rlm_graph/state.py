@@ -318,7 +318,12 @@ class RLMState(TypedDict):
     window: NotRequired[int]
     """Tokens that the root model can read, where its provider has refused what should have fitted."""
     seen: int
-    """How many of `messages` the dialogue already holds."""
+    """How many of `messages` the dialogue already holds. Runs of version 0.1.0 have no more than that: where messages
+    were removed or edited since, the count finds the wrong ones."""
+    asked: NotRequired[str]
+    """Which question is worked on: see `rlm_graph.nodes.questions`."""
+    told: NotRequired[str]
+    """The id of the last of `messages` that the dialogue holds, or that is its answer."""
     turns: Annotated[list[Turn], DeltaChannel(extend)]
     cells: list[Cell]
     """Code of the last reply that has not run yet."""
