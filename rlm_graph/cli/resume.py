@@ -46,15 +46,15 @@ def resume(
     """
     from rlm_graph.cli import session
     from rlm_graph.cli.approvals import verdict_of
+    from rlm_graph.cli.trusting import load_settings
     from rlm_graph.errors import InputError
-    from rlm_graph.settings import Settings
 
     if (run is None) != last:
         raise InputError("say which run: its id, or --last for the one started last; `rlm-graph logs` lists them")
     verdict = verdict_of(approve=approve, reject=reject, reason=reason, edit=edit, call=call)
     output = shown.checked()
     changes = given.changes(models, ceilings, place)
-    settings = Settings.load(changes, config=place.config)
+    settings = load_settings(changes, config=place.config)
     with session.opened(settings) as opened:
         name = run if run is not None else opened.call(opened.service.get()).id
         code = opened.carry_out(
