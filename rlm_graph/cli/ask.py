@@ -25,6 +25,7 @@ def ask(
     wait: given.Wait = False,
     *,
     models: given.Models,
+    allowed: given.Allowed,
     ceilings: given.Ceilings,
     place: given.Place,
     shown: given.Shown,
@@ -40,7 +41,7 @@ def ask(
 
     question = check_question(question)
     output = shown.checked()
-    changes = given.changes(models, ceilings, place, no_ignore=no_ignore)
+    changes = given.changes(models, ceilings, place, no_ignore=no_ignore, **allowed.changes())
     settings = load_settings(changes, config=place.config)
     with session.opened(settings) as opened:
         reference = take(context or [], settings, output)

@@ -39,6 +39,7 @@ def fork(
     wait: given.Wait = False,
     *,
     models: given.Models,
+    allowed: given.Allowed,
     ceilings: given.Ceilings,
     place: given.Place,
     shown: given.Shown,
@@ -61,7 +62,7 @@ def fork(
     if thread is not None:
         check_name(thread)
     output = shown.checked()
-    changes = given.changes(models, ceilings, place, no_ignore=no_ignore)
+    changes = given.changes(models, ceilings, place, no_ignore=no_ignore, **allowed.changes())
     settings = load_settings(changes, config=place.config)
     with session.opened(settings) as opened:
         reference = take(context or [], settings, output)

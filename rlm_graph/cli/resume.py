@@ -33,6 +33,7 @@ def resume(
     last: Annotated[bool, typer.Option("--last", help="The run that was started last.")] = False,
     *,
     models: given.Models,
+    allowed: given.Allowed,
     ceilings: given.Ceilings,
     place: given.Place,
     shown: given.Shown,
@@ -53,7 +54,7 @@ def resume(
         raise InputError("say which run: its id, or --last for the one started last; `rlm-graph logs` lists them")
     verdict = verdict_of(approve=approve, reject=reject, reason=reason, edit=edit, call=call)
     output = shown.checked()
-    changes = given.changes(models, ceilings, place)
+    changes = given.changes(models, ceilings, place, **allowed.changes())
     settings = load_settings(changes, config=place.config)
     with session.opened(settings) as opened:
         name = run if run is not None else opened.call(opened.service.get()).id

@@ -27,13 +27,7 @@ def run(
             help="Where the model's code runs: local, docker, pyodide, e2b, or a kind that another package brings.",
         ),
     ] = None,
-    unsafe_local: Annotated[
-        bool,
-        typer.Option(
-            "--unsafe-local",
-            help="Run the model's code on this machine with your own rights, if the kernel cannot confine it.",
-        ),
-    ] = False,
+    unsafe_local: given.UnsafeLocal = False,
     protocol: Annotated[
         str | None,
         typer.Option("--protocol", metavar="KIND", help="How the root model works: repl (writes code), or tools."),
