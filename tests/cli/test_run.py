@@ -362,7 +362,7 @@ def test_a_class_is_the_form_of_the_answer_with_its_own_validators_and_holds_whe
 
 
 def test_a_module_of_the_current_folder_takes_the_place_of_no_other(shell: Shell) -> None:
-    (shell.folder / "forms.py").write_text("from typing import TypedDict\n\nclass Port(TypedDict):\n    name: str\n")
+    (shell.folder / "forms.py").write_text("from pydantic import BaseModel\n\nclass Port(BaseModel):\n    name: str\n")
     for name in ("json", "fractions", "colorsys"):
         (shell.folder / f"{name}.py").write_text("open('taken', 'w')\nraise SystemExit(9)\n")
     look = "import sys; import colorsys, fractions; print(sys.path.count(''), sys.path.count(sys.argv[1]))"
