@@ -2,6 +2,7 @@
 
 RLMError
 ├── SetupError             the run cannot start: bad settings, no key, an unknown model, no sandbox here
+│   └── UntrustedError     a folder that nobody has trusted has settings that run, load or send
 ├── InputError             what the caller gave cannot be used: no question, an unreadable context, a bad schema
 │   └── RunNotFoundError   no run of that name is in the database
 ├── StorageError           the database is corrupt, locked, full or of another kind
@@ -19,8 +20,9 @@ parameters in Python, flags and commands on the command line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 Action = Literal[
@@ -55,6 +57,10 @@ Action = Literal[
     "fetch_pyodide",
     "bring_pyodide",
     "trust_url",
+    "trust_folder",
+    "give_base_url",
+    "give_tool",
+    "set_again",
 ]
 """What can be done about an error."""
 
@@ -102,6 +108,10 @@ IN_PYTHON: dict[Action, str] = {
     "fetch_pyodide": "fetch it with fetch() of rlm_graph.executors.pyodide.runtime",
     "bring_pyodide": "bring that, and name it with fetch(source=...) of rlm_graph.executors.pyodide.runtime",
     "trust_url": "give its content, or URL(..., trusted=True) if it may be asked",
+    "trust_folder": "read its files, then give one as Settings.load(config=...), or trust() them (rlm_graph.settings)",
+    "give_base_url": "give it again if it may be asked, as Settings(models=ModelSettings(base_url='{}'))",
+    "give_tool": "give it again if code may call it, as Settings(tools=ToolSettings(use=('{}',)))",
+    "set_again": "set {} again if it is to count",
 }
 """How Python says each action; `{}` is the subject."""
 
@@ -148,6 +158,28 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 class SetupError(RLMError):
     """The run cannot start as it is configured."""
+
+
+class UntrustedError(SetupError):
+    """A folder has settings that run, load, send or weaken something, and nobody has trusted it.
+
+    `files` are the files that say so, each with the hash of what it says; `wanted` are those settings with their
+    values, each a line of ASCII.
+    """
+
+    def __init__(self, files: Mapping[Path, str], wanted: Sequence[str]) -> None:
+        self.files = dict(files)
+        self.wanted = tuple(wanted)
+        [first, *others] = (line.partition(" = ")[0] for line in wanted)
+        more = f" and {len(others)} more" if others else ""
+        super().__init__(
+            f"{' and '.join(map(str, self.files))}: {first}{more} would run, load, send or allow something; from a "
+            "folder that counts only if you trust it",
+            hint=Hint("trust_folder", str(next(iter(self.files)).parent)),
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return UntrustedError, (self.files, self.wanted), vars(self)
 
 
 class InputError(RLMError):

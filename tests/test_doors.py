@@ -26,6 +26,7 @@ from rlm_graph.errors import (
     RunNotFoundError,
     SetupError,
     StorageError,
+    UntrustedError,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -159,6 +160,7 @@ RAISED = [
     RunNotFoundError("no run", hint=Hint("list_runs")),
     RunHeldError("a run", "process 1"),
     BudgetExceeded("max_turns", spent=3, limit=2),
+    UntrustedError({Path("/x/rlm.toml"): "0"}, ["db = 1", "tracing = true"]),
     ModelError("no answer", retryable=True, retry_after_s=2.5, hint=Hint("resume", "a run")),
 ]
 

@@ -28,6 +28,7 @@ from rlm_graph.cli.rm import rm
 from rlm_graph.cli.run import run
 from rlm_graph.cli.sweep import sweep
 from rlm_graph.cli.tools import tools
+from rlm_graph.cli.trust import trust
 from rlm_graph.errors import RLMError
 
 EPILOG = (
@@ -75,7 +76,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 app = typer.Typer(cls=Commands, pretty_exceptions_enable=False, epilog=EPILOG, context_settings=_CONTEXT, **_PLAIN)
 app.callback()(_root)
-for command in (run, resume, ask, fork, logs, rm, du, ps, sweep, tools, init, doctor):
+for command in (run, resume, ask, fork, logs, rm, du, ps, sweep, tools, trust, init, doctor):
     app.command()(command)
 
 config = typer.Typer(help="Show the settings and where each came from.", **_PLAIN)

@@ -25,6 +25,7 @@ def ask(
     wait: given.Wait = False,
     *,
     models: given.Models,
+    allowed: given.Allowed,
     ceilings: given.Ceilings,
     place: given.Place,
     shown: given.Shown,
@@ -36,12 +37,12 @@ def ask(
     """
     from rlm_graph.cli import session
     from rlm_graph.cli.asking import check_question, take
-    from rlm_graph.settings import Settings
+    from rlm_graph.cli.trusting import load_settings
 
     question = check_question(question)
     output = shown.checked()
-    changes = given.changes(models, ceilings, place, no_ignore=no_ignore)
-    settings = Settings.load(changes, config=place.config)
+    changes = given.changes(models, ceilings, place, no_ignore=no_ignore, **allowed.changes())
+    settings = load_settings(changes, config=place.config)
     with session.opened(settings) as opened:
         reference = take(context or [], settings, output)
         code = opened.carry_out(

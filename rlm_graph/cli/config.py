@@ -19,9 +19,9 @@ def show(
     config: given.Config = None,
 ) -> None:
     """Show each setting, its value, and the place that it came from: a flag, a variable, a file, or the default."""
-    from rlm_graph.settings import Settings
+    from rlm_graph.cli.trusting import load_settings
 
-    settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)
+    settings = load_settings(given.settings_flags(db=db, encrypt=encrypt), config=config)
     rows = [(key, value, settings.origin(key)) for key, value in _leaves(settings)]
     if as_json:
         put_json({key: {"value": value, "origin": origin} for key, value, origin in rows})

@@ -31,15 +31,16 @@ def build(
     The image is named for what is in it. Settings with the same image and packages use it. Its name goes to stdout.
     """
     from rlm_graph.cli.printing import put, say
+    from rlm_graph.cli.trusting import load_settings
     from rlm_graph.executors.docker.daemon import Daemon
     from rlm_graph.executors.docker.image import build
-    from rlm_graph.settings import DockerSettings, Settings
+    from rlm_graph.settings import DockerSettings
 
     executor: dict[str, Any] = {"kind": "docker"}
     if package:
         executor["packages"] = package
     if image is not None:
         executor["image"] = image
-    settings = Settings.load(given.settings_flags(executor=executor), config=config).executor
+    settings = load_settings(given.settings_flags(executor=executor), config=config).executor
     assert isinstance(settings, DockerSettings)
     put(Daemon(settings.host).call_now(lambda client: build(client, settings, wheels=wheels, tell=say)))

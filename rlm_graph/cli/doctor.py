@@ -53,9 +53,9 @@ def doctor(
     """
     from rlm_graph.cli.exits import Exit
     from rlm_graph.cli.printing import put, put_json
-    from rlm_graph.settings import Settings
+    from rlm_graph.cli.trusting import load_settings
 
-    settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt, base_url=base_url), config=config)
+    settings = load_settings(given.settings_flags(db=db, encrypt=encrypt, base_url=base_url), config=config)
     checks = list(_checks(settings, model))
     if as_json:
         put_json([asdict(check) for check in checks])

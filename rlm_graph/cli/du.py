@@ -21,11 +21,11 @@ def du(
     the tables are measured with their indexes. Nothing is changed, and no key is needed.
     """
     from rlm_graph.cli.printing import put_json
-    from rlm_graph.settings import Settings
+    from rlm_graph.cli.trusting import load_settings
     from rlm_graph.storage.data_folder import DataFolder
     from rlm_graph.storage.usage import usage_of
 
-    settings = Settings.load(given.settings_flags(db=db), config=config)
+    settings = load_settings(given.settings_flags(db=db), config=config)
     parts = usage_of(DataFolder(settings.data_dir), settings.db)
     if as_json:
         put_json({"parts": [part._asdict() for part in parts], "bytes": sum(part.bytes for part in parts)})

@@ -54,6 +54,13 @@ Tools = Annotated[
         help="Tool that code may call, of those that `rlm-graph tools` lists. Give several for several.",
     ),
 ]
+UnsafeLocal = Annotated[
+    bool,
+    typer.Option(
+        "--unsafe-local",
+        help="Run the model's code on this machine with your own rights, if the kernel cannot confine it.",
+    ),
+]
 Memory = Annotated[
     bool | None,
     typer.Option(
@@ -150,6 +157,18 @@ class Place:
     db: Database = None
     encrypt: Encrypt = False
     config: Config = None
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a run that is taken up may have again: what its record says of that does not count by itself."""
+
+    tool: Tools = None
+    unsafe_local: UnsafeLocal = False
+
+    def changes(self) -> dict[str, Any]:
+        """Return it as `settings_flags` takes it."""
+        return {"tools": self.tool, "executor": {"kind": "local", "unsafe": True} if self.unsafe_local else None}
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def fork(
     wait: given.Wait = False,
     *,
     models: given.Models,
+    allowed: given.Allowed,
     ceilings: given.Ceilings,
     place: given.Place,
     shown: given.Shown,
@@ -50,8 +51,8 @@ def fork(
     """
     from rlm_graph.cli import session
     from rlm_graph.cli.asking import check_question, take
+    from rlm_graph.cli.trusting import load_settings
     from rlm_graph.errors import InputError
-    from rlm_graph.settings import Settings
     from rlm_graph.storage.runs import check_name
 
     if question is not None:
@@ -61,8 +62,8 @@ def fork(
     if thread is not None:
         check_name(thread)
     output = shown.checked()
-    changes = given.changes(models, ceilings, place, no_ignore=no_ignore)
-    settings = Settings.load(changes, config=place.config)
+    changes = given.changes(models, ceilings, place, no_ignore=no_ignore, **allowed.changes())
+    settings = load_settings(changes, config=place.config)
     with session.opened(settings) as opened:
         reference = take(context or [], settings, output)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from rlm_graph.errors import Action, Hint, RLMError, worded
 
 _FLAGS = {
@@ -12,6 +14,9 @@ _FLAGS = {
     "timeout_s": "--timeout",
 }
 """The flag of each ceiling that has one."""
+
+_QUOTED = {"trust_folder", "give_base_url", "give_tool"}
+"""What is done to something that others may have named."""
 
 ON_COMMAND_LINE: dict[Action, str] = {
     "raise_budget": "go on with a larger {}",
@@ -45,6 +50,10 @@ ON_COMMAND_LINE: dict[Action, str] = {
     "fetch_pyodide": "run `rlm-graph pyodide fetch`",
     "bring_pyodide": "bring that, and name it: rlm-graph pyodide fetch --from FILE",
     "trust_url": "download it yourself and give the file",
+    "trust_folder": "read it, then `rlm-graph trust {}`, or name a file of your own with --config",
+    "give_base_url": "give it again if it may be asked: --base-url {}",
+    "give_tool": "give it again if code may call it: --tool {}",
+    "set_again": "if it is to count, set {} again: in your own settings file, in a RLM_* variable or with --config",
 }
 """How the command line says each action; `{}` is the subject."""
 
@@ -55,4 +64,5 @@ def advised(error: RLMError) -> str:
 
 
 def _say(hint: Hint) -> str:
-    return ON_COMMAND_LINE[hint.action].format(_FLAGS.get(hint.subject, hint.subject))
+    subject = shlex.quote(hint.subject) if hint.action in _QUOTED else _FLAGS.get(hint.subject, hint.subject)
+    return ON_COMMAND_LINE[hint.action].format(subject)

@@ -47,9 +47,9 @@ def logs(
     that `rlm-graph fork --at` takes.
     """
     from rlm_graph.cli import session
-    from rlm_graph.settings import Settings
+    from rlm_graph.cli.trusting import load_settings
 
-    settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)
+    settings = load_settings(given.settings_flags(db=db, encrypt=encrypt), config=config)
     with session.opened(settings) as opened:
         if run is None:
             listed = opened.call(opened.service.list(limit=None))

@@ -126,14 +126,14 @@ def _with(
     """Do something with the notes of that user in that project."""
     import asyncio
 
+    from rlm_graph.cli.trusting import load_settings
     from rlm_graph.memory import Notes
     from rlm_graph.memory.store import opened_store
     from rlm_graph.runs.job import cipher_of
-    from rlm_graph.settings import Settings
 
     owner = {name: value for name, value in (("user", user), ("project", project)) if value is not None}
     flags = given.settings_flags(db=db, encrypt=encrypt)
-    settings = Settings.load({**flags, **({"memory": owner} if owner else {})}, config=config)
+    settings = load_settings({**flags, **({"memory": owner} if owner else {})}, config=config)
 
     async def done() -> T:
         async with opened_store(settings) as store:
@@ -145,12 +145,12 @@ def _with(
 def _everyones(db: str | None, encrypt: bool, config: Path | None) -> list[Note]:
     import asyncio
 
+    from rlm_graph.cli.trusting import load_settings
     from rlm_graph.memory import Notes, owners
     from rlm_graph.memory.store import opened_store
     from rlm_graph.runs.job import cipher_of
-    from rlm_graph.settings import Settings
 
-    settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)
+    settings = load_settings(given.settings_flags(db=db, encrypt=encrypt), config=config)
 
     async def found() -> list[Note]:
         async with opened_store(settings) as store:

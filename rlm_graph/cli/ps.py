@@ -34,9 +34,9 @@ def ps(
     """
     import asyncio
 
-    from rlm_graph.settings import Settings
+    from rlm_graph.cli.trusting import load_settings
 
-    settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)
+    settings = load_settings(given.settings_flags(db=db, encrypt=encrypt), config=config)
     if sandboxes:
         from rlm_graph.executors.sandbox_owners import find, sandbox_owners
 

@@ -23,13 +23,14 @@ def fetch(
     Nothing more is fetched after that. Its folder goes to stdout.
     """
     from rlm_graph.cli.printing import put, say
+    from rlm_graph.cli.trusting import load_settings
     from rlm_graph.executors.pyodide.executor import PyodideExecutor
     from rlm_graph.executors.pyodide.image import image
     from rlm_graph.executors.pyodide.runtime import VERSION, fetch
-    from rlm_graph.settings import PyodideSettings, Settings
+    from rlm_graph.settings import PyodideSettings
 
     executor: dict[str, Any] = {"kind": "pyodide"}
-    settings = Settings.load(given.settings_flags(executor=executor), config=config).executor
+    settings = load_settings(given.settings_flags(executor=executor), config=config).executor
     assert isinstance(settings, PyodideSettings)
     store = PyodideExecutor(settings).store
     folder = fetch(store, source)

@@ -33,6 +33,7 @@ def resume(
     last: Annotated[bool, typer.Option("--last", help="The run that was started last.")] = False,
     *,
     models: given.Models,
+    allowed: given.Allowed,
     ceilings: given.Ceilings,
     place: given.Place,
     shown: given.Shown,
@@ -46,15 +47,15 @@ def resume(
     """
     from rlm_graph.cli import session
     from rlm_graph.cli.approvals import verdict_of
+    from rlm_graph.cli.trusting import load_settings
     from rlm_graph.errors import InputError
-    from rlm_graph.settings import Settings
 
     if (run is None) != last:
         raise InputError("say which run: its id, or --last for the one started last; `rlm-graph logs` lists them")
     verdict = verdict_of(approve=approve, reject=reject, reason=reason, edit=edit, call=call)
     output = shown.checked()
-    changes = given.changes(models, ceilings, place)
-    settings = Settings.load(changes, config=place.config)
+    changes = given.changes(models, ceilings, place, **allowed.changes())
+    settings = load_settings(changes, config=place.config)
     with session.opened(settings) as opened:
         name = run if run is not None else opened.call(opened.service.get()).id
         code = opened.carry_out(

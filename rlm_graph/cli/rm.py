@@ -29,10 +29,10 @@ def rm(
     another run refers to them. A run that a process is at work on is not deleted.
     """
     from rlm_graph.cli import session
+    from rlm_graph.cli.trusting import load_settings
     from rlm_graph.runs.live import Watch
-    from rlm_graph.settings import Settings
 
-    settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)
+    settings = load_settings(given.settings_flags(db=db, encrypt=encrypt), config=config)
     watch = Watch(waiting=waiting if wait else None)
     with session.opened(settings) as opened:
         # All are looked up before the first is deleted: a mistyped id deletes nothing.

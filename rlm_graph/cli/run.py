@@ -27,13 +27,7 @@ def run(
             help="Where the model's code runs: local, docker, pyodide, e2b, or a kind that another package brings.",
         ),
     ] = None,
-    unsafe_local: Annotated[
-        bool,
-        typer.Option(
-            "--unsafe-local",
-            help="Run the model's code on this machine with your own rights, if the kernel cannot confine it.",
-        ),
-    ] = False,
+    unsafe_local: given.UnsafeLocal = False,
     protocol: Annotated[
         str | None,
         typer.Option("--protocol", metavar="KIND", help="How the root model works: repl (writes code), or tools."),
@@ -67,10 +61,10 @@ def run(
     """
     from rlm_graph.cli import session
     from rlm_graph.cli.asking import check_question, take
+    from rlm_graph.cli.trusting import load_settings
     from rlm_graph.context.notes import printable
     from rlm_graph.runs.building import model_of
     from rlm_graph.runs.job import Job
-    from rlm_graph.settings import Settings
     from rlm_graph.storage.runs import check_name
 
     question = check_question(question)
@@ -86,7 +80,7 @@ def run(
         memory=memory,
         no_ignore=no_ignore,
     )
-    settings = Settings.load(changes, config=place.config)
+    settings = load_settings(changes, config=place.config)
     policy = given.policy(approve)
     if thread is not None:
         check_name(thread)

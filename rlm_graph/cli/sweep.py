@@ -33,12 +33,12 @@ def sweep(
 
     from rlm_graph.cli.printing import put, put_json
     from rlm_graph.cli.ps import duration, runs_of, sandbox_row
+    from rlm_graph.cli.trusting import load_settings
     from rlm_graph.executors.sandbox_owners import sandbox_owners
     from rlm_graph.executors.sandbox_owners import sweep as end
-    from rlm_graph.settings import Settings
 
     seconds = _seconds(older_than)
-    settings = Settings.load(given.settings_flags(db=db, encrypt=encrypt), config=config)
+    settings = load_settings(given.settings_flags(db=db, encrypt=encrypt), config=config)
     ended = asyncio.run(end(sandbox_owners(settings.executor, *settings.agent_executors), older_than_s=seconds))
     runs = runs_of([sandbox.handle.id for sandbox in ended], settings)
     rows = [sandbox_row(sandbox, runs) for sandbox in ended]

@@ -25,10 +25,10 @@ def tools(
 
     `run --tool NAME` gives one to a run; `tools.use` in the settings gives them to all.
     """
-    from rlm_graph.settings import Settings
+    from rlm_graph.cli.trusting import load_settings
     from rlm_graph.tools.registry import tool_statuses
 
-    rows = tool_statuses(Settings.load(config=config).tools, check=check)
+    rows = tool_statuses(load_settings(config=config).tools, check=check)
     if as_json:
         put_json([_as_dict(row, check=check) for row in rows])
     else:

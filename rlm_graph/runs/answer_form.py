@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,34 @@ def form_of(schema: Schema | None) -> type | Mapping[str, Any] | None:
     if not isinstance(schema, str):
         return schema
     import importlib
-    import sys
 
     module, _, name = schema.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as for `python -m`: the current folder's modules are the user's own
     try:
-        form: type = getattr(importlib.import_module(module), name)
+        with _current_folder_last():
+            form: type = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise SetupError(f"{error}; give module:Class, with the module installed or in the current folder") from error
     return form
+
+
+@contextmanager
+def _current_folder_last() -> Iterator[None]:
+    """Let modules of the current folder be imported where no other has their name, and only within the block.
+
+    A `json.py` that lies there takes the place of nothing, and packages that lie there bring no tools.
+    """
+    import importlib
+    import os
+    import sys
+
+    folder = os.getcwd()
+    sys.path.append(folder)
+    importlib.invalidate_caches()  # the module may be younger than what was last seen there
+    try:
+        yield
+    finally:
+        # The last one, which is ours: a module may have put the folder there too.
+        del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
 
 
 def _in_file(path: Path) -> Mapping[str, Any]:

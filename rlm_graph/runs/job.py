@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rlm_graph.runs.allowed import check_executors, check_models, check_tools
 from rlm_graph.runs.answer_form import Schema
 from rlm_graph.settings import AgentSettings, Settings
 from rlm_graph.state import ContextRef
@@ -51,17 +52,25 @@ class Job:
         }
 
     @classmethod
-    def of(cls, run: Run, settings: Settings, flags: Mapping[str, Any]) -> Job:
+    def of(
+        cls, run: Run, settings: Settings, flags: Mapping[str, Any], *, reach: Literal["all", "executors"] = "all"
+    ) -> Job:
         """Return the job that `run` was started with, but for what `flags` says now.
 
-        `settings` are those of this command: where data lies is not the run's, but this machine's.
+        `settings` are those of this command: where data lies is not the run's, but this machine's. Raises `SetupError`
+        for what they and the flags do not allow today; see `rlm_graph.runs.allowed`.
         """
         from rlm_graph.settings.sources import overlaid
 
         record: dict[str, Any] = dict(run.settings)
         kept = overlaid({**record["settings"], "budget": record["budget"]}, flags)
+        today = overlaid(settings.model_dump(mode="json"), flags)
         here = settings.model_dump(exclude=KEPT | {"budget"})
-        here["tools"]["use"] = record.get("tools", ())
+        here["tools"]["use"] = today["tools"]["use"] if "tools" in flags else record.get("tools", ())
+        check_executors(run.id, kept, today)
+        if reach == "all":
+            check_models(run.id, kept, today)
+            check_tools(run.id, kept, here["tools"]["use"], today)
         context = record["context"]
         return cls(
             question=run.question,

@@ -175,7 +175,7 @@ class RunService:
         """Delete a run for good, with everything that is its alone; return in words what could not be removed."""
         with self._works.storage_errors():
             run = await self._runs.get(name)
-            asked = Job.of(run, self.settings, {}).settings
+            asked = Job.of(run, self.settings, {}, reach="executors").settings
             async with self._held(run.id, watch) as place:
                 left = await delete(
                     self._runs,

@@ -26,3 +26,4 @@ from rlm_graph.settings.tools import MCPSettings as MCPSettings
 from rlm_graph.settings.tools import Protocol as Protocol
 from rlm_graph.settings.tools import ToolSettings as ToolSettings
 from rlm_graph.settings.tools import WebHost as WebHost
+from rlm_graph.settings.trusted import trust as trust

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, PositiveFloat, PositiveInt, SerializeAsAny, Tag
 
+from rlm_graph.settings.marks import Guarded, Harmless, only
 from rlm_graph.settings.plugins import BUILT_IN, PluginExecutorSettings
 from rlm_graph.value import Value
 
@@ -20,103 +21,103 @@ PinnedPackage = Annotated[
 class LocalSettings(Value):
     """A confined CPython process on this machine."""
 
-    kind: Literal["local"] = "local"
-    unsafe: bool = False
+    kind: Harmless[Literal["local"]] = "local"
+    unsafe: Annotated[bool, only(False)] = False
     """Run even where the kernel cannot confine the process. The code then has the user's own rights."""
-    memory_bytes: PositiveInt = 4 << 30
+    memory_bytes: Harmless[PositiveInt] = 4 << 30
     """Address space of the worker, beyond the size of the contexts."""
-    max_file_bytes: PositiveInt = 256 << 20
+    max_file_bytes: Harmless[PositiveInt] = 256 << 20
     """The largest file that code may write to its scratch folder."""
-    max_threads: PositiveInt = 64
-    cell_timeout_s: PositiveFloat = 60.0
+    max_threads: Harmless[PositiveInt] = 64
+    cell_timeout_s: Harmless[PositiveFloat] = 60.0
     """Seconds a cell may compute; waiting for sub-calls does not count."""
-    max_output_bytes: PositiveInt = 1 << 20
+    max_output_bytes: Harmless[PositiveInt] = 1 << 20
     """Bytes of one cell's output that are kept, half from its head and half from its tail."""
-    idle_timeout_s: PositiveFloat = 900.0
+    idle_timeout_s: Harmless[PositiveFloat] = 900.0
     """Seconds without a host after which a REPL ends itself."""
 
 
 class DockerSettings(Value):
     """A container for each REPL, on this machine's Docker daemon or another's."""
 
-    kind: Literal["docker"] = "docker"
-    image: str = Field(default="python:3.12-slim", pattern=r"^[a-z0-9][\w./:@-]*$")
+    kind: Guarded[Literal["docker"]] = "docker"
+    image: Guarded[str] = Field(default="python:3.12-slim", pattern=r"^[a-z0-9][\w./:@-]*$")
     """Any image that has `python3`, 3.9 or later."""
-    packages: tuple[PinnedPackage, ...] = ()
+    packages: Guarded[tuple[PinnedPackage, ...]] = ()
     """Packages to bake into an image of your own, each as `name==version`; built once, before a run."""
-    pull: bool = True
+    pull: Guarded[bool] = True
     """Fetch the image if the daemon does not have it."""
-    host: str | None = None
+    host: Guarded[str | None] = None
     """Address of the daemon; by default `DOCKER_HOST`, or the context that the docker command uses."""
-    network: str | None = None
+    network: Guarded[str | None] = None
     """A network of Docker's that code may use, such as `bridge`; by default none."""
-    bash: bool = False
+    bash: Annotated[bool, only(False)] = False
     """Run cells that are written for the shell, and let code start programs."""
-    cpus: PositiveFloat = 1.0
+    cpus: Harmless[PositiveFloat] = 1.0
     """Processors that the container may use at once."""
-    memory_bytes: Annotated[int, Field(ge=64 << 20)] = 4 << 30
+    memory_bytes: Harmless[Annotated[int, Field(ge=64 << 20)]] = 4 << 30
     """Memory of the container, with contexts and scratch files; it has no swap."""
-    pids: Annotated[int, Field(ge=8)] = 128
+    pids: Harmless[Annotated[int, Field(ge=8)]] = 128
     """Processes and threads in the container."""
-    scratch_bytes: PositiveInt = 256 << 20
+    scratch_bytes: Harmless[PositiveInt] = 256 << 20
     """Size of the scratch folder, which lies in memory. Code can write nowhere else."""
-    cell_timeout_s: PositiveFloat = 60.0
+    cell_timeout_s: Harmless[PositiveFloat] = 60.0
     """Seconds a cell may compute; waiting for sub-calls does not count."""
-    max_output_bytes: PositiveInt = 1 << 20
+    max_output_bytes: Harmless[PositiveInt] = 1 << 20
     """Bytes of one cell's output that are kept, half from its head and half from its tail."""
-    idle_timeout_s: PositiveFloat = 900.0
+    idle_timeout_s: Harmless[PositiveFloat] = 900.0
     """Seconds without a host after which a REPL ends itself."""
 
 
 class PyodideSettings(Value):
     """Python in WebAssembly, run by Deno on this machine."""
 
-    kind: Literal["pyodide"] = "pyodide"
-    unsafe: bool = False
+    kind: Harmless[Literal["pyodide"]] = "pyodide"
+    unsafe: Annotated[bool, only(False)] = False
     """Run even where the kernel cannot confine the process. WebAssembly and Deno then hold the code alone."""
-    store: Path | None = None
+    store: Guarded[Path | None] = None
     """Where the runtime is kept; by default `pyodide` in the data folder."""
-    memory_bytes: Annotated[int, Field(ge=128 << 20, le=4 << 30)] = 2 << 30
+    memory_bytes: Harmless[Annotated[int, Field(ge=128 << 20, le=4 << 30)]] = 2 << 30
     """Memory of the code, contexts included."""
-    max_file_bytes: PositiveInt = 256 << 20
+    max_file_bytes: Harmless[PositiveInt] = 256 << 20
     """Of all files that code writes. They lie in memory, besides `memory_bytes`."""
-    cell_timeout_s: PositiveFloat = 60.0
+    cell_timeout_s: Harmless[PositiveFloat] = 60.0
     """Seconds a cell may compute; waiting for sub-calls does not count."""
-    max_output_bytes: PositiveInt = 1 << 20
+    max_output_bytes: Harmless[PositiveInt] = 1 << 20
     """Bytes of one cell's output that are kept, half from its head and half from its tail."""
-    idle_timeout_s: PositiveFloat = 900.0
+    idle_timeout_s: Harmless[PositiveFloat] = 900.0
     """Seconds without a host after which a REPL ends itself."""
 
 
 class E2BSettings(Value):
     """A sandbox for each REPL in E2B's cloud, or on a server that speaks like it. The key comes from `E2B_API_KEY`."""
 
-    kind: Literal["e2b"] = "e2b"
-    template: str = Field(default="base", pattern=r"^[A-Za-z0-9][\w./:-]*$")
+    kind: Guarded[Literal["e2b"]] = "e2b"
+    template: Guarded[str] = Field(default="base", pattern=r"^[A-Za-z0-9][\w./:-]*$")
     """Any template that has `python3`, 3.9 or later, by its name or id."""
-    timeout_s: PositiveInt = 3600
+    timeout_s: Harmless[PositiveInt] = 3600
     """Seconds that a sandbox may run after a host has come to it; each plan of E2B has a ceiling of its own."""
-    idle_timeout_s: PositiveInt = 300
+    idle_timeout_s: Harmless[PositiveInt] = 300
     """Seconds without a host after which a sandbox no longer runs."""
-    pause: bool = True
+    pause: Harmless[bool] = True
     """Keep a sandbox that no longer runs, with its memory, until a host comes back to it. Else it is gone."""
-    metadata: dict[str, str] = Field(default_factory=dict)
+    metadata: Guarded[dict[str, str]] = Field(default_factory=dict)
     """What sandboxes are marked with, besides our own marks."""
-    allow_internet: bool = False
+    allow_internet: Annotated[bool, only(False)] = False
     """Let code use the network."""
-    bash: bool = False
+    bash: Annotated[bool, only(False)] = False
     """Run cells that are written for the shell, and let code start programs."""
-    memory_bytes: PositiveInt | None = None
+    memory_bytes: Harmless[PositiveInt | None] = None
     """Memory of the code, beyond the size of the contexts; by default seven eighths of what the sandbox has."""
-    domain: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.-]+$")
+    domain: Guarded[str | None] = Field(default=None, pattern=r"^[A-Za-z0-9.-]+$")
     """Where the service is, if not at e2b.app; `E2B_DOMAIN` sets it too."""
-    api_url: str | None = Field(default=None, pattern=r"^https?://[^@\s]+$")
+    api_url: Guarded[str | None] = Field(default=None, pattern=r"^https?://[^@\s]+$")
     """Address of the API, where the domain does not tell."""
-    sandbox_url: str | None = Field(default=None, pattern=r"^https?://[^@\s]+$")
+    sandbox_url: Guarded[str | None] = Field(default=None, pattern=r"^https?://[^@\s]+$")
     """Address of all sandboxes, where the domain does not tell."""
-    cell_timeout_s: PositiveFloat = 60.0
+    cell_timeout_s: Harmless[PositiveFloat] = 60.0
     """Seconds a cell may compute; waiting for sub-calls does not count."""
-    max_output_bytes: PositiveInt = 1 << 20
+    max_output_bytes: Harmless[PositiveInt] = 1 << 20
     """Bytes of one cell's output that are kept, half from its head and half from its tail."""
 
 

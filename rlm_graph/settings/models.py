@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from rlm_graph.settings.marks import Guarded, Harmless
 from rlm_graph.value import Value
 
 
@@ -31,32 +32,32 @@ class PoolSettings(Value):
 class ModelSettings(Value):
     """How models are reached. Keys come from the environment alone and are never stored."""
 
-    base_url: str | None = None
+    base_url: Guarded[str | None] = None
     """Of an OpenAI-compatible server; `LLM_BASE_URL` and `OPENAI_BASE_URL` set it too."""
-    temperature: float | None = None
-    max_retries: int = 3
+    temperature: Harmless[float | None] = None
+    max_retries: Harmless[int] = 3
     """Further tries after a failure that may pass, with growing pauses."""
-    request_timeout_s: PositiveFloat = 120.0
-    stream: bool | None = None
+    request_timeout_s: Harmless[PositiveFloat] = 120.0
+    stream: Harmless[bool | None] = None
     """Whether replies are asked for in a stream. By default they are where somebody watches them come; `false` is for
     servers that cannot."""
-    client: Literal["litellm"] | None = None
+    client: Harmless[Literal["litellm"] | None] = None
     """`litellm` asks servers that speak OpenAI's protocol by its client too; by default they are asked by our own."""
-    max_concurrency: PositiveInt = 16
+    max_concurrency: Harmless[PositiveInt] = 16
     """Sub-calls of one batch that are under way at once."""
-    profile: Literal["standard", "small"] | None = None
+    profile: Harmless[Literal["standard", "small"] | None] = None
     """Prompt profile; by default `small` for models on a local server, else `standard`."""
-    window_tokens: PositiveInt = 128_000
+    window_tokens: Harmless[PositiveInt] = 128_000
     """The root model's context window, where litellm does not know it."""
-    prices: dict[str, ModelPrice] = Field(default_factory=dict)
+    prices: Harmless[dict[str, ModelPrice]] = Field(default_factory=dict)
     """Prices by the name that the model is asked for with: for models that litellm has no price of, or a wrong one."""
 
-    pools: dict[str, PoolSettings] = Field(default_factory=dict)
+    pools: Harmless[dict[str, PoolSettings]] = Field(default_factory=dict)
     """Models that stand for one another, by a name that can be given wherever a model is named."""
-    cache_prompts: bool = True
+    cache_prompts: Harmless[bool] = True
     """Mark what stays the same between requests, for models of Anthropic, which then read it for a tenth of the price;
     other providers need no marks."""
-    cache_ttl_s: PositiveInt | None = None
+    cache_ttl_s: Harmless[PositiveInt | None] = None
     """Seconds for which the reply to an equal request is taken from a cache. By default there is no cache."""
 
     @model_validator(mode="after")

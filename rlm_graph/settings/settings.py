@@ -11,8 +11,9 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from rlm_graph.budget import Budget, Caps
 from rlm_graph.settings.executors import AnyExecutor, ExecutorSettings, LocalSettings
+from rlm_graph.settings.marks import Guarded, Harmless, among, only
 from rlm_graph.settings.models import ModelSettings
-from rlm_graph.settings.tools import Protocol, ToolSettings
+from rlm_graph.settings.tools import BUILT_IN_TOOLS, Protocol, ToolSettings
 from rlm_graph.value import Value
 
 DatabaseAddress = Annotated[str, Field(pattern=r"^postgres(ql)?://")]
@@ -22,46 +23,46 @@ DatabaseAddress = Annotated[str, Field(pattern=r"^postgres(ql)?://")]
 class ContextSettings(Value):
     """What may be taken in as a context."""
 
-    sources: tuple[Literal["path", "url"], ...] = ()
+    sources: Guarded[tuple[Literal["path", "url"], ...]] = ()
     """What an input in JSON may name besides texts: `url` allows `{"url": "https://..."}`, `path` allows
     `{"path": "..."}` of this machine. Whoever may send an input can then have that read. `Path` and `URL` objects,
     which only Python makes, are always taken."""
-    ignore: bool = True
+    ignore: Annotated[bool, only(True)] = True
     """Leave out of folders what `.gitignore` names, and folders of builds, environments and caches."""
-    max_download_bytes: PositiveInt = 2 << 30
+    max_download_bytes: Harmless[PositiveInt] = 2 << 30
     """The largest file that is fetched from a URL."""
-    max_redirects: NonNegativeInt = 5
+    max_redirects: Harmless[NonNegativeInt] = 5
     """Redirects that a URL may lead through."""
-    request_timeout_s: PositiveFloat = 30.0
+    request_timeout_s: Harmless[PositiveFloat] = 30.0
     """Seconds of silence after which a download is given up."""
-    max_memory_bytes: PositiveInt | None = None
+    max_memory_bytes: Harmless[PositiveInt | None] = None
     """Memory that a context may take in the REPL; by default what this machine has left when it is taken in."""
 
 
 class SnapshotSettings(Value):
     """When a REPL is copied, so that a resumed run need not run all its cells again."""
 
-    after_s: NonNegativeFloat = 5.0
+    after_s: Harmless[NonNegativeFloat] = 5.0
     """Seconds that the cells since the last copy would take again."""
-    max_bytes: PositiveInt = 64 << 20
+    max_bytes: Harmless[PositiveInt] = 64 << 20
     """The largest copy. Contexts do not count: they are not in it."""
 
 
 class MemorySettings(Value):
     """Whose notes runs read and write: those of one user in one project."""
 
-    user: str = Field(default="default", min_length=1, max_length=200)
-    project: str = Field(default="default", min_length=1, max_length=200)
-    max_notes: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    user: Guarded[str] = Field(default="default", min_length=1, max_length=200)
+    project: Guarded[str] = Field(default="default", min_length=1, max_length=200)
+    max_notes: Guarded[Annotated[int, Field(ge=1, le=10_000)]] = 1_000
     """The most that are kept."""
-    max_chars: Annotated[int, Field(ge=1, le=100_000)] = 8_000
+    max_chars: Harmless[Annotated[int, Field(ge=1, le=100_000)]] = 8_000
     """Characters of one note."""
 
 
 class MemoryChoice(MemorySettings):
     """The same in a settings file, where it is off until it is turned on."""
 
-    enabled: bool = False
+    enabled: Annotated[bool, only(False)] = False
     """Let code remember things for later runs."""
 
 
@@ -81,17 +82,17 @@ def data_dir() -> Path:
 class AgentSettings(Value):
     """A specialist, which code asks by its name. What is not set is as it is with the agent that asks."""
 
-    model: str | None = None
-    description: str = ""
+    model: Harmless[str | None] = None
+    description: Harmless[str] = ""
     """What it is good for: read by the models that choose whom to ask."""
-    system_prompt: str | None = None
+    system_prompt: Harmless[str | None] = None
     """What it is told about its task, besides how to work in the REPL."""
-    tools: tuple[str, ...] | None = None
+    tools: Annotated[tuple[str, ...] | None, among(BUILT_IN_TOOLS)] = None
     """Names of all the tools that it has, as in `tools.use`."""
-    memory: bool | None = None
+    memory: Annotated[bool | None, only(False)] = None
     """`false` keeps the run's memory from it."""
     executor: AnyExecutor | None = None
-    budget: Budget | None = None
+    budget: Harmless[Budget | None] = None
     """The most that it is granted for one question; less where half of what the asking agent has left is less."""
 
 
@@ -107,21 +108,21 @@ class Settings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    model: str | None = None
+    model: Harmless[str | None] = None
     """The root model, by its litellm name, such as `openai/gpt-5` or `ollama/qwen3:8b`."""
-    sub_model: str | None = None
+    sub_model: Harmless[str | None] = None
     """The model that code asks; by default the root model."""
     executor: Annotated[AnyExecutor, NoDecode] = LocalSettings()
     """Where code runs. `executor = "local"` is short for a table with that `kind`."""
-    budget: Budget = Budget()
+    budget: Harmless[Budget] = Budget()
     """What one run may spend."""
-    caps: Caps = Caps()
+    caps: Guarded[Caps] = Caps()
     """The most that `budget` may be set to."""
     models: ModelSettings = ModelSettings()
     """How models are reached."""
     contexts: ContextSettings = ContextSettings()
     """What may be taken in as a context."""
-    protocol: Protocol = "repl"
+    protocol: Harmless[Protocol] = "repl"
     """How the root model works: `repl` writes code in its replies, `tools` calls tools, of which `python` is one."""
     tools: ToolSettings = ToolSettings()
     """The tools that code may call."""
@@ -130,15 +131,15 @@ class Settings(BaseSettings):
     `executor` and `budget`; code asks one with `rlm_query(..., agent="coder")`."""
     memory: MemoryChoice = MemoryChoice()
     """What runs remember for later ones."""
-    data_dir: Path = Field(default_factory=data_dir)
+    data_dir: Guarded[Path] = Field(default_factory=data_dir)
     """Where runs and contexts are kept."""
-    db: DatabaseAddress | Path = Field(default_factory=lambda values: values["data_dir"] / RUNS_FILE)
+    db: Guarded[DatabaseAddress | Path] = Field(default_factory=lambda values: values["data_dir"] / RUNS_FILE)
     """The database of runs: a file, or `postgresql://user@host/name`; by default `runs.sqlite` in `data_dir`."""
-    encrypt: bool = False
+    encrypt: Annotated[bool, only(True)] = False
     """Encrypt all that runs say, in the database and beside it, with the key in `LANGGRAPH_AES_KEY`."""
     snapshots: SnapshotSettings = SnapshotSettings()
     """When a REPL is copied."""
-    tracing: bool = False
+    tracing: Annotated[bool, only(False)] = False
     """Send traces to LangSmith. Its own variables alone do not turn it on."""
 
     @field_serializer("db", when_used="json")
@@ -156,12 +157,15 @@ class Settings(BaseSettings):
         """Read the settings: `flags` > `RLM_*` variables > rlm.toml > pyproject.toml > the user's file > defaults.
 
         `flags` is nested as the settings are. `config` replaces `rlm.toml` of `folder` (the current one unless
-        given). Raises `SetupError` for an unknown key or variable, a value that does not fit, or an unreadable file,
-        and `InputError` for a flag's value that does not fit.
+        given). A guarded setting of `folder` (see `rlm_graph.settings.marks`) counts if the user has trusted the
+        folder; a `config` is the user's own. Raises `UntrustedError` where one would count that may not, `SetupError`
+        for an unknown key or variable, a value that does not fit, or an unreadable file, and `InputError` for a flag's
+        value that does not fit.
         """
-        from rlm_graph.settings.sources import merged, read_layers, validated
+        from rlm_graph.settings.sources import check_trust, merged, read_layers, validated
 
         layers = read_layers(cls, flags or {}, config=config, folder=folder or Path.cwd())
+        check_trust(cls, layers)
         values, origins = merged(layers)
         settings = validated(cls, values, origins)
         settings._origins.update(origins)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError
 
-from rlm_graph.errors import Hint, InputError, SetupError
-from rlm_graph.settings import plugins
+from rlm_graph.errors import Hint, InputError, SetupError, UntrustedError
+from rlm_graph.settings import marks, plugins, trusted
+from rlm_graph.settings.trusted import user_folder
 
 FLAG = "flag"
 CONFIG_NAME = "rlm.toml"
+PROJECT_NAME = "pyproject.toml"
 PREFIX = "RLM_"
 
 OTHER_VARIABLES = frozenset({"RLM_LIVE", "RLM_REQUIRE"})
@@ -34,13 +37,18 @@ class Layer(NamedTuple):
     values: dict[str, Any]
     folder: Path | None = None
     """Where relative paths of a file start."""
+    stranger: str = ""
+    """The hash of a file that whoever made its folder may have written; empty where the user has said it."""
 
 
 def user_file() -> Path:
     """The file that holds the user's own settings for all folders."""
-    import platformdirs
+    return user_folder() / CONFIG_NAME
 
-    return Path(platformdirs.user_config_dir("rlm-graph", appauthor=False)) / CONFIG_NAME
+
+def settings_files(folder: Path) -> list[Path]:
+    """Return the files that a folder may have settings in."""
+    return [folder / CONFIG_NAME, folder / PROJECT_NAME]
 
 
 def read_layers(
@@ -52,9 +60,9 @@ def read_layers(
     layers = [
         Layer(FLAG, dict(flags)),
         Layer("environment", _environment(settings)),
-        _file(settings, config or folder / CONFIG_NAME),
-        _file(settings, folder / "pyproject.toml", table=("tool", "rlm-graph")),
-        _file(settings, user_file()),
+        _file(folder / CONFIG_NAME, found=True) if config is None else _file(config),
+        _file(folder / PROJECT_NAME, table=("tool", "rlm-graph"), found=True),
+        _file(user_file()),
     ]
     for layer in layers:
         layer.values.update(_plain(layer, layer.values))
@@ -62,18 +70,41 @@ def read_layers(
     return layers
 
 
+def check_trust(settings: type[BaseSettings], layers: list[Layer]) -> None:
+    """Raise `UntrustedError` if a guarded setting would count that only a folder says which nobody has trusted."""
+    _, origins = _laid_over(layers)
+    wanted: dict[tuple[str, ...], str] = {}
+    files: dict[Path, str] = {}
+    for layer in layers:
+        if not layer.stranger or layer.folder is None:
+            continue
+        for path, value in _leaves(layer.values):
+            if origins.get(path) is layer and not marks.counts(settings, path, value, layer.folder):
+                wanted[path] = trusted.shown(path, value)
+                files[Path(layer.place)] = layer.stranger
+    if wanted:
+        raise UntrustedError(files, tuple(wanted.values()))
+
+
 def merged(layers: list[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
     """Lay the layers over one another. Returns the values and, for each dotted key, the place it came from."""
+    values, origins = _laid_over(layers)
+    return values, {".".join(path): _place(layer, path) for path, layer in origins.items()}
+
+
+def _laid_over(layers: list[Layer]) -> tuple[dict[str, Any], dict[tuple[str, ...], Layer]]:
     values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
+    origins: dict[tuple[str, ...], Layer] = {}
     for layer in reversed(layers):
         kind = layer.values.get("executor", {}).get("kind")
         if kind and kind != values.get("executor", {}).get("kind", "local"):
             # Options of one kind of executor mean nothing to another.
             values["executor"] = {}
-            origins = {key: place for key, place in origins.items() if not key.startswith("executor.")}
+            origins = {path: place for path, place in origins.items() if path[0] != "executor"}
         _overlay(values, layer.values)
-        origins.update({".".join(path): _place(layer, path) for path, _ in _leaves(layer.values)})
+        for path, _ in _leaves(layer.values):
+            origins.pop(path, None)  # so that what is said last stands last
+            origins[path] = layer
     return values, origins
 
 
@@ -155,16 +186,20 @@ def _environment(settings: type[BaseSettings]) -> dict[str, Any]:
         raise SetupError(f"environment: {error}; give each field its own variable, as RLM_BUDGET__MAX_TURNS") from error
 
 
-def _file(settings: type[BaseSettings], path: Path, *, table: tuple[str, ...] = ()) -> Layer:
+def _file(path: Path, *, table: tuple[str, ...] = (), found: bool = False) -> Layer:
+    """Read a settings file, which the user has named, or which was `found` in the folder."""
     try:
-        values: Any = TomlConfigSettingsSource(settings, path).toml_data if path.is_file() else {}
+        content = path.read_bytes() if path.is_file() else b""
+        values: Any = tomllib.loads(content.decode())
     except (ValueError, OSError) as error:
         raise SetupError(f"{path}: cannot be read: {error}") from error
     for name in table:
-        values = values.get(name, {})
+        values = values.get(name, {}) if isinstance(values, dict) else values
     if not isinstance(values, dict):
         raise SetupError(f"{path}: [{'.'.join(table)}] must be a table")
-    return Layer(str(path), values, path.parent)
+    hashed = trusted.digest(content)
+    own = not found or not values or path.resolve() == user_file().resolve() or trusted.is_trusted(path, hashed)
+    return Layer(str(path), values, path.parent, "" if own else hashed)
 
 
 def _plain(layer: Layer, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,6 +226,8 @@ def _plain(layer: Layer, values: Mapping[str, Any]) -> dict[str, Any]:
 def _check_keys(settings: type[BaseSettings], layer: Layer) -> None:
     for path, value in _leaves(layer.values):
         key = ".".join(path)
+        if layer.stranger and path[0] == "executor" and not marks.counts(settings, path, value, Path()):
+            continue  # `check_trust` refuses it, before a package is imported to say whether it is a setting
         near = _nearest(settings, path)
         if near is not None:
             raise _unknown(layer.place, "key", key, near)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from rlm_graph.settings.marks import INSIDE, Guarded, Harmless, among, only
 from rlm_graph.value import Value
 
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -18,6 +19,10 @@ WebHost = Annotated[
     Field(pattern=r"^(\*|(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?$"),
 ]
 """A host, all hosts below a domain, or all; with a port if it is not the scheme's own."""
+
+
+BUILT_IN_TOOLS = ("file_read", "search", "web_fetch")
+"""Tools that are part of rlm-graph, and reach no farther than `roots` and `web_hosts`."""
 
 
 class MCPSettings(Value):
@@ -54,24 +59,24 @@ Protocol = Literal["repl", "tools"]
 class ToolSettings(Value):
     """The tools that code may call."""
 
-    use: tuple[str, ...] = ()
+    use: Annotated[tuple[str, ...], among(BUILT_IN_TOOLS)] = ()
     """Names of the tools that a run has; the name of an MCP server stands for all its tools."""
-    retrieval: str | None = None
+    retrieval: Harmless[str | None] = None
     """The tool that answers the `context_query` of a call to a sub-model; by default `search`, if the run has it."""
-    roots: tuple[Path, ...] = ()
+    roots: Annotated[tuple[Path, ...], INSIDE] = ()
     """Folders of this machine that the tools `file_read` and `search` may read, with all that lies beneath them."""
-    max_read_bytes: PositiveInt = 1 << 20
+    max_read_bytes: Harmless[PositiveInt] = 1 << 20
     """The most that `file_read` returns at once."""
-    max_search_bytes: PositiveInt = 64 << 20
+    max_search_bytes: Harmless[PositiveInt] = 64 << 20
     """The most that one `search` looks at."""
-    web_hosts: tuple[WebHost, ...] = ()
+    web_hosts: Guarded[tuple[WebHost, ...]] = ()
     """Hosts that the tool `web_fetch` may ask: `example.org`, `*.example.org`, `example.org:8080`, or `*` for all."""
-    web_private: bool = False
+    web_private: Annotated[bool, only(False)] = False
     """Let `web_fetch` ask addresses of this machine and of private networks."""
-    web_max_bytes: PositiveInt = 2 << 20
+    web_max_bytes: Harmless[PositiveInt] = 2 << 20
     """The largest answer that `web_fetch` takes."""
-    web_timeout_s: PositiveFloat = 30.0
+    web_timeout_s: Harmless[PositiveFloat] = 30.0
     """Seconds that one `web_fetch` may take, redirects included."""
-    mcp: dict[str, MCPSettings] = Field(default_factory=dict)
+    mcp: Guarded[dict[str, MCPSettings]] = Field(default_factory=dict)
     """MCP servers by name, such as `[tools.mcp.weather]` with `command = "weather-server"`. Their tools are named
     `<server>_<tool>`."""

@@ -12,7 +12,7 @@ import contextlib
 import hmac
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlm_graph.errors import Hint, SetupError, StorageError
 from rlm_graph.storage.encryption_v1 import CipherV1
@@ -66,10 +66,23 @@ class Cipher:
         return cls(key.encode())
 
     def serializer(self, serde: SerializerProtocol) -> SerializerProtocol:
-        """Return LangGraph's serializer that encrypts what `serde` makes."""
+        """Return LangGraph's serializer that encrypts what `serde` makes, and that reads nothing else.
+
+        Its own reads what is not encrypted as it is: somebody who can write to the database could put in an answer.
+        Raises `StorageError` for that, and for what was changed or was encrypted under another key.
+        """
         from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
-        return EncryptedSerializer.from_pycryptodome_aes(serde, key=self._key)
+        class StrictSerializer(EncryptedSerializer):
+            def loads_typed(self, data: tuple[str, bytes]) -> Any:
+                if not data[0].endswith("+aes"):
+                    raise StorageError(
+                        f"a value of the form {data[0]!r} is not encrypted, as all of this database is: who wrote it "
+                        "had no key"
+                    )
+                return super().loads_typed(data)
+
+        return StrictSerializer.from_pycryptodome_aes(serde, key=self._key)
 
     def encrypt(self, data: bytes, *, label: bytes = b"") -> bytes:
         """Return `data` encrypted. What has another `label` cannot stand in its place."""

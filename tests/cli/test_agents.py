@@ -133,6 +133,7 @@ def test_what_is_wrong_with_a_specialist_is_said_before_anything_runs(
 ) -> None:
     server = serve(script=script)
     Path("rlm.toml").write_text(table)
+    shell.here("trust")
     del shell.variables["RLM_MODELS__BASE_URL"]
 
     result = shell.here("run", "Go.", "--base-url", server.url)

@@ -34,6 +34,7 @@ def test_every_default_in_the_file_is_the_real_one(shell: Shell) -> None:
     # Delete the # before each value, as a reader would. What is unset by default has no value to uncomment.
     text = re.sub(r"^#(\w+ = .)", r"\1", file.read_text(), flags=re.MULTILINE)
     file.write_text(text)
+    shell.here("trust")
 
     assert tomllib.loads(text)["budget"]["max_turns"] == 10
     assert Settings.load().model_dump() == before

@@ -62,6 +62,7 @@ def test_its_owner_lists_shows_and_erases_it(shell: Shell, serve: Serve) -> None
     serve(WRITES)
     shell.here("run", "Write.", "--memory", "--thread", "first")
     Path("rlm.toml").write_text('[memory]\nenabled = true\nuser = "ann@example.org"\nproject = "p.q/r"\n')
+    shell.here("trust")
     shell.here("run", "Write.", "--thread", "second")
 
     [mine] = json.loads(shell.here("memory", "list", "--json").stdout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -358,6 +359,21 @@ def test_a_class_is_the_form_of_the_answer_with_its_own_validators_and_holds_whe
     assert waiting.exit_code == 7, waiting.output
     assert json.loads(done.stdout) == {"name": "Basel", "depth_m": "3.5"}
     assert "no port there" in server.requests[1].text
+
+
+def test_a_module_of_the_current_folder_takes_the_place_of_no_other(shell: Shell) -> None:
+    (shell.folder / "forms.py").write_text("from pydantic import BaseModel\n\nclass Port(BaseModel):\n    name: str\n")
+    for name in ("json", "fractions", "colorsys"):
+        (shell.folder / f"{name}.py").write_text("open('taken', 'w')\nraise SystemExit(9)\n")
+    look = "import sys; import colorsys, fractions; print(sys.path.count(''), sys.path.count(sys.argv[1]))"
+    read = f"from rlm_graph.runs.answer_form import read_schema; read_schema('forms:Port'); {look}"
+
+    seen = subprocess.run(
+        [sys.executable, "-P", "-c", read, str(shell.folder)], cwd=shell.folder, capture_output=True, text=True
+    )
+
+    assert (seen.returncode, seen.stdout) == (0, "0 0\n"), seen.stderr
+    assert not (shell.folder / "taken").exists()
 
 
 def test_stream_shows_the_models_words_and_what_became_of_them(shell: Shell, serve: Serve) -> None:

@@ -34,6 +34,7 @@ def docs(shell: Shell) -> Path:
     folder.mkdir()
     (folder / "a.txt").write_text("The notice period is three months.")
     (shell.folder / "rlm.toml").write_text(SETTINGS)
+    shell.here("trust")
     return folder
 
 

@@ -142,6 +142,17 @@ def test_the_serializer_is_langgraphs_own() -> None:
     assert CIPHER.serializer(serde).loads_typed((kind, data)) == "a secret"
 
 
+def test_the_serializer_reads_nothing_that_is_not_encrypted_under_its_key() -> None:
+    serde = JsonPlusSerializer()
+    kind, data = Cipher(b"l" * 32).serializer(serde).dumps_typed("a secret")
+
+    for forged in (serde.dumps_typed("an answer"), ("null", b""), ("msgpack+none", b""), ("", b"")):
+        with pytest.raises(StorageError, match="is not encrypted"):
+            CIPHER.serializer(serde).loads_typed(forged)
+    with pytest.raises(ValueError, match="MAC"):
+        CIPHER.serializer(serde).loads_typed((kind, data))
+
+
 @pytest.mark.parametrize("key", ["", "short", "x" * 33])
 def test_a_key_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv("LANGGRAPH_AES_KEY", key)
