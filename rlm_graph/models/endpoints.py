@@ -67,6 +67,17 @@ PROVIDERS: Mapping[str, Provider] = {
 """By litellm's name. `compatible_providers` has more, from litellm's data."""
 
 
+def account(provider: str) -> dict[str, str]:
+    """Return the headers that say which organization and project pay, as the environment names them for OpenAI.
+
+    Source: `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID` of OpenAI's own client.
+    """
+    if provider != "openai":
+        return {}
+    named = {"openai-organization": "OPENAI_ORG_ID", "openai-project": "OPENAI_PROJECT_ID"}
+    return {header: value for header, variable in named.items() if (value := os.environ.get(variable))}
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """Where the requests for a model go."""

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from rlm_graph import bridge
 from rlm_graph.models import connections, habits
+from rlm_graph.models.endpoints import account
 from rlm_graph.models.errors import ServerError
 from rlm_graph.models.merging import merged
 from rlm_graph.models.openai_messages import dumped, encoded, marked
@@ -191,6 +192,7 @@ class OpenAIChat(BaseChatModel):
                 headers={
                     "authorization": f"Bearer {self.api_key.get_secret_value()}",
                     "content-type": "application/json",
+                    **account(self.provider),
                     **headers,
                 },
                 proxy=proxy,

@@ -190,14 +190,17 @@ def test_several_contexts_come_by_their_names(shell: Shell, serve: Serve) -> Non
     assert [item[1] for item in json.loads(result.stdout)["answer"]] == ["text of a.txt", "text of b.txt"]
 
 
-def test_binary_data_is_decoded_and_that_is_said(shell: Shell, serve: Serve) -> None:
-    serve(code("FINAL(str(len(context)))"))
+def test_binary_data_is_refused_with_what_turns_it_into_text_before_anything_is_paid(
+    shell: Shell, serve: Serve
+) -> None:
+    server = serve(code("FINAL(str(len(context)))"))
     (shell.folder / "data.bin").write_bytes(bytes(range(256)))
 
     result = shell.here("run", "q", "-c", "data.bin")
 
-    assert result.stdout == "256\n"
-    assert "latin-1" in result.stderr
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "data.bin is binary, not text: turn it into text first" in result.stderr
+    assert server.count == 0
 
 
 def test_a_schema_shapes_the_answer(shell: Shell, serve: Serve) -> None:

@@ -71,6 +71,16 @@ async def test_a_reply_comes_whole_with_its_tokens_and_cost(client: str, stream:
     assert reply.ending == "complete"
 
 
+async def test_the_organization_and_project_that_pay_are_named(client: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-1")
+    with ScriptedServer(lambda request: ScriptedReply("yes")) as server:
+        await ask(model_at(server, client), QUESTION)
+        [request] = server.requests
+
+    assert (request.headers["openai-organization"], request.headers["openai-project"]) == ("org-1", "proj-1")
+
+
 async def test_cached_tokens_and_those_of_thinking_are_told(client: str, stream: bool) -> None:
     scripted = ScriptedReply("x", input_tokens=100, output_tokens=50, cached_tokens=80, reasoning_tokens=40)
 
