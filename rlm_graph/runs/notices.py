@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from langchain_core.messages import AIMessage, AIMessageChunk
+
 from rlm_graph.budget import Usage
 from rlm_graph.errors import Hint
 from rlm_graph.events import Event, call_of
-from rlm_graph.langgraph_internals import namespace_of_message
+from rlm_graph.langgraph_internals import namespace_of_message, namespace_parts, node_of
 from rlm_graph.state import SubcallReply, Turn
 from rlm_graph.storage.runs import Status
 from rlm_graph.value import Value
@@ -79,13 +81,21 @@ def bodies(namespace: tuple[str, ...], mode: str, part: Any) -> Iterator[Body]:
             yield part
         case "messages":
             message, metadata = part
-            if text := getattr(message, "text", ""):
-                call_id, parent_id = call_of(namespace_of_message(metadata))
-                yield Token(call_id=call_id, parent_id=parent_id, text=str(text))
+            told_in = namespace_of_message(metadata)
+            if _is_of_a_model(message, told_in) and message.text:
+                call_id, parent_id = call_of(told_in)
+                yield Token(call_id=call_id, parent_id=parent_id, text=str(message.text))
         case "updates" if isinstance(part, dict):
             for node, change in part.items():
                 if isinstance(change, dict):
                     yield _inner(node, change) if namespace else _step(node, change)
+
+
+def _is_of_a_model(message: Any, namespace: str) -> bool:
+    """Tell what a model writes from the messages that nodes add: observations, and the answer that finalize gives."""
+    if isinstance(message, AIMessageChunk):
+        return True
+    return isinstance(message, AIMessage) and node_of(namespace_parts(namespace)[-1]) != "finalize"
 
 
 def _step(node: str, change: dict[str, Any]) -> Step:

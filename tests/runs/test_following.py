@@ -46,15 +46,17 @@ async def test_a_run_tells_its_life_in_order_numbered_from_one(serve: Serve, job
     assert sum((step.spent or Usage() for step in steps), Usage()) == outcome.usage
 
 
-async def test_tokens_are_told_where_they_are_asked_for(serve: Serve, job: MakeJob) -> None:
-    service = await serve("end")
+async def test_tokens_are_told_where_they_are_asked_for_and_are_what_the_model_writes(
+    serve: Serve, job: MakeJob
+) -> None:
+    service = await serve("look", "end")
 
     live = await service.start(job(), watch=Watch(tokens=True))
     told = [notice.body async for notice in live.follow()]
 
     tokens = [body.text for body in told if isinstance(body, Token)]
     assert len(tokens) > 1
-    assert "".join(tokens).startswith("```repl\nend\n```")
+    assert "".join(tokens) == "```repl\nlook\n``````repl\nend\n```"
 
 
 async def test_who_comes_late_reads_what_was_told_and_then_what_is(opened: Open, job: MakeJob) -> None:
