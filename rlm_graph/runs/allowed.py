@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import to_jsonable_python
+from pydantic import TypeAdapter
 
 from rlm_graph.errors import Hint, SetupError
 from rlm_graph.settings import Settings, ToolSettings
@@ -23,6 +23,8 @@ from rlm_graph.settings.trusted import shown
 
 _HERE = re.compile(r"https?://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?(/[\w./~-]*)?")
 """Addresses on this machine. No text that parsers might read in two ways is among them."""
+
+_JSON: TypeAdapter[Any] = TypeAdapter(Any)
 
 Table = Mapping[str, Any]
 
@@ -89,7 +91,7 @@ def _more_than(executor: Table, wanted: Table) -> Iterator[tuple[str, Any]]:
             continue
         mark = mark_of(field)
         harmless = mark is not None and mark.counts(value, Path())
-        by_default = to_jsonable_python(field.get_default(call_default_factory=True))
+        by_default = _JSON.dump_python(field.get_default(call_default_factory=True), mode="json")
         same = wanted.get("kind", "local") == kind and option in wanted and wanted[option] == value
         if not (harmless or same or value == by_default):
             yield option, value

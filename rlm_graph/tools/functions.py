@@ -16,8 +16,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from rlm_graph.errors import SetupError
 
 RESERVED = frozenset({
-    "BudgetExceeded", "FINAL", "FINAL_VAR", "IncompleteReply", "P", "SHOW_VARS", "SubcallError", "answer", "context",
-    "contexts", "ctx", "final_answer", "lenP", "llm_query", "llm_query_batched", "memory", "peek", "python",
+    "BudgetExceeded", "FINAL", "FINAL_VAR", "IncompleteReply", "P", "SHOW_VARS", "SUBMIT", "SubcallError", "answer",
+    "context", "contexts", "ctx", "final_answer", "lenP", "llm_query", "llm_query_batched", "memory", "peek", "python",
     "rlm_batch_complete", "rlm_forget", "rlm_notes", "rlm_query", "rlm_query_batched", "rlm_recall", "rlm_remember",
     "rlm_sub_complete", "tail",
 })  # fmt: skip

@@ -105,6 +105,7 @@ class Trial:
         return {
             "PATH": os.environ["PATH"], "HOME": str(self.folder), "TMPDIR": str(self.tmp),
             "NO_PROXY": "127.0.0.1", "OPENAI_API_KEY": "sk-test", "OPENAI_PROJECT_ID": str(self.lives),
+            "RLM_MODELS__STREAM": "true",  # a reply that is half there is one of the moments
             "RLM_DATA_DIR": str(self.folder / "data"), "RLM_MODEL": f"openai/{self._model}",
             "RLM_DB": str(self.db), "RLM_MODELS__BASE_URL": self.url, "RLM_MODELS__PROFILE": "standard",
             "RLM_MODELS__PRICES": json.dumps(price), "RLM_PROTOCOL": self.scenario.protocol,
