@@ -400,3 +400,30 @@ async def test_a_function_that_this_run_does_not_have_is_an_error_in_the_code(
         result = await Code(subcalls_to(server), [call]).graph(None).ainvoke({}, CONFIG)
 
     assert "not available in this run" in result["answers"][0]["error"]
+
+
+async def test_an_answer_that_a_cell_asks_for_again_after_it_was_charged_costs_nothing_more(
+    subcalls_to: Callable[..., Subcalls],
+) -> None:
+    spent: list[Usage] = []
+    with ScriptedServer(echo) as server:
+        subcalls = subcalls_to(server)
+
+        async def act(state: Done) -> Done:
+            ledger = Ledger(Budget(), Usage())
+            scope = subcalls.within(ledger, get_config())
+            await scope.charge_recorded()  # what the act had answered when it ran before
+            await scope.serve(1, query(1, "a"))  # the answer that had not reached the cell
+            spent.append(ledger.spent)
+            if len(spent) == 1:
+                raise RuntimeError("the host dies")
+            return {"usage": ledger.spent}
+
+        graph = StateGraph(Done).add_node("act", bridge.node(act)).add_edge(START, "act")
+        compiled: Any = graph.compile(checkpointer=InMemorySaver())
+        with pytest.raises(RuntimeError, match="the host dies"):
+            await compiled.ainvoke({}, CONFIG, durability="sync")
+        await compiled.ainvoke(None, CONFIG, durability="sync")
+
+    assert server.count == 1
+    assert spent[0] == spent[1] != Usage()

@@ -34,6 +34,7 @@ from rlm_graph import (
 )
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.executors.local import LocalExecutor
+from rlm_graph.nodes.routing import MAX_CORRECTIONS
 from rlm_graph.settings import ContextSettings
 from rlm_graph.state import ReplHandle
 from rlm_graph.testing import ScriptedModel, ScriptedReply, ScriptedRequest, ScriptedServer
@@ -578,3 +579,24 @@ async def test_a_question_with_media_needs_a_model_that_reads_them(agent: Build)
 
     assert result["answer"].value == "a cat"
     assert image in seeing.calls[0][-1].content
+
+
+async def test_answers_of_the_wrong_form_are_sent_back_a_bounded_number_of_times(agent: Build) -> None:
+    model = ScriptedModel(lambda messages: repl("FINAL([1])"))
+
+    result = await agent(model, response_format=Point).ainvoke({"question": "Where?"})
+
+    assert len(model.calls) == 1 + MAX_CORRECTIONS
+    assert result["answer"].value == [1]
+    assert (result["answer"].complete, result["answer"].ceiling) == (False, None)
+
+
+async def test_a_cell_that_runs_at_the_ceiling_of_time_is_interrupted_and_its_output_kept(agent: Build) -> None:
+    code = "import time\ntry:\n    time.sleep(3600)\nexcept KeyboardInterrupt:\n    print('interrupted')"
+
+    graph = agent([repl(code), "done"], budget=Budget(timeout_s=2), checkpointer=InMemorySaver())
+    result = await graph.ainvoke({"question": "Go."}, CONFIG)
+
+    [turn] = (await graph.aget_state(CONFIG)).values["turns"]
+    assert turn.executions[0].stdout == "interrupted\n"
+    assert result["answer"].ceiling == "timeout_s"

@@ -110,3 +110,35 @@ async def test_the_same_code_on_another_branch_gets_its_own_answers(agent: Build
     result = await again.ainvoke(None, {"configurable": {"thread_id": "source", "checkpoint_id": start}})
 
     assert result["answer"].value == "second"
+
+
+async def test_a_step_back_does_not_use_the_repl_that_went_on(agent: Build, saver: Any) -> None:
+    ways = [repl("x = ['one']"), repl("x.append('two')"), ModelError("down", retryable=False)]
+    graph = agent(ways, checkpointer=saver)
+    with pytest.raises(ModelError):  # so its REPL lives on, two cells ahead
+        await graph.ainvoke({"question": "Go."}, SOURCE)
+    back = {"configurable": {"thread_id": "source", "checkpoint_id": await after_turn(graph, SOURCE, 1)}}
+
+    again = agent([repl("x.append('another')\nFINAL(x)")], checkpointer=saver)
+
+    assert (await again.ainvoke(None, back))["answer"].value == ["one", "another"]
+
+
+async def test_a_fork_does_not_know_the_repl_of_its_source(agent: Build, saver: Any) -> None:
+    ways = [repl("x = ['one']"), ModelError("down", retryable=False)]
+    graph = agent(ways, checkpointer=saver)
+    with pytest.raises(ModelError):
+        await graph.ainvoke({"question": "Go."}, SOURCE)
+    kept = (await graph.aget_state(SOURCE)).values["repl"]
+    await fork(saver, "source", "fork")
+    copied = (await graph.aget_state(FORK)).values.get("repl")
+
+    other = agent([repl("x.append('fork')"), ModelError("down", retryable=False)], checkpointer=saver)
+    with pytest.raises(ModelError):
+        await other.ainvoke(None, FORK)
+    own = (await graph.aget_state(FORK)).values["repl"]
+    result = await agent([repl("FINAL(x)")], checkpointer=saver).ainvoke(None, SOURCE)
+
+    assert copied is None
+    assert own.id != kept.id
+    assert result["answer"].value == ["one"]

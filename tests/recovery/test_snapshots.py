@@ -113,3 +113,15 @@ async def test_a_store_that_cannot_be_written_costs_no_run(tmp_path: Path, noteb
     await SnapshotStore(tmp_path / "file" / "snapshots", SnapshotSettings(after_s=0)).take(notebook.repl, turns, [])
 
     assert (await notebook.run("x")).value == "1"
+
+
+async def test_what_a_fork_keeps_stays_when_its_source_has_ended(
+    store: SnapshotStore, notebook: Notebook, fresh: Repl
+) -> None:
+    shared, own = await turns_of(notebook, "x = 1", "x = 2")
+    await store.take(notebook.repl, [shared, own], [])
+
+    store.forget([shared])  # all acts of the source
+
+    assert await store.restore(fresh, [shared, own], [], give) == 2
+    assert (await Notebook(fresh).run("x")).value == "2"
