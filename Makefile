@@ -10,11 +10,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Of `make newest`: what the index has today, and no lock.
 NEWEST := .venv-newest
+# Of `make mutants`: the program that changes the code.
+MUTANTS := .venv-mutants
 # What to look for, best known first; `make PYTHON=...` says it outright.
 PYTHONS := python3.11 python3 python3.12 python3.13 python3.14 python
 PYTHON ?=
 PYTEST_ARGS ?=
-# Options of `make conformance`, `make escapes` and `make faults`.
+# Options of `make conformance`, `make escapes`, `make faults` and `make mutants`.
 ARGS ?=
 # Options that `make lock` passes on, for instance LOCK_ARGS=--upgrade.
 LOCK_ARGS ?=
@@ -48,6 +50,13 @@ escapes: $(READY) ## Attack the sandboxes with hostile code, and show what becam
 faults: $(READY) ## Kill runs at every event of theirs, resume them, and count what went wrong
 	@$(BIN)/python -m tests.faults $(ARGS)
 	@TESTS_FAULTS=all $(BIN)/pytest -q tests/faults/test_postgres.py
+
+.PHONY: mutants
+mutants: $(READY) ## Change the code in many small ways, and show which change no test notices: an hour for a room
+	@test -x $(MUTANTS)/bin/cosmic-ray || { \
+		$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(MUTANTS); \
+		$(BIN)/uv pip install --quiet --python $(MUTANTS)/bin/python cosmic-ray==8.7.0; }
+	@COSMIC_RAY=$(MUTANTS)/bin $(BIN)/python -m tests.mutants $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## Measure the parts beside their simplest rivals, in one run

@@ -141,3 +141,22 @@ def test_caps_fill_in_where_there_is_no_ceiling_and_may_be_raised() -> None:
     with pytest.raises(SetupError, match=r"RLM_CAPS__TIMEOUT_S"):
         Caps().applied(Budget(timeout_s=601))
     assert Caps(timeout_s=9_000).applied(Budget(timeout_s=601)).timeout_s == 601
+
+
+def test_what_is_left_of_the_cost_is_neither_spent_nor_reserved() -> None:
+    ledger = Ledger(Budget(max_cost_usd=1.0), Usage(cost_usd=0.25))
+    assert ledger.cost_left_usd == 0.75
+
+    with ledger.reserved(0, cost_usd=0.5):
+        assert ledger.cost_left_usd == 0.25
+        with pytest.raises(BudgetExceeded, match="max_cost_usd"), ledger.reserved(0, cost_usd=0.5):
+            pass
+    assert ledger.cost_left_usd == 0.75
+
+
+def test_a_ledger_knows_of_no_earlier_calls_but_those_it_is_told_of() -> None:
+    with Ledger(Budget(max_subcalls_per_session=1), Usage()).reserved(0):
+        pass
+    told = Ledger(Budget(max_subcalls_per_session=1), Usage(), earlier_subcalls=1)
+    with pytest.raises(BudgetExceeded, match="max_subcalls_per_session"), told.reserved(0):
+        pass
