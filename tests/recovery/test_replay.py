@@ -1,4 +1,4 @@
-"""What replay promises: it takes a REPL for the run's only if all that it holds is, and says what it could not rebuild."""
+"""What replay promises: a REPL is the run's own only if all that it holds is, and what is not rebuilt is said."""
 
 from __future__ import annotations
 
