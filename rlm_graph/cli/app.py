@@ -20,7 +20,7 @@ from rlm_graph.cli.logs import logs
 from rlm_graph.cli.memory import clear, list_notes
 from rlm_graph.cli.memory import rm as rm_note
 from rlm_graph.cli.memory import show as show_note
-from rlm_graph.cli.printing import say
+from rlm_graph.cli.printing import manner, say
 from rlm_graph.cli.ps import ps
 from rlm_graph.cli.pyodide import fetch
 from rlm_graph.cli.resume import resume
@@ -41,6 +41,7 @@ class Commands(TyperGroup):
     """Ends an `RLMError` in one line and an exit code. Anything else keeps its traceback: it is our mistake."""
 
     def invoke(self, ctx: Any) -> Any:
+        manner.quiet = manner.json_lines = False
         try:
             return super().invoke(ctx)
         except RLMError as error:

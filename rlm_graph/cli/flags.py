@@ -184,7 +184,9 @@ class Shown:
     def checked(self) -> Output:
         """Return it. Raises `InputError` if the answer could not be written in the end."""
         from rlm_graph.cli.output import Output
+        from rlm_graph.cli.printing import manner
 
+        manner.quiet, manner.json_lines = self.quiet, self.stream and self.as_json
         output = Output(json=self.as_json, file=self.output, stream=self.stream, quiet=self.quiet, verbose=self.verbose)
         output.check()
         return output

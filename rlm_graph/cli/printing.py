@@ -6,7 +6,8 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
@@ -41,11 +42,46 @@ def encoded(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
+@dataclass
+class Manner:
+    """How the command under way speaks on stderr."""
+
+    quiet: bool = False
+    """Errors alone."""
+    json_lines: bool = False
+    """Every line is a JSON object: `{"kind": "message", "text": ...}` for what is said in words."""
+
+
+manner = Manner()
+"""One process, one stderr. Commands set it anew at their start."""
+
+
 def say(text: str) -> None:
-    """Write a line to stderr, if there is one."""
+    """Write a line to stderr, if there is one. Nothing that happens to stderr is an error."""
+    if manner.json_lines:
+        say_json({"kind": "message", "text": text})
+    else:
+        write_stderr(f"{printable(text)}\n")
+
+
+def remark(text: str) -> None:
+    """Say what is no error, unless the user wants to hear of errors alone."""
+    if not manner.quiet:
+        say(text)
+
+
+def say_json(value: Any) -> None:
+    """Write `value` to stderr as one line of JSON, in ASCII."""
+    import json
+
+    write_stderr(f"{json.dumps(value)}\n")
+
+
+def write_stderr(text: str) -> None:
+    """Write text that is printable to stderr; drop it where that cannot be."""
     if sys.stderr is not None:
-        with _writing(sys.stderr):
-            print(printable(text), file=sys.stderr, flush=True)
+        with suppress(OSError, ValueError):
+            print(text, end="", file=sys.stderr, flush=True)
 
 
 def waiting(held: RunHeldError) -> None:
@@ -73,10 +109,10 @@ def put(text: str) -> None:
 
 
 def put_json(value: Any) -> None:
-    """Write `value` to stdout as one JSON object in ASCII, which no terminal obeys."""
+    """Write `value` to stdout as one JSON object in ASCII, which no terminal obeys; in one line beside a stream."""
     import json
 
-    put(json.dumps(value, indent=2))
+    put(json.dumps(value, indent=None if manner.json_lines else 2))
 
 
 @contextmanager

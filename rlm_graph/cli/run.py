@@ -99,11 +99,13 @@ def run(
 
 
 def _form(schema: str | None) -> Schema | None:
+    from rlm_graph.cli.standard_streams import others_print_to_stderr
     from rlm_graph.errors import InputError
     from rlm_graph.runs.answer_form import read_schema
 
     try:
-        return None if schema is None else read_schema(schema)
+        with others_print_to_stderr():  # the class's module may
+            return None if schema is None else read_schema(schema)
     except InputError as error:
         error.problem = f"--schema {error.problem}"
         raise

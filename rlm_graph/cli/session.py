@@ -13,6 +13,7 @@ from rlm_graph.cli.interrupts import Interrupts
 from rlm_graph.cli.output import Output
 from rlm_graph.cli.printing import say, waiting
 from rlm_graph.cli.progress import Progress
+from rlm_graph.cli.standard_streams import others_print_to_stderr
 from rlm_graph.cli.streaming import Streamed
 from rlm_graph.errors import InputError, RLMError, SetupError
 from rlm_graph.runs.live import LiveRun, Outcome, Watch
@@ -44,7 +45,9 @@ class Session:
 
         With `wait`, a run that somebody else holds is waited for. `entered` is called before anything is drawn.
         """
-        return report(self.call(_watched(begin, output, wait=wait, entered=entered)), output)
+        with others_print_to_stderr():
+            outcome = self.call(_watched(begin, output, wait=wait, entered=entered))
+        return report(outcome, output)
 
 
 @contextmanager

@@ -398,8 +398,9 @@ def test_a_stream_as_json_is_one_object_a_line_and_the_answer_is_alone_on_stdout
     done = shell.here("run", "q", "--stream", "--json")
 
     assert json.loads(done.stdout)["answer"] == "end"
-    told = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-    assert {"token", "turn", "cell", "call", "subcall", "output", "budget", "answer"} == {
+    assert len(done.stdout.splitlines()) == 1
+    told = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {"token", "turn", "cell", "call", "subcall", "output", "budget", "answer", "message"} == {
         event["kind"] for event in told
     }
     [root] = {event["call_id"] for event in told if event["kind"] == "turn"}
