@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlm_graph.cli.printing import say
+from rlm_graph.cli.printing import remark, say
 from rlm_graph.errors import UntrustedError
 
 if TYPE_CHECKING:
@@ -25,13 +27,29 @@ def load_settings(flags: Mapping[str, Any] | None = None, *, config: Path | None
     """
     from rlm_graph.settings import Settings, trust
 
-    try:
-        return Settings.load(flags, config=config)
-    except UntrustedError as error:
-        if not _may_ask(error) or not _agreed(error):
-            raise
-        trust(error.files)  # as it was shown: what has changed since is not trusted
+    with _remarks():
+        try:
+            return Settings.load(flags, config=config)
+        except UntrustedError as error:
+            if not _may_ask(error) or not _agreed(error):
+                raise
+            trust(error.files)  # as it was shown: what has changed since is not trusted
     return Settings.load(flags, config=config)
+
+
+@contextmanager
+def _remarks() -> Iterator[None]:
+    """Say in a line each what the settings warn of within the block."""
+    from rlm_graph.settings.sources import SettingsWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SettingsWarning)
+        try:
+            yield
+        finally:
+            for warning in caught:
+                if issubclass(warning.category, SettingsWarning):
+                    remark(f"note: {warning.message}")
 
 
 def _may_ask(error: UntrustedError) -> bool:

@@ -48,6 +48,7 @@ async def session() -> ClientSession:
 
 
 async def _opened(loop: asyncio.AbstractEventLoop) -> _Kept:
+    _check_key_log()  # aiohttp opens it when it is imported
     from aiohttp import ClientSession, DummyCookieJar, TCPConnector, TraceConfig
 
     trace = TraceConfig(_attempt_of)  # type: ignore[arg-type]  # any callable does
@@ -171,3 +172,15 @@ def _in_a_network(host: str, networks: str) -> bool:
             if "/" in network and address in ipaddress.ip_network(network.strip(), strict=False):
                 return True
     return False
+
+
+def _check_key_log() -> None:
+    """Raise `ModelError` if `SSLKEYLOGFILE` names a file that cannot be written, of which `ssl` says no more."""
+    path = os.environ.get("SSLKEYLOGFILE")
+    if not path:
+        return
+    try:
+        with open(path, "ab"):
+            pass
+    except OSError as error:
+        raise ModelError(f"SSLKEYLOGFILE ({path}) cannot be written: {error.strerror}; unset it") from error
