@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from rlm_graph.cli.arguments import WithContexts
 from rlm_graph.cli.ask import ask
 from rlm_graph.cli.config import show
 from rlm_graph.cli.docker import build
@@ -77,7 +78,12 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 app = typer.Typer(cls=Commands, pretty_exceptions_enable=False, epilog=EPILOG, context_settings=_CONTEXT, **_PLAIN)
 app.callback()(_root)
-for command in (run, resume, ask, fork, logs, rm, du, ps, sweep, tools, trust, init, doctor):
+app.command(cls=WithContexts)(run)
+app.command("agent", cls=WithContexts, short_help="Another word for `run`.")(run)
+app.command()(resume)
+for command in (ask, fork):
+    app.command(cls=WithContexts)(command)
+for command in (logs, rm, du, ps, sweep, tools, trust, init, doctor):
     app.command()(command)
 
 config = typer.Typer(help="Show the settings and where each came from.", **_PLAIN)

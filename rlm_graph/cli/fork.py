@@ -51,6 +51,7 @@ def fork(
     """
     from rlm_graph.cli import session
     from rlm_graph.cli.asking import check_question, take
+    from rlm_graph.cli.piped import with_piped
     from rlm_graph.cli.trusting import load_settings
     from rlm_graph.errors import InputError
     from rlm_graph.storage.runs import check_name
@@ -64,8 +65,9 @@ def fork(
     output = shown.checked()
     changes = given.changes(models, ceilings, place, no_ignore=no_ignore, **allowed.changes())
     settings = load_settings(changes, config=place.config)
+    sources = [] if question is None else with_piped(context or [])
     with session.opened(settings) as opened:
-        reference = take(context or [], settings, output)
+        reference = take(sources, settings, output)
 
         def begin(watch: Watch) -> Awaitable[LiveRun]:
             return opened.service.fork(

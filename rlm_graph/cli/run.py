@@ -61,6 +61,7 @@ def run(
     """
     from rlm_graph.cli import session
     from rlm_graph.cli.asking import check_question, take
+    from rlm_graph.cli.piped import with_piped
     from rlm_graph.cli.trusting import load_settings
     from rlm_graph.context.notes import printable
     from rlm_graph.runs.building import model_of
@@ -86,7 +87,7 @@ def run(
         check_name(thread)
     form = _form(schema)
     model_of(settings)
-    sources = context or []
+    sources = with_piped(context or [])
     with session.opened(settings) as opened:
         reference = take(sources, settings, output)
         job = Job(question, settings, context=reference, schema=form, approve=policy)

@@ -29,7 +29,7 @@ def make_lasting() -> None:
     given: Any = sys.stderr
     raw = _LastingFile(given.fileno(), "w", closefd=False)
     sys.stderr = io.TextIOWrapper(
-        raw,  # type: ignore[arg-type]  # it writes all or drops it, as a buffer does
+        raw,  # it writes all or drops it, as a buffer does
         encoding=given.encoding,
         errors=given.errors,
         write_through=True,

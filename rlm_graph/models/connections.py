@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
-from rlm_graph.errors import ModelError
+from rlm_graph.errors import ModelError, SetupError
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -48,7 +48,6 @@ async def session() -> ClientSession:
 
 
 async def _opened(loop: asyncio.AbstractEventLoop) -> _Kept:
-    _check_key_log()  # aiohttp opens it when it is imported
     from aiohttp import ClientSession, DummyCookieJar, TCPConnector, TraceConfig
 
     trace = TraceConfig(_attempt_of)  # type: ignore[arg-type]  # any callable does
@@ -174,8 +173,8 @@ def _in_a_network(host: str, networks: str) -> bool:
     return False
 
 
-def _check_key_log() -> None:
-    """Raise `ModelError` if `SSLKEYLOGFILE` names a file that cannot be written, of which `ssl` says no more."""
+def check_key_log() -> None:
+    """Raise `SetupError` if `SSLKEYLOGFILE` names a file that cannot be written: TLS libraries say less of it."""
     path = os.environ.get("SSLKEYLOGFILE")
     if not path:
         return
@@ -183,4 +182,4 @@ def _check_key_log() -> None:
         with open(path, "ab"):
             pass
     except OSError as error:
-        raise ModelError(f"SSLKEYLOGFILE ({path}) cannot be written: {error.strerror}; unset it") from error
+        raise SetupError(f"SSLKEYLOGFILE ({path}) cannot be written: {error.strerror}; unset it") from error
