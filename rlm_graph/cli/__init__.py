@@ -13,9 +13,7 @@ def main() -> None:
 
         make_lasting()
         if not sys.warnoptions:  # which PYTHONWARNINGS and -W fill
-            warnings.simplefilter(
-                "ignore"
-            )  # of libraries: users can do nothing about them
+            warnings.simplefilter("ignore")  # of libraries: users can do nothing about them
         from rlm_graph.langgraph_internals import read_strictly
 
         read_strictly()

@@ -42,7 +42,7 @@ class Commands(TyperGroup):
     """Ends an `RLMError` in one line and an exit code. Anything else keeps its traceback: it is our mistake."""
 
     def invoke(self, ctx: Any) -> Any:
-        manner.quiet = manner.json_lines = False
+        manner.reset()
         try:
             return super().invoke(ctx)
         except RLMError as error:

@@ -15,6 +15,7 @@ import typer
 if TYPE_CHECKING:
     from rlm_graph.cli.output import Output
     from rlm_graph.runs.job import Policy
+    from rlm_graph.settings import Settings
 
 
 def _ceiling(*flags: str, metavar: str, help: str) -> Any:
@@ -139,6 +140,14 @@ class Ceilings:
             if max_subcalls is not None:
                 raise InputError("--max-subcalls and --sub-calls/--no-sub-calls exclude each other: give one of them")
             max_subcalls = "none" if self.sub_calls else "0"
+        for flag, text, whole in (
+            ("--max-turns", self.max_turns, True),
+            ("--max-cost", self.max_cost, False),
+            ("--max-tokens", self.max_tokens, True),
+            ("--timeout", self.timeout, False),
+            ("--max-subcalls", self.max_subcalls, True),
+        ):
+            _check_ceiling(flag, text, whole=whole, least=0 if flag == "--max-subcalls" else 1)
         given: dict[str, Any] = {
             "max_turns": self.max_turns,
             "max_cost_usd": self.max_cost,
@@ -148,6 +157,37 @@ class Ceilings:
             "allow_unpriced": self.allow_unpriced or None,
         }
         return {key: value for key, value in given.items() if value is not None}
+
+    def remark_on_caps(self, settings: Settings) -> None:
+        """Say of each ceiling that was lifted by `none` how far its cap lets it go all the same."""
+        from rlm_graph.cli.printing import remark
+
+        for name, value in self.budget().items():
+            cap = getattr(settings.caps, name, None)
+            if str(value).lower() == "none" and cap is not None:
+                remark(
+                    f"note: {name}: none lifts it up to the cap of {cap:,g} that holds here; "
+                    f"caps.{name} (RLM_CAPS__{name.upper()}=none) raises that"
+                )
+
+
+def _check_ceiling(flag: str, text: str | None, *, whole: bool, least: int) -> None:
+    """Raise `InputError` for a ceiling that is no number."""
+    from math import isfinite
+
+    from rlm_graph.errors import InputError
+
+    if text is None or text.lower() == "none":
+        return
+    try:
+        number = int(text) if whole else float(text)
+        if isfinite(number) and (number >= least or (number > 0 and not whole)):
+            return
+    except ValueError:
+        pass
+    if whole:
+        raise InputError(f"{flag} {text}: give a whole number from {least} on, or none")
+    raise InputError(f"{flag} {text}: give a number above 0, such as 0.50 or 120, or none")
 
 
 @dataclass(frozen=True)

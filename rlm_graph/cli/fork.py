@@ -65,6 +65,7 @@ def fork(
     output = shown.checked()
     changes = given.changes(models, ceilings, place, no_ignore=no_ignore, **allowed.changes())
     settings = load_settings(changes, config=place.config)
+    ceilings.remark_on_caps(settings)
     sources = [] if question is None else with_piped(context or [])
     with session.opened(settings) as opened:
         reference = take(sources, settings, output)

@@ -50,10 +50,21 @@ class Manner:
     """Errors alone."""
     json_lines: bool = False
     """Every line is a JSON object: `{"kind": "message", "text": ...}` for what is said in words."""
+    place: str = ""
+    """The flags that say where runs lie, as they were given, such as ` --db other.sqlite`."""
+
+    def reset(self) -> None:
+        """Speak as a command does that nobody has told otherwise."""
+        self.quiet, self.json_lines, self.place = False, False, ""
 
 
 manner = Manner()
 """One process, one stderr. Commands set it anew at their start."""
+
+
+def command(words: str) -> str:
+    """Return the call of this command with these words that finds the runs where the present one did."""
+    return f"rlm-graph {words}{manner.place}"
 
 
 def say(text: str) -> None:

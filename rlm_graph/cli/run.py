@@ -61,10 +61,10 @@ def run(
     """
     from rlm_graph.cli import session
     from rlm_graph.cli.asking import check_question, take
+    from rlm_graph.cli.local_models import need_model
     from rlm_graph.cli.piped import with_piped
     from rlm_graph.cli.trusting import load_settings
     from rlm_graph.context.notes import printable
-    from rlm_graph.runs.building import model_of
     from rlm_graph.runs.job import Job
     from rlm_graph.storage.runs import check_name
 
@@ -82,11 +82,12 @@ def run(
         no_ignore=no_ignore,
     )
     settings = load_settings(changes, config=place.config)
+    ceilings.remark_on_caps(settings)
     policy = given.policy(approve)
     if thread is not None:
         check_name(thread)
     form = _form(schema)
-    model_of(settings)
+    need_model(settings)
     sources = with_piped(context or [])
     with session.opened(settings) as opened:
         reference = take(sources, settings, output)

@@ -11,7 +11,7 @@ from rlm_graph.cli.approvals import show
 from rlm_graph.cli.exits import Exit
 from rlm_graph.cli.interrupts import Interrupts
 from rlm_graph.cli.output import Output
-from rlm_graph.cli.printing import say, waiting
+from rlm_graph.cli.printing import command, say, waiting
 from rlm_graph.cli.progress import Progress
 from rlm_graph.cli.standard_streams import others_print_to_stderr
 from rlm_graph.cli.streaming import Streamed
@@ -72,7 +72,7 @@ def report(outcome: Outcome, output: Output) -> Exit:
         show(outcome.run.id, outcome.waiting, output)
         return Exit.WAITING
     if outcome.answer is None:
-        say(f"interrupted; go on: rlm-graph resume {outcome.run.id}")
+        say(f"interrupted; go on: {command(f'resume {outcome.run.id}')}")
         return Exit.INTERRUPTED
     return output.report(outcome.run, outcome.answer, outcome.usage)
 
@@ -94,5 +94,5 @@ async def _watched(begin: Begin, output: Output, *, wait: bool, entered: Callabl
             return await live.outcome()
     except RLMError as error:
         if not isinstance(error, InputError | SetupError):
-            say(f"what was done is saved; go on: rlm-graph resume {live.run.id}")
+            say(f"what was done is saved; go on: {command(f'resume {live.run.id}')}")
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -139,7 +140,10 @@ def _objection(error: Mapping[str, Any], chosen: str | None) -> str:
     value = error["input"]
     match error["type"]:
         case "literal_error":
-            return f"{value!r} is none of {error['ctx']['expected']}"
+            known = re.findall("'([^']+)'", error["ctx"]["expected"])
+            close = get_close_matches(str(value), known, n=1, cutoff=0.5)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            return f"{value!r} is none of {error['ctx']['expected']}{meant}"
         case "extra_forbidden":
             return f"the {chosen} executor has no such setting" if error["loc"][0] == "executor" else "no such setting"
         case "value_error":  # of our own validators, which know what may be repeated

@@ -67,7 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # Line-buffered and appended: a line is in the file before the reply leaves, even if we are killed then.
             log = stack.enter_context(options.log.open("a", buffering=1, encoding="ascii"))
             server.on_request(lambda request: log.write(log_line(request)) and None)
-        stack.enter_context(server)
+        try:
+            stack.enter_context(server)
+        except OSError as error:
+            raise SystemExit(f"port {options.port}: {error.strerror}; --port 0 takes a free one") from error
         print(f"scripted model (replies come from {options.script}, not from an LLM) at {server.url}", flush=True)
         while not ended.wait(_PARENT_CHECK_S) and os.getppid() == parent:
             continue

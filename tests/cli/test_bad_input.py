@@ -54,7 +54,7 @@ def refused(shell: Shell, *args: object, status: int, **variables: str) -> str:
         (["run", "q", "-o", "."], 2, "it is a folder"),
         (["run", "q", "--config", "missing.toml"], 3, "missing.toml: no such settings file"),
         (["run", "q", "--config", "typo.toml"], 3, "typo.toml: unknown key modle; did you mean model?"),
-        (["resume"], 2, "say which run"),
+        (["resume"], 2, "was stopped, has failed or waits"),
         (["resume", "x", "--last"], 2, "say which run"),
         (["resume", "nothing"], 2, "no run 'nothing'"),
         (["resume", "--last"], 2, "holds no run yet"),
