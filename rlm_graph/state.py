@@ -126,7 +126,7 @@ class Variable(CheckpointValue):
 
 
 class CallSummary(CheckpointValue):
-    """One call that code made, without what was said."""
+    """One call that code made. What was answered stands in the call's own record."""
 
     cell: int | None = None
     """The cell that made it, 0 if the model made it itself; None if it was answered before a crash of the host that the
@@ -139,6 +139,12 @@ class CallSummary(CheckpointValue):
     failed: NonNegativeInt = 0
     """How many of them were answered with an error."""
     usage: Usage = Usage()
+    record: str = ""
+    """The name of the call's own record below the turn's namespace; empty in runs of older versions."""
+    prompts: tuple[str, ...] = ()
+    """How the first of its prompts begin, for those who look at the run."""
+    prompt_chars: tuple[NonNegativeInt, ...] = ()
+    """How long these are as a whole."""
 
 
 class PendingToolCall(CheckpointValue):

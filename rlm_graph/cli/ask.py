@@ -49,6 +49,9 @@ def ask(
     with session.opened(settings) as opened:
         reference = take(sources, settings, output)
         code = opened.carry_out(
-            lambda watch: opened.service.ask(run, question, reference, changes, watch=watch), output, wait=wait
+            lambda watch: opened.service.ask(run, question, reference, changes, watch=watch),
+            output,
+            changes=changes,
+            wait=wait,
         )
     raise typer.Exit(code)

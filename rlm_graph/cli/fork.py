@@ -79,5 +79,5 @@ def fork(
             forked: Any = live.run.settings["forked"]
             output.say(f"run {live.run.id}: a fork of {forked['run']} after turn {forked['turn']}")
 
-        code = opened.carry_out(begin, output, wait=wait, entered=entered)
+        code = opened.carry_out(begin, output, changes=changes, wait=wait, entered=entered)
     raise typer.Exit(code)

@@ -85,7 +85,7 @@ def say_json(value: Any) -> None:
     """Write `value` to stderr as one line of JSON, in ASCII."""
     import json
 
-    write_stderr(f"{json.dumps(value)}\n")
+    write_stderr(f"{json.dumps(with_unknown_cost(value))}\n")
 
 
 def write_stderr(text: str) -> None:
@@ -123,7 +123,20 @@ def put_json(value: Any) -> None:
     """Write `value` to stdout as one JSON object in ASCII, which no terminal obeys; in one line beside a stream."""
     import json
 
-    put(json.dumps(value, indent=None if manner.json_lines else 2))
+    put(json.dumps(with_unknown_cost(value), indent=None if manner.json_lines else 2))
+
+
+def with_unknown_cost(value: Any) -> Any:
+    """Return the JSON value with `null` for each cost that nobody knows, and what is known of it beside it."""
+    if isinstance(value, list | tuple):
+        return [with_unknown_cost(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: with_unknown_cost(each) for key, each in value.items()}
+    if "cost_usd" in found and "unpriced_calls" in found and "known_cost_usd" not in found:
+        found["known_cost_usd"] = found["cost_usd"]
+        found["cost_usd"] = None if found["unpriced_calls"] else found["cost_usd"]
+    return found
 
 
 @contextmanager

@@ -65,7 +65,10 @@ def resume(
     with session.opened(settings) as opened:
         name = run or opened.call(opened.service.get() if last else _unfinished(opened.service, verdict)).id
         code = opened.carry_out(
-            lambda watch: opened.service.resume(name, changes, verdict=verdict, watch=watch), output, wait=wait
+            lambda watch: opened.service.resume(name, changes, verdict=verdict, watch=watch),
+            output,
+            changes=changes,
+            wait=wait,
         )
     raise typer.Exit(code)
 

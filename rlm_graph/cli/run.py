@@ -95,6 +95,7 @@ def run(
         code = opened.carry_out(
             lambda watch: opened.service.start(job, source=", ".join(map(printable, sources)), id=thread, watch=watch),
             output,
+            changes=changes,
             wait=wait,
         )
     raise typer.Exit(code)
