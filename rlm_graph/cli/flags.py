@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from rlm_graph.settings import Settings
 
 
-def _ceiling(*flags: str, metavar: str, help: str) -> Any:
-    # Text, not a number: the settings read `none` (no ceiling) and numbers alike, whatever place they come from.
-    return typer.Option(*flags, metavar=metavar, help=f"Ceiling, or none: {help}")
+def _ceiling(*flags: str, metavar: str, help: str, default: str) -> Any:
+    # Text, not a number: the settings read `none` (no ceiling) and numbers alike, whatever place they come from. The
+    # default is written out, for help imports no settings; a test holds it against them.
+    return typer.Option(*flags, metavar=metavar, help=f"Ceiling, or none: {help} By default {default}.")
 
 
 Context = Annotated[
@@ -29,7 +30,7 @@ Context = Annotated[
         "--context",
         "-c",
         metavar="PATH|URL|-",
-        help="Long input: a file, a folder, the URL of a file, or - for standard input. Give several for several.",
+        help="Long input: a file, a folder, the URL of a file, or - for standard input. Several may follow.",
     ),
 ]
 NoIgnore = Annotated[
@@ -39,13 +40,24 @@ NoIgnore = Annotated[
     ),
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", "-m", metavar="NAME", help="Root model, such as openai/gpt-5 or ollama/qwen3.")
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="Root model, such as openai/gpt-5 or ollama/qwen3:8b; by default `model` in the settings.",
+    ),
 ]
 SubModel = Annotated[
     str | None, typer.Option("--sub-model", metavar="NAME", help="Model that the code asks; by default the root model.")
 ]
 BaseUrl = Annotated[
-    str | None, typer.Option("--base-url", metavar="URL", help="OpenAI-compatible server that serves the models.")
+    str | None,
+    typer.Option(
+        "--base-url",
+        metavar="URL",
+        help="OpenAI-compatible server that serves the models, such as http://localhost:8000/v1.",
+    ),
 ]
 Tools = Annotated[
     list[str] | None,
@@ -66,29 +78,43 @@ Memory = Annotated[
     bool | None,
     typer.Option(
         "--memory/--no-memory",
-        help="Let code read and write notes that outlive the run; `rlm-graph memory` shows them.",
+        help="Let code read and write notes that outlive the run; `rlm-graph memory` shows them. By default off.",
         show_default=False,
     ),
 ]
-MaxTurns = Annotated[str | None, _ceiling("--max-turns", metavar="N", help="Replies of the root model.")]
-MaxCost = Annotated[str | None, _ceiling("--max-cost", metavar="USD", help="US dollars, sub-calls included.")]
-MaxTokens = Annotated[
-    str | None, _ceiling("--max-tokens", metavar="N", help="Input and output tokens, sub-calls included.")
+MaxTurns = Annotated[str | None, _ceiling("--max-turns", metavar="N", help="Replies of the root model.", default="10")]
+MaxCost = Annotated[
+    str | None, _ceiling("--max-cost", metavar="USD", help="US dollars, sub-calls included.", default="2")
 ]
-Timeout = Annotated[str | None, _ceiling("--timeout", metavar="SECONDS", help="Seconds of work, over all resumes.")]
+MaxTokens = Annotated[
+    str | None,
+    _ceiling("--max-tokens", metavar="N", help="Input and output tokens, sub-calls included.", default="none"),
+]
+Timeout = Annotated[
+    str | None, _ceiling("--timeout", metavar="SECONDS", help="Seconds of work, over all resumes.", default="300")
+]
 MaxSubcalls = Annotated[
-    str | None, _ceiling("--max-subcalls", "--max-sub-calls", metavar="N", help="Calls that the code makes to a model.")
+    str | None,
+    _ceiling(
+        "--max-subcalls", "--max-sub-calls", metavar="N", help="Calls that the code makes to a model.", default="none"
+    ),
 ]
 SubCalls = Annotated[
     bool | None,
-    typer.Option("--sub-calls/--no-sub-calls", help="Let code ask models, or not.", show_default=False),
+    typer.Option(
+        "--sub-calls/--no-sub-calls", help="Let code ask models, or not. By default it may.", show_default=False
+    ),
 ]
 AllowUnpriced = Annotated[
     bool, typer.Option("--allow-unpriced", help="Call models of unknown price even under --max-cost.")
 ]
 Database = Annotated[
     str | None,
-    typer.Option("--db", metavar="FILE|URL", help="Database of runs: a file, or postgresql://user@host/name."),
+    typer.Option(
+        "--db",
+        metavar="FILE|URL",
+        help="Database of runs: a file, or postgresql://user@host/name; by default runs.sqlite in the data folder.",
+    ),
 ]
 Encrypt = Annotated[
     bool, typer.Option("--encrypt", help="The database is encrypted, or is to be; the key is in LANGGRAPH_AES_KEY.")

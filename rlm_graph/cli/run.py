@@ -24,13 +24,18 @@ def run(
         typer.Option(
             "--executor",
             metavar="KIND",
-            help="Where the model's code runs: local, docker, pyodide, e2b, or a kind that another package brings.",
+            help="Where the model's code runs: local, docker, pyodide, e2b, or a kind that another package brings. "
+            "By default local.",
         ),
     ] = None,
     unsafe_local: given.UnsafeLocal = False,
     protocol: Annotated[
         str | None,
-        typer.Option("--protocol", metavar="KIND", help="How the root model works: repl (writes code), or tools."),
+        typer.Option(
+            "--protocol",
+            metavar="KIND",
+            help="How the root model works: repl (writes code), or tools. By default repl.",
+        ),
     ] = None,
     tool: given.Tools = None,
     memory: given.Memory = None,
@@ -40,12 +45,16 @@ def run(
         typer.Option(
             "--schema",
             metavar="FILE|MODULE:CLASS",
-            help="Form that the answer must have: a JSON schema, or a pydantic model or TypedDict.",
+            help="Form that the answer must have: a JSON schema, or a pydantic model or TypedDict. By default a text.",
         ),
     ] = None,
     approve: Annotated[
         str | None,
-        typer.Option("--approve", metavar="WHAT", help="Wait for your approval before each: code, or subcalls."),
+        typer.Option(
+            "--approve",
+            metavar="WHAT",
+            help="Wait for your approval before each: code, or subcalls. By default for neither.",
+        ),
     ] = None,
     thread: Annotated[
         str | None, typer.Option("--thread", metavar="ID", help="Name of the new run, instead of a made-up one.")
