@@ -114,6 +114,8 @@ $(READY): pyproject.toml requirements.lock
 			exit 1; \
 		fi; \
 	fi
+	@echo "make: fetching uv and the $$(grep -c '==' requirements.lock) packages of requirements.lock from your package index," \
+		"each checked against its hash (1.2 GB in $(VENV)); later targets fetch nothing"
 	@sed -n '/^uv==/,/^    # via/p' requirements.lock > $(VENV)/uv.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
 	@$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python requirements.lock

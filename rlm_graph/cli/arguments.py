@@ -67,7 +67,7 @@ def _valued(parameters: Sequence[Any]) -> frozenset[str]:
 
 
 def _check_approve(args: Sequence[str]) -> None:
-    for word, following in zip(args, [*args[1:], "-"], strict=True):
+    for word, following in zip(args, [*args[1:], "-"], strict=False):
         if word == "--":
             return
         if word == "--approve" and following.startswith("-"):
