@@ -324,7 +324,16 @@ def settings_flags(
     memory: bool | None = None,
     no_ignore: bool = False,
 ) -> dict[str, Any]:
-    """Return the settings that were given as flags, nested as the settings are."""
+    """Return the settings that were given as flags, nested as the settings are.
+
+    Raises `InputError` for a name whose bytes are no UTF-8: no provider and no server has such a name.
+    """
+    from rlm_graph.errors import InputError
+    from rlm_graph.surrogates import has_surrogates
+
+    for flag, name in (("-m", model), ("--sub-model", sub_model), ("--base-url", base_url), ("--protocol", protocol)):
+        if name is not None and has_surrogates(name):
+            raise InputError(f"{flag} {name}: is not text in UTF-8")
     given: dict[str, Any] = {
         "model": model,
         "sub_model": sub_model,

@@ -17,11 +17,15 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError
 from rlm_graph.errors import Hint, InputError, SetupError, UntrustedError
 from rlm_graph.settings import marks, plugins, trusted
 from rlm_graph.settings.trusted import user_folder
+from rlm_graph.surrogates import has_surrogates
 
 FLAG = "flag"
 CONFIG_NAME = "rlm.toml"
 PROJECT_NAME = "pyproject.toml"
 PREFIX = "RLM_"
+
+PATHS = frozenset({"db", "data_dir"})
+"""Settings that name files, whose names need not be UTF-8."""
 
 LIKE_OURS = 0.75
 """How like a setting's name a variable's must be to be taken for a slip of the pen, from 0 to 1."""
@@ -262,7 +266,7 @@ def _plain(layer: Layer, values: Mapping[str, Any]) -> dict[str, Any]:
             plain[key] = None
         elif key == "db" and is_address(value):
             plain[key] = value
-        elif key in {"db", "data_dir"} and isinstance(value, str | Path):
+        elif key in PATHS and isinstance(value, str | Path):
             plain[key] = (layer.folder or Path()) / Path(value).expanduser()
         elif key == "roots" and isinstance(value, list | tuple):
             plain[key] = [(layer.folder or Path()) / Path(root).expanduser() for root in value]
@@ -279,6 +283,8 @@ def _check_keys(settings: type[BaseSettings], layer: Layer) -> None:
         near = _nearest(settings, path)
         if near is not None:
             raise _unknown(layer.place, "key", key, near)
+        if isinstance(value, str) and has_surrogates(value) and path[-1] not in PATHS:
+            raise SetupError(f"{_place(layer, path)}: {key} is not text in UTF-8: {value!r}")
         if _is_table(settings, path) and not isinstance(value, dict | BaseModel):
             raise SetupError(f"{_place(layer, path)}: {key} is a table, not {value!r}")
 
