@@ -133,11 +133,11 @@ def test_a_run_that_is_to_outlive_its_terminal_goes_on(shell: Shell, serve: Serv
 def test_what_others_print_while_a_run_is_at_work_is_not_in_its_answer(shell: Shell, serve: Serve) -> None:
     (shell.folder / "noisy.py").write_text(
         "import os, subprocess\n"
-        "from typing import TypedDict\n"
+        "from pydantic import BaseModel\n"
         "print('by python')\n"
         "os.write(1, b'by descriptor\\n')\n"
         "subprocess.run(['echo', 'by a program'], check=True)\n"
-        "class Answer(TypedDict):\n    name: str\n"
+        "class Answer(BaseModel):\n    name: str\n"
     )
     serve(code("FINAL({'name': 'x'})"))
 
