@@ -7,7 +7,7 @@ import os
 import select
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
 FULL_WAIT_MS = 2_000
@@ -76,5 +76,14 @@ def others_print_to_stderr() -> Iterator[None]:
         with redirect_stdout(sys.stderr):
             yield
     finally:
+        _flush_c()
         os.dup2(kept, stdout)
         os.close(kept)
+
+
+def _flush_c() -> None:
+    """Have what libraries in C have printed, and hold back in their own buffers, go where it was printed to."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).fflush(None)

@@ -173,3 +173,25 @@ def test_room_is_shown_of_an_encrypted_database_too(shell: Shell, serve: Serve) 
     shell.here("run", "q")
 
     assert shell.here("du", "--encrypt").exit_code == 0
+
+
+@pytest.mark.parametrize("client", [{}, {"RLM_MODELS__CLIENT": "litellm"}], ids=["own", "litellm"])
+def test_a_quiet_run_prints_nothing_but_the_answer(client: dict[str, str], shell: Shell, serve: Serve) -> None:
+    # `make newest` asks this of the versions that a user gets today.
+    serve(code("FINAL('fine')"))
+
+    done = shell.run("run", "q", "-q", env=client)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"fine\n", b"")
+
+
+def test_the_variables_of_other_programs_stop_no_run_and_print_nothing(shell: Shell, serve: Serve) -> None:
+    serve(code("FINAL('fine')"))
+
+    others = shell.here("run", "q", RLM_LICENSE="5053@licences.example.org", RLM_DEBUG="1")
+    slip = shell.here("run", "q", RLM_MAX_TOKENS="50000")
+
+    assert others.exit_code == slip.exit_code == 0
+    assert "RLM_" not in others.stderr
+    assert "did you mean RLM_BUDGET__MAX_TOKENS?" in slip.stderr
+    assert "RLM_" not in shell.here("run", "q", "-q", RLM_MAX_TOKENS="50000").stderr

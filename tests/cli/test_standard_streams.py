@@ -134,7 +134,9 @@ def test_what_others_print_while_a_run_is_at_work_is_not_in_its_answer(shell: Sh
     (shell.folder / "noisy.py").write_text(
         "import os, subprocess\n"
         "from pydantic import BaseModel\n"
+        "import ctypes\n"
         "print('by python')\n"
+        "ctypes.CDLL(None).printf(b'by a library\\n')\n"
         "os.write(1, b'by descriptor\\n')\n"
         "subprocess.run(['echo', 'by a program'], check=True)\n"
         "class Answer(BaseModel):\n    name: str\n"
@@ -144,7 +146,7 @@ def test_what_others_print_while_a_run_is_at_work_is_not_in_its_answer(shell: Sh
     done = shell.run("run", "q", "--json", "--schema", "noisy:Answer")
 
     assert json.loads(done.stdout)["answer"] == {"name": "x"}
-    for words in (b"by python", b"by descriptor", b"by a program"):
+    for words in (b"by python", b"by a library", b"by descriptor", b"by a program"):
         assert words in done.stderr
 
 
