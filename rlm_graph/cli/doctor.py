@@ -213,19 +213,13 @@ def _data_dir(settings: Settings) -> Check:
 
 
 def _database(settings: Settings) -> Check:
-    import asyncio
-
+    from rlm_graph.cli import session
     from rlm_graph.cli.printing import counted
     from rlm_graph.errors import SetupError, StorageError
-    from rlm_graph.runs.job import opened
-
-    async def count() -> int:
-        async with opened(settings) as runs:
-            await runs.check()
-            return await runs.count()
 
     try:
-        return Check("database", "ok", f"{settings.db}, {counted(asyncio.run(count()), 'run')}")
+        with session.opened(settings) as opened:
+            return Check("database", "ok", f"{settings.db}, {counted(opened.call(opened.service.check()), 'run')}")
     except (SetupError, StorageError) as error:
         return Check("database", "failed", advised(error))
 
