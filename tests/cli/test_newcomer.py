@@ -195,3 +195,50 @@ def test_the_variables_of_other_programs_stop_no_run_and_print_nothing(shell: Sh
     assert "RLM_" not in others.stderr
     assert "did you mean RLM_BUDGET__MAX_TOKENS?" in slip.stderr
     assert "RLM_" not in shell.here("run", "q", "-q", RLM_MAX_TOKENS="50000").stderr
+
+
+def test_a_current_folder_that_is_gone_is_said_in_a_line(shell: Shell, serve: Serve) -> None:
+    serve("never asked")
+    gone = shell.folder / "gone"
+    gone.mkdir()
+    command = ["sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", *shell.command("run", "q")]
+
+    done = subprocess.run(command, capture_output=True, text=True, cwd=gone, env=shell.environment(), timeout=100)
+
+    assert done.returncode == 3
+    assert done.stderr == "error: the current folder has been deleted; change to another one\n"
+
+
+def test_a_log_of_keys_that_cannot_be_written_is_named_before_anything_is_recorded(shell: Shell, serve: Serve) -> None:
+    server = serve("never asked")
+    place = shell.folder / "gone" / "keys"
+
+    done = shell.here("run", "q", SSLKEYLOGFILE=str(place))
+
+    assert done.exit_code == 3
+    assert done.stderr == f"error: SSLKEYLOGFILE ({place}) cannot be written: No such file or directory; unset it\n"
+    assert shell.here("logs").stdout.startswith("no runs yet")
+    assert server.count == 0
+
+
+def test_names_that_are_no_text_are_refused_and_databases_with_such_names_are_used(shell: Shell, serve: Serve) -> None:
+    serve(code("FINAL('fine')"))
+    odd = b"caf\xe9"
+
+    refused = subprocess.run(
+        [*shell.command("run", "q", "-m"), odd], capture_output=True, env=shell.environment(), timeout=100
+    )
+    ran = [
+        subprocess.run(
+            [*shell.command(*args, "--db"), odd + b".sqlite"],
+            capture_output=True,
+            cwd=shell.folder,
+            env=shell.environment(),
+            timeout=100,
+        )
+        for args in (("run", "q", "--thread", "mine"), ("logs",))
+    ]
+
+    assert (refused.returncode, refused.stderr) == (2, b"error: -m caf\\udce9: is not text in UTF-8\n")
+    assert ran[0].stdout == b"fine\n"
+    assert b"mine" in ran[1].stdout
