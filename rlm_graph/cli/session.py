@@ -15,7 +15,7 @@ from rlm_graph.cli.printing import command, say, waiting
 from rlm_graph.cli.progress import Progress
 from rlm_graph.cli.standard_streams import others_print_to_stderr
 from rlm_graph.cli.streaming import Streamed
-from rlm_graph.errors import InputError, RLMError, SetupError
+from rlm_graph.errors import InputError, RLMError
 from rlm_graph.runs.decisions import Verdict
 from rlm_graph.runs.live import LiveRun, Outcome, Watch
 from rlm_graph.runs.notices import Notice
@@ -113,6 +113,6 @@ async def _watched(begin: Begin, output: Output, *, wait: bool, entered: Callabl
         with Interrupts(live), nullcontext() if live.idle else progress.shown():
             return await live.outcome()
     except RLMError as error:
-        if not isinstance(error, InputError | SetupError):
+        if not isinstance(error, InputError):
             say(f"what was done is saved; go on: {command(f'resume {live.run.id}')}")
         raise
