@@ -59,8 +59,8 @@ mutants: $(READY) ## Change the code in many small ways, and show which change n
 	@COSMIC_RAY=$(MUTANTS)/bin $(BIN)/python -m tests.mutants $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## Measure the parts beside their simplest rivals, in one run
-	@for program in bench/*.py; do echo "== $$program"; $(BIN)/python "$$program" || exit 1; done
+bench: $(READY) ## Measure the parts beside their simplest rivals, in one run; ROW=turns measures one
+	@for program in bench/$(or $(ROW),*).py; do echo "== $$program"; $(BIN)/python "$$program" || exit 1; done
 
 .PHONY: lint
 lint: $(READY) ## Check form, types and who imports whom

@@ -310,6 +310,10 @@ class GraphInput(TypedDict, total=False):
     budget: Budget
 
 
+SNAPSHOT_EVERY = 500
+"""Updates of a list after which a checkpoint holds all of it again: a state is read from at most so many writes."""
+
+
 class RLMState(TypedDict):
     """Everything a resumed run needs, and nothing that cannot be stored.
 
@@ -318,8 +322,8 @@ class RLMState(TypedDict):
 
     messages: Annotated[list[AnyMessage], add_messages]
     """The conversation as a user sees it: questions and answers."""
-    contexts: Annotated[list[ContextRef], DeltaChannel(extend)]
-    dialogue: Annotated[list[AnyMessage], DeltaChannel(extend)]
+    contexts: Annotated[list[ContextRef], DeltaChannel(extend, snapshot_frequency=SNAPSHOT_EVERY)]
+    dialogue: Annotated[list[AnyMessage], DeltaChannel(extend, snapshot_frequency=SNAPSHOT_EVERY)]
     """What the root model reads and writes: observations and its replies, verbatim."""
     window: NotRequired[int]
     """Tokens that the root model can read, where its provider has refused what should have fitted."""
@@ -330,7 +334,7 @@ class RLMState(TypedDict):
     """Which question is worked on: see `rlm_graph.nodes.questions`."""
     told: NotRequired[str]
     """The id of the last of `messages` that the dialogue holds, or that is its answer."""
-    turns: Annotated[list[Turn], DeltaChannel(extend)]
+    turns: Annotated[list[Turn], DeltaChannel(extend, snapshot_frequency=SNAPSHOT_EVERY)]
     cells: list[Cell]
     """Code of the last reply that has not run yet."""
     native: NotRequired[list[PendingToolCall | NativeCall]]
@@ -374,6 +378,11 @@ def state_schema(answer_type: type | None) -> type:
         ),
     )
     return schema
+
+
+GATHERING = frozenset({"messages", "contexts", "dialogue", "turns", "usage", "budget"})
+"""Channels of `RLMState` in which a write is not simply the new value. The budget is one: a caller who resumes may
+write it in the step in which a node does, whose write counts."""
 
 
 class RLMOutput(TypedDict):
