@@ -16,7 +16,7 @@ from rlm_graph.calls.subcalls import CallScope, Subcalls
 from rlm_graph.calls.tool_calls import call_each, each, in_order
 from rlm_graph.context import ContextStore
 from rlm_graph.events.emitting import emit_cell, emit_output
-from rlm_graph.executors.base import Executor, Repl, repl_name
+from rlm_graph.executors.base import Executor, Repl, progress_of, repl_name
 from rlm_graph.langgraph_internals import namespace_of
 from rlm_graph.ledger import Ledger
 from rlm_graph.recovery.replay import Replay
@@ -138,7 +138,7 @@ async def _run_cells(
             repl.run(
                 cell,
                 number=number,
-                serve=functools.partial(scope.serve, number),
+                serve=functools.partial(scope.serve, number, progress=progress_of(repl)),
                 timeout_s=cell_timeout_s,
                 branch=scope.namespace,
             )

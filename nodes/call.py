@@ -53,7 +53,7 @@ async def call(
     request = batch.requests[index]
     rejection = approval.rejection(shown(request))
     if rejection is not None:
-        return {"replies": {index: SubcallReply(error=rejection)}}
+        return batch.answered(index, SubcallReply(error=rejection))
     batch.asked.append(index)
     try:
         async with batch.limit:
@@ -71,7 +71,7 @@ async def call(
         reply = _failed(error)
     # What failed attempts of this process have spent is part of what the answer has cost.
     spent = reply.usage + batch.spent.get(index, Usage())
-    return {"replies": {index: reply.model_copy(update={"usage": spent})}}
+    return batch.answered(index, reply.model_copy(update={"usage": spent}))
 
 
 def shown(request: Request) -> ApprovalRequest:

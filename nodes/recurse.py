@@ -69,10 +69,10 @@ async def recurse(
         or _unpriced(request.budget, models.values())
     )
     if problem is not None:
-        return {"replies": {index: SubcallReply(error=problem, error_type="ValueError")}}
+        return batch.answered(index, SubcallReply(error=problem, error_type="ValueError"))
     rejection = approval.rejection(shown(request))
     if rejection is not None:
-        return {"replies": {index: SubcallReply(error=rejection)}}
+        return batch.answered(index, SubcallReply(error=rejection))
     batch.asked.append(index)
     info = runtime.execution_info
     last = max(max_attempts, SANDBOX_ATTEMPTS)
@@ -84,7 +84,7 @@ async def recurse(
             reply = await _ask_agent(request, below, batch, own, attempt=attempt, max_attempts=max_attempts)
     except BudgetExceeded as error:
         reply = SubcallReply(error=error.problem, error_type="BudgetExceeded")
-    return {"replies": {index: reply}}
+    return batch.answered(index, reply)
 
 
 async def _ask_agent(

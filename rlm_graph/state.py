@@ -226,6 +226,8 @@ class SubcallReply(CheckpointValue):
     partial: str | None = None
     """The text of such a reply."""
     usage: Usage = Usage()
+    arrival: NonNegativeInt = 0
+    """Which of the answers to the calls of its cell it was, from 1; 0 if a version that did not count recorded it."""
 
 
 class Answer(CheckpointValue):

@@ -8,11 +8,12 @@ call instead, and its checkpoint is the record: asked again, it answers from the
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypedDict
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphInterrupt
@@ -21,6 +22,7 @@ from pydantic import JsonValue, ValidationError
 
 from rlm_graph import bridge
 from rlm_graph.budget import Usage
+from rlm_graph.calls.arrivals import Arrivals, AskProgress, RecordedCall
 from rlm_graph.calls.requests import (
     MODEL_CALLS,
     AgentRequest,
@@ -34,15 +36,26 @@ from rlm_graph.calls.requests import (
     words_of,
 )
 from rlm_graph.executors.base import CallResult, HostCall
-from rlm_graph.langgraph_internals import allowing, checkpointer_of, child_config, joined, name_below, namespace_of
+from rlm_graph.langgraph_internals import (
+    allowing,
+    checkpointer_of,
+    child_config,
+    joined,
+    name_below,
+    namespace_of,
+    namespace_parts,
+)
 from rlm_graph.ledger import Ledger
 from rlm_graph.state import STORED_TYPES, CallSummary, SubcallReply
 from rlm_graph.storage.threaded_saver import ThreadedSaver
 from rlm_graph.tools import HostFunction
 
 if TYPE_CHECKING:
-    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
     from langgraph.graph.state import CompiledStateGraph
+
+NO_CELL = 0
+"""Stands for the cell in the name of a call that no cell has made; cells are numbered from 1."""
 
 LOCKED = "__rlm_graph_held"
 """Key in the config of every graph below an act. Such a graph takes no lock: the process at the act holds the run's."""
@@ -56,6 +69,8 @@ MAX_PROMPTS_KEPT = 20
 
 ACT = "rlm_act"
 """Key in the metadata of a call's record, for the namespace of the act that made the call."""
+CELL = "rlm_cell"
+"""Key in the metadata of a call's record, for the number of the cell whose code waits for the answer."""
 AGENTS = "rlm_agents"
 """Key in the metadata of a call's record, for the names of the specialists that were asked, separated by commas."""
 
@@ -72,6 +87,12 @@ class CallBatch:
     """Indexes of the requests that this process really made; those missing were answered from the record."""
     spent: dict[int, Usage] = field(default_factory=dict)
     """What the attempts at a request have spent by now, those that failed too, by its index."""
+    number: Callable[[], int] = lambda: 0
+    """Gives an answer that has just come its `arrival`."""
+
+    def answered(self, index: int, reply: SubcallReply) -> dict[str, Any]:
+        """Return what is recorded of the request of that index, now that its answer is there."""
+        return {"replies": {index: reply.model_copy(update={"arrival": self.number()})}}
 
     def charge(self, index: int, usage: Usage) -> None:
         """Note what an attempt at the request of that index has spent."""
@@ -128,6 +149,36 @@ class Subcalls:
         )
 
 
+class _Record(NamedTuple):
+    """What the newest checkpoint of a call says."""
+
+    name: str
+    cell: int | None
+    agents: tuple[str, ...]
+    call: RecordedCall
+    replies: Mapping[int, SubcallReply]
+    """Those of the checkpoint; `call` counts those too that will only be in the next one."""
+
+    @classmethod
+    def of(cls, name: str, kept: CheckpointTuple) -> _Record:
+        """Read a checkpoint and what its tasks have written since."""
+        values = kept.checkpoint["channel_values"]
+        replies: Mapping[int, SubcallReply] = values.get("replies", {})
+        known = dict(replies)
+        for _, channel, written in kept.pending_writes or ():
+            if channel == "replies":
+                known |= written
+        last = max((reply.arrival for reply in known.values()), default=0)
+        cell = kept.metadata.get(CELL)
+        return cls(
+            name,
+            cell if isinstance(cell, int) else None,
+            tuple(filter(None, str(kept.metadata.get(AGENTS, "")).split(","))),
+            RecordedCall(values["count"], len(known), last),
+            replies,
+        )
+
+
 class CallScope:
     """The calls of one act."""
 
@@ -156,12 +207,18 @@ class CallScope:
         self.asked = 0
         """Requests that were really made, not answered from the record."""
         self._charged: set[str] = set()
+        self._arrivals: dict[int, Arrivals] = {}
+        self._record: list[_Record] | None = None
+        self._reading = asyncio.Lock()
         self._calls: dict[str, CallSummary] = {}
         self.interrupts: list[Interrupt] = []
         """Calls that wait for a human. Several may, when threads or a batch made them."""
 
-    async def serve(self, cell: int, call: HostCall) -> CallResult:
-        """Answer one call of the cell of that number: from the record if it is there, else by making it."""
+    async def serve(self, cell: int, call: HostCall, *, progress: AskProgress | None = None) -> CallResult:
+        """Answer one call of the cell of that number: from the record if it is there, else by making it.
+
+        The answers of a cell are returned in the order in which they came: see `Arrivals`, which asks for `progress`.
+        """
         try:
             requests = read_requests(call, recursive=self._ledger.budget.max_depth > 0)
         except (ValidationError, TypeError) as error:
@@ -179,7 +236,11 @@ class CallScope:
                 return CallResult(error=f"context_query: {found.error}", error_type=found.error_type)
             text = as_context(found.value)
             requests = [request.about(text) for request in requests if isinstance(request, ModelRequest)]
-        replies = await self._answered(cell, f"{call.function}:{_key(cell, call)}", requests)
+        name = f"{call.function}:{_key(cell, call)}"
+        if cell == NO_CELL:
+            replies = await self._answered(cell, name, requests)
+        else:
+            replies = await self._in_order(await self._arrivals_of(cell, progress), cell, name, requests)
         ordered = [replies[index] for index in range(len(requests))]
         if call.function.endswith("_batched"):
             return CallResult(value=[_batch_item(reply) for reply in ordered])
@@ -202,10 +263,41 @@ class CallScope:
         before = call.model_copy(update={"function": f"{call.function} context_query"})
         return (await self._answered(cell, f"{self._retrieval.name}:{_key(cell, before)}", [request]))[0]
 
-    async def _answered(self, cell: int, name: str, requests: Sequence[Request]) -> Mapping[int, SubcallReply]:
+    async def _in_order(
+        self, arrivals: Arrivals, cell: int, name: str, requests: Sequence[Request]
+    ) -> Mapping[int, SubcallReply]:
+        """Return the answers when all that came before them have been returned."""
+        arrivals.begin(name, len(requests))
+        try:
+            replies = await self._answered(cell, name, requests, arrivals=arrivals)
+            await arrivals.turn(name)
+        except Exception as error:
+            arrivals.fail(error)
+            raise
+        finally:
+            arrivals.end(name)
+        return replies
+
+    async def _arrivals_of(self, cell: int, progress: AskProgress | None) -> Arrivals:
+        record = await self._recorded()
+        async with self._reading:
+            if cell not in self._arrivals:
+                calls = {each.name: each.call for each in record if each.cell == cell}
+                last = max((call.arrival for call in calls.values()), default=0)
+                if calls and progress is not None:
+                    has = (await progress(answered=True)).answered
+                    calls = {name: call for name, call in calls.items() if name.rpartition(":")[2] not in has}
+                self._arrivals[cell] = Arrivals(calls, progress, last=last)
+            return self._arrivals[cell]
+
+    async def _answered(
+        self, cell: int, name: str, requests: Sequence[Request], *, arrivals: Arrivals | None = None
+    ) -> Mapping[int, SubcallReply]:
         """Make the requests, or take their answers from the record, which are charged once."""
         batch = CallBatch(requests, self._ledger, asyncio.Semaphore(self.max_concurrency))
-        replies = await self._run(name, batch)
+        if arrivals is not None:
+            batch = replace(batch, number=functools.partial(arrivals.number, name))
+        replies = await self._run(name, batch, cell=None if arrivals is None else cell)
         self.asked += len(batch.asked)
         self._note(cell, name, replies, agents=_agents(requests), texts=[describe(each).text for each in requests])
         if not self._replaying and name not in self._charged:
@@ -250,22 +342,30 @@ class CallScope:
         A cell that lived on has their answers already and does not make them again; what they spent counts all the
         same.
         """
-        saver = self._saver()
-        if saver is None:
-            return
+        for each in await self._recorded():
+            if each.name not in self._charged and len(each.replies) == each.call.requests:
+                self._charged.add(each.name)
+                self._note(None, each.name, each.replies, agents=each.agents)
+                for reply in each.replies.values():
+                    self._ledger.charge(reply.usage)
+
+    async def _recorded(self) -> list[_Record]:
+        """Return what is recorded of the calls of this act, as it was when this process began with it."""
+        async with self._reading:
+            if self._record is None:
+                self._record = [] if (saver := self._saver()) is None else await self._read(saver)
+            return self._record
+
+    async def _read(self, saver: BaseCheckpointSaver[Any]) -> list[_Record]:
         thread: RunnableConfig = {"configurable": {"thread_id": self._config["configurable"]["thread_id"]}}
         kept_calls = allowing(saver, STORED_TYPES).alist(thread, filter={ACT: self.namespace})
-        found = [kept async for kept in kept_calls]
-        # Newest first: the last checkpoint of a call that has been answered holds all its replies.
-        for kept in found:
-            values = kept.checkpoint["channel_values"]
+        newest: dict[str, _Record] = {}
+        async for kept in kept_calls:  # newest first
             name = name_below(self.namespace, namespace_of(kept.config))
-            if name not in self._charged and len(values.get("replies", ())) == values.get("count", -1):
-                self._charged.add(name)
-                agents = str(kept.metadata.get(AGENTS, "")).split(",")
-                self._note(None, name, values["replies"], agents=tuple(filter(None, agents)))
-                for reply in values["replies"].values():
-                    self._ledger.charge(reply.usage)
+            values = kept.checkpoint["channel_values"]
+            if len(namespace_parts(name)) == 1 and "count" in values:  # what lies deeper is an agent's, below a call
+                newest.setdefault(name, _Record.of(name, kept))
+        return list(newest.values())
 
     def _saver(self) -> BaseCheckpointSaver[Any] | None:
         """Return the saver of this run, for use on the event loop."""
@@ -274,11 +374,11 @@ class CallScope:
             return saver
         return ThreadedSaver(saver)
 
-    async def _run(self, name: str, batch: CallBatch) -> Mapping[int, SubcallReply]:
+    async def _run(self, name: str, batch: CallBatch, *, cell: int | None) -> Mapping[int, SubcallReply]:
         config = child_config(self._config, joined(self.namespace, name), saver=self._saver())
         config["configurable"][LOCKED] = True
         agents = ",".join(_agents(batch.requests))
-        config["metadata"] = {**config.get("metadata", {}), ACT: self.namespace, AGENTS: agents}
+        config["metadata"] = {**config.get("metadata", {}), ACT: self.namespace, AGENTS: agents, CELL: cell}
         kind = "recurse" if isinstance(batch.requests[0], AgentRequest) else "call"
         given = {"kind": kind, "count": len(batch.requests)}
         try:

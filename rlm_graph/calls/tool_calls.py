@@ -9,14 +9,12 @@ from typing import Any
 
 from langgraph.errors import GraphInterrupt
 
-from rlm_graph.calls.subcalls import CallScope
+from rlm_graph.calls.subcalls import NO_CELL, CallScope
 from rlm_graph.executors.base import CallResult, HostCall
 from rlm_graph.memory import LIST, RECALL
 from rlm_graph.prompts import cut_middle, recalled
 from rlm_graph.state import Execution, PendingToolCall, ToolCallAnswer
 
-NO_CELL = 0
-"""Stands for the cell in the name of a call that no cell has made; cells are numbered from 1."""
 NOT_RUN = "It was not run, because an earlier cell of your reply did not end well."
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from pydantic import JsonValue
 
@@ -54,6 +54,27 @@ class PastCell(NamedTuple):
 
 Serve = Callable[[HostCall], Awaitable[CallResult]]
 """Answers one host call. Several may be under way at once."""
+
+
+class Progress(NamedTuple):
+    """How far the code of a running cell is."""
+
+    seen: bool
+    """Whether all calls that the code has made so far have come to `Serve`."""
+    still: bool
+    """Whether the code does nothing but wait."""
+    turns: int
+    """How often its threads have slept and woken: if it grows, the code has gone on meanwhile."""
+    answered: frozenset[str] = frozenset()
+    """The keys of the calls that have been answered, if they were asked for."""
+
+
+@runtime_checkable
+class ReportsProgress(Protocol):
+    """What a `Repl` may be besides: one that tells how far its code is. Without it, a replay waits for no call."""
+
+    async def progress(self, *, answered: bool = False) -> Progress:
+        """Return how far the code of the running cell is, with the calls that are `answered` if that is wanted."""
 
 
 class Repl(Protocol):
@@ -151,6 +172,11 @@ class Executor(Protocol):
 
     async def close(self, handle: ReplHandle) -> None:
         """End the REPL and remove all it left. Idempotent."""
+
+
+def progress_of(repl: Repl) -> Callable[..., Awaitable[Progress]] | None:
+    """Return what tells how far the code of the REPL's cell is; None if the REPL does not tell."""
+    return repl.progress if isinstance(repl, ReportsProgress) else None
 
 
 def repl_name(run: str, namespace: str) -> str:

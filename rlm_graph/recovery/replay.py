@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from rlm_graph.calls.subcalls import Subcalls
 from rlm_graph.context import ContextStore
 from rlm_graph.errors import ReplLostError
-from rlm_graph.executors.base import PastCell, Repl
+from rlm_graph.executors.base import PastCell, Repl, progress_of
 from rlm_graph.ledger import Ledger
 from rlm_graph.recovery.snapshots import SnapshotStore, surviving_cells
 from rlm_graph.state import Cell, ContextRef, Execution, Turn
@@ -86,7 +86,7 @@ class Replay:
         again = await repl.run(
             Cell(code=cell.code, language=cell.language),
             number=cell.number,
-            serve=functools.partial(scope.serve, cell.number),
+            serve=functools.partial(scope.serve, cell.number, progress=progress_of(repl)),
             timeout_s=self._timeout_s,
             started_at=cell.started_at,
             branch=turn.namespace,

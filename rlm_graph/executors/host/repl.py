@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rlm_graph.errors import ExecutorError
-from rlm_graph.executors.base import PastCell, Serve
+from rlm_graph.executors.base import PastCell, Progress, Serve
 from rlm_graph.executors.host.link import ContextMissing, Events, SupervisorLink
 from rlm_graph.executors.host.process import this_owner
-from rlm_graph.executors.host.reports import Calls, Done, Pong, Snapshot, Variables, read
+from rlm_graph.executors.host.reports import Calls, CellProgress, Done, Pong, Snapshot, Variables, read
 from rlm_graph.executors.host.service import Service
 from rlm_graph.executors.host.stream import PERSISTENCE, Connect, LinkLost, Persistence
 from rlm_graph.executors.sandbox.frames import MAX_VALUE, Frame
@@ -72,6 +72,7 @@ class SupervisedRepl:
         self._running = asyncio.Lock()
         self._cells_done = 0
         self._past: list[PastCell] = []
+        self._service: Service | None = None
 
     @property
     def handle(self) -> ReplHandle:
@@ -130,6 +131,7 @@ class SupervisedRepl:
                 "seed": _seed(number, cell),
             }  # fmt: skip
             service = Service(number, self._allowed, serve, send=self._link.send, failed=events.put_nowait)
+            self._service = service
             try:
                 done = await self._until_done(request, service, events)
             finally:
@@ -139,6 +141,12 @@ class SupervisedRepl:
         return Execution(
             number=number, code=cell.code, language=cell.language, error=done.error, final=done.final, **kept
         )
+
+    async def progress(self, *, answered: bool = False) -> Progress:
+        """See `ReportsProgress`."""
+        report = read(CellProgress, await self._link.request({"op": "progress", "answered": answered}))
+        begun = 0 if self._service is None else self._service.last_begun
+        return Progress(begun >= report.calls, report.still, report.turns, frozenset(report.answered))
 
     async def add_context(self, number: int, context: ContextRef, *, folder: Path) -> None:
         """See `Repl.add_context`. What was uploaded once is used again, whoever gives it, under whatever number."""

@@ -90,6 +90,16 @@ class Variables(FromSandbox):
     variables: list[Variable]
 
 
+class CellProgress(FromSandbox):
+    """How far the code of a running cell is; `cell` is None if none runs."""
+
+    cell: int | None
+    calls: NonNegativeInt = 0
+    still: bool = False
+    turns: NonNegativeInt = 0
+    answered: list[str] = []
+
+
 class Snapshot(FromSandbox):
     """A copy of the namespace, or how one was taken in."""
 

@@ -29,6 +29,8 @@ class Service:
         self._failed = failed
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._answers: dict[int, Frame] = {}
+        self.last_begun = 0
+        """The id of the last call that has been handed to `serve`."""
 
     def take(self, announced: Calls) -> bool:
         """Start to answer what is new, and tell whether anything is.
@@ -59,6 +61,7 @@ class Service:
         await self.finish()
 
     async def _answer(self, call: ReportedCall) -> None:
+        self.last_begun = max(self.last_begun, call.id)
         try:
             result = await self._served(call)
             answer = _fitting({"id": call.id, **result.as_frame()})

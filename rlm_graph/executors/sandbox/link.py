@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from array import array
 from collections import deque
@@ -29,6 +30,13 @@ class Link:
     def wants_to_send(self) -> bool:
         """Whether something waits until the socket takes more."""
         return bool(self._unsent)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is under way, in either direction."""
+        waiting = select.poll()
+        waiting.register(self.sock, select.POLLIN)
+        return not self._unsent and not waiting.poll(0)
 
     def receive(self) -> Iterator[Frame]:
         """Yield the frames that have come in, and note in `ended` whether the other side is gone.

@@ -10,11 +10,16 @@ from typing import Any
 
 from rlm_graph.executors.sandbox.frames import Frame, is_deep
 from rlm_graph.executors.sandbox.supervisor.process import STREAMS, WorkerProcess
+from rlm_graph.executors.sandbox.supervisor.stillness import is_still, turns_of_sleepers
 from rlm_graph.executors.sandbox.worker.calls import MAX_UNANSWERED
 
 COALESCE_S = 0.002
 GRACE_S = 1.0
 """Seconds that a cell has to end after it was interrupted at its deadline."""
+LOOK_S, LONGEST_LOOK_S = 0.0003, 0.005
+"""Seconds until the supervisor looks again whether the code is still: at first, and at most."""
+PATIENCE_S, LEAST_PATIENCE_S = 0.2, 0.01
+"""Seconds that an answer waits for the code to be still: at first, and at least, if it never was of late."""
 ANNOUNCE_BYTES = 8 << 20
 """Of calls in one frame, unless one alone is longer."""
 
@@ -49,6 +54,13 @@ class CellRun:
         self._ran_s = 0.0
         self._since: float | None = time.monotonic()
         self._kill_at: float | None = None
+        self._alone = False
+        """Whether the last call came from a cell that has no other thread."""
+        self._keys: dict[int, str] = {}
+        self._given: list[str] = []
+        self._held: dict[int, Frame] = {}
+        self._held_since = 0.0
+        self._looked_at, self._look_s, self._patience_s = 0.0, LOOK_S, PATIENCE_S
         self._used_before = worker.used()
         self._used = self._used_before.since(self._used_before)
 
@@ -70,6 +82,8 @@ class CellRun:
         self._last_id = call["id"]
         content = json.dumps([call["function"], call["arguments"], call["nth"]], sort_keys=True)
         self._called.append(hashlib.sha256(content.encode()).hexdigest())
+        self._keys[call["id"]] = call_key(self.number, call)
+        self._alone = bool(frame.get("alone"))
         self._sizes[call["id"]] = len(content)
         self.held_bytes += len(content)
         self.unanswered[call["id"]] = call
@@ -80,7 +94,8 @@ class CellRun:
     def announcements(self, *, again: bool = False) -> Iterator[Frame]:
         """Return frames that tell the owner of calls: those it has not been told of, or all that are unanswered."""
         self.announce_at = None
-        calls = [call for call in self.unanswered.values() if again or call["id"] not in self._announced]
+        unanswered = [call for call in self.unanswered.values() if call["id"] not in self._held]
+        calls = [call for call in unanswered if again or call["id"] not in self._announced]
         while calls:
             together, size = [calls.pop(0)], 0
             while calls and (size := size + self._sizes[calls[0]["id"]]) < ANNOUNCE_BYTES:
@@ -88,21 +103,60 @@ class CellRun:
             self._announced.update(call["id"] for call in together)
             yield {"ev": "calls", "cell": self.number, "calls": together}
 
-    def answer(self, results: list[Frame]) -> list[Frame]:
-        """Return the answers that are news; those to calls already answered are dropped."""
-        news = []
+    def hold(self, results: list[Frame]) -> None:
+        """Take in answers, to be passed on in this order; those to calls already answered are dropped."""
         for result in results:
-            if self.unanswered.pop(result["id"], None) is not None:
-                self.held_bytes -= self._sizes.pop(result["id"])
+            if result["id"] in self.unanswered and result["id"] not in self._held:
                 answer = {key: result.get(key) for key in ("id", "value", "error", "error_type")}
-                news.append(answer | {key: result[key] for key in ("reason", "partial") if key in result})
-        if news and not self.unanswered and self._since is None:
-            self._since = time.monotonic()
-        return news
+                answer |= {key: result[key] for key in ("reason", "partial") if key in result}
+                if not self._held:
+                    self._held_since = time.monotonic()
+                self._held[result["id"]] = answer
+                self._given.append(self._keys[result["id"]])
+
+    def passed_on(self, now: float) -> Iterator[Frame]:
+        """Yield the answers that the code is to be given now, one at a time.
+
+        Each is due when the code has done all that the answer before it has led to, so that the same answers in the
+        same order lead to the same calls. Code that is never still is given them after a while, for it may be waiting
+        for them in a loop.
+        """
+        while self._held and self._is_due(now):
+            number, answer = next(iter(self._held.items()))
+            del self._held[number], self.unanswered[number]
+            self.held_bytes -= self._sizes.pop(number)
+            self._held_since, self._look_s = now, LOOK_S
+            if not self.unanswered and self._since is None:
+                self._since = now
+            yield answer
+
+    def progress(self, *, answered: bool) -> Frame:
+        """Tell how far the code is: the last call it made, and what it does; on demand the calls that are answered."""
+        turns = turns_of_sleepers(self.worker.pid)
+        heard = self.announce_at is None and not self._held and self.worker.link.is_quiet
+        still = turns is not None and heard and turns == turns_of_sleepers(self.worker.pid)
+        told: Frame = {"calls": self._last_id, "still": still, "turns": sum((turns or {}).values())}
+        return {**told, "answered": self._given} if answered else told
+
+    def _is_due(self, now: float) -> bool:
+        if self._alone and len(self.unanswered) == 1:  # its only thread waits for this answer
+            return True
+        if now - self._held_since >= self._patience_s:
+            self._patience_s = max(self._patience_s / 2, LEAST_PATIENCE_S)
+            return True
+        if now < self._looked_at + self._look_s:
+            return False
+        self._looked_at, self._look_s = now, min(self._look_s * 2, LONGEST_LOOK_S)
+        if self.worker.link.is_quiet and is_still(self.worker.pid):
+            self._patience_s = PATIENCE_S
+            return True
+        return False
 
     def due(self) -> float | None:
         """When something has to be done about this run next (monotonic)."""
         times = [self.announce_at, self._kill_at]
+        if self._held:
+            times.append(min(self._looked_at + self._look_s, self._held_since + self._patience_s))
         if self._since is not None and not self.timed_out:
             times.append(self._since + self.timeout_s - self._ran_s)
         return min((at for at in times if at is not None), default=None)
@@ -169,6 +223,14 @@ def identity(request: Frame) -> str:
     """Return a digest of a cell's branch, language and code: the same cell has the same."""
     content = f"{request.get('branch', '')}\0{request['language']}\0{request['code']}"
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def call_key(cell: int, call: Frame) -> str:
+    """Return the digest that names a call: its content, its cell, and how many equal calls that cell made before."""
+    content = json.dumps(
+        [cell, call["function"], call["arguments"], call["nth"]], sort_keys=True, separators=(",", ":")
+    )
+    return hashlib.sha256(content.encode()).hexdigest()[:24]
 
 
 def _checked_call(frame: Frame) -> Frame:

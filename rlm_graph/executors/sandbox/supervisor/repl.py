@@ -88,6 +88,12 @@ class KeptRepl:
         elif key is not None and key.events != events:
             self._selector.modify(worker.link.sock, events, key.data)
 
+    def pass_on(self, now: float) -> None:
+        """Give the code the answers that are due."""
+        if self.run is not None:
+            for answer in self.run.passed_on(now):
+                self.run.worker.link.send({"op": "results", "results": [answer]})
+
     def end_worker(self, kind: str, message: str | None) -> None:
         """End the worker, and with it the running cell; start another, with nothing in it."""
         worker, run = self.worker, self.run

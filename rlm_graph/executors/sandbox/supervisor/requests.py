@@ -31,7 +31,7 @@ class Requests:
         self._requests: dict[str, Callable[[Client, Frame], None]] = {
             "ping": self._ping, "exec": self._exec, "wait": self._wait, "resume": self._resume,
             "interrupt": self._interrupt, "kill": self._kill, "context": self._context, "tools": self._set_tools,
-            "vars": self._list_variables, "close": self._close, "look": self._look,
+            "vars": self._list_variables, "close": self._close, "look": self._look, "progress": self._progress,
             "snapshot": self._snapshot, "restore": self._restore,
         }  # fmt: skip
         self.clients = Clients(listener, selector, serve=self._serve, left=self._forget)
@@ -104,8 +104,15 @@ class Requests:
     def _resume(self, client: Client, frame: Frame) -> None:
         """Hand answers to the code. Those to calls that are answered, or of a cell that has ended, are dropped."""
         run = self.repl.run
-        if run is not None and run.number == frame["cell"] and (news := run.answer(frame["results"])):
-            run.worker.link.send({"op": "results", "results": news})
+        if run is not None and run.number == frame["cell"]:
+            run.hold(frame["results"])
+            self.repl.pass_on(time.monotonic())
+
+    def _progress(self, client: Client, frame: Frame) -> None:
+        """Tell how far the running cell is; nothing if none runs."""
+        run = self.repl.run
+        told = {} if run is None else run.progress(answered=bool(frame.get("answered")))
+        client.reply(frame["re"], cell=None if run is None else run.number, **told)
 
     def _interrupt(self, client: Client, frame: Frame) -> None:
         if self.repl.run is not None:

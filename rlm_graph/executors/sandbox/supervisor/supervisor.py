@@ -83,6 +83,7 @@ class Supervisor:
             if run.announce_at is not None and now >= run.announce_at:
                 for frame in run.announcements():
                     self._clients.tell(frame)
+            self._repl.pass_on(now)
             action = run.check_deadline(now)
             if action == "interrupt":
                 run.worker.interrupt()
