@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
@@ -30,9 +31,11 @@ GraphT = TypeVar("GraphT", bound="CompiledStateGraph[Any, Any, Any, Any]")
 _CHECKPOINTER = "__pregel_checkpointer"
 _RESUMING = "__pregel_resuming"
 _SCRATCHPAD = "__pregel_scratchpad"
+_DURABILITY = "__pregel_durability"
 _NAMESPACE = "checkpoint_ns"
 _METADATA_NAMESPACE = "langgraph_checkpoint_ns"
 _LATEST = "_last_v6_timestamp"
+_INTERRUPT = re.compile("[0-9a-f]{32}")
 _LEVEL = "|"
 _TASK_MARK = ":"
 
@@ -49,6 +52,17 @@ def checkpointer_of(config: RunnableConfig) -> Saver | None:
 def checkpointer_for(graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig) -> Saver | None:
     """Return the saver that the graph will use under this config: its own, or its parent's where it is nested."""
     return graph._resolve_checkpointer(config)
+
+
+def durability_of(config: RunnableConfig | None) -> str | None:
+    """Return the durability with which the graph runs whose step got this config; None if it was told none."""
+    configurable = (config or {}).get("configurable", {})
+    return configurable.get(_DURABILITY) if _CHECKPOINTER in configurable else None
+
+
+def names_interrupts(resume: Any) -> bool:
+    """Whether a value that a run is resumed with is a dict of answers by the ids of interrupts."""
+    return isinstance(resume, dict) and all(isinstance(key, str) and _INTERRUPT.fullmatch(key) for key in resume)
 
 
 def child_config(config: RunnableConfig, namespace: str, *, saver: Saver | None = None) -> RunnableConfig:
@@ -184,6 +198,11 @@ def kind_of_saver(saver: Saver) -> Literal["sqlite", "postgres", "other"]:
     if any(module.startswith("langgraph.checkpoint.sqlite") for module in modules):
         return "sqlite"
     return "postgres" if any(module.startswith("langgraph.checkpoint.postgres") for module in modules) else "other"
+
+
+def is_shallow(saver: Saver) -> bool:
+    """Whether a saver keeps nothing but the last checkpoint, by the name of its class, as LangGraph's call theirs."""
+    return any("Shallow" in base.__name__ for base in type(saver).__mro__)
 
 
 def loop_of(saver: Saver) -> asyncio.AbstractEventLoop | None:

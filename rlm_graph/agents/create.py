@@ -16,6 +16,7 @@ from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.agents.keywords import with_old_names
 from rlm_graph.agents.options import AgentOptions
 from rlm_graph.agents.parts import AgentParts, assemble
+from rlm_graph.agents.recording import check_saver
 from rlm_graph.agents.specialists import AgentSpec, specialists
 from rlm_graph.answers import AnswerFormat
 from rlm_graph.approval import Approval, InterruptOn
@@ -68,7 +69,8 @@ def create_rlm_agent(
         interrupt_on: what waits for a human: `"code"`, `"subcalls"`, a dict such as `{"code": True, "delete_file":
             True}` with `"code"`, `"llm_query"`, `"rlm_query"` and the names of tools, or a function that decides each
             `ApprovalRequest` and returns None for those that wait. A waiting run shows the request as its interrupt;
-            go on with `Command(resume=...)` and a `Decision`. Needs a checkpointer.
+            go on with `Command(resume=...)` and a `Decision`. Where several wait, that answers the first of them, and a
+            dict of decisions by the ids of interrupts those that it names. Needs a checkpointer.
         memory: whose notes of earlier runs code may read and write, in `store`; by default nobody's.
         checkpointer: with one, a run can be resumed: `invoke(None, config)`.
         store: LangGraph's store for what outlives a run.
@@ -80,9 +82,10 @@ def create_rlm_agent(
     `URL`, or a list or dict of texts or JSON values, and `budget`: the ceilings of this run, as above. The output has
     `messages`, `answer` and `usage`.
 
-    Raises `SetupError` if a model, the executor, a tool, a specialist, the budget or the response format cannot be
-    used.
+    Raises `SetupError` if a model, the executor, a tool, a specialist, the budget, the response format or the
+    checkpointer cannot be used.
     """
+    check_saver(checkpointer)
     settings, caps = options.models, options.caps
     deeper = sub_model if isinstance(sub_model, Sequence) and not isinstance(sub_model, str) else [sub_model or model]
     folder = options.contexts or DataFolder(data_dir()).contexts(encrypted=False)

@@ -14,6 +14,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 from pydantic import TypeAdapter
 
+from rlm_graph.agents.recording import addressed, answers_one, durable
 from rlm_graph.bridge import in_thread
 from rlm_graph.budget import Budget
 from rlm_graph.calls.subcalls import LOCKED
@@ -36,7 +37,10 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
     key says. So the context goes into the content-addressed store here, and a reference goes on.
 
     A run with a checkpointer is stored with `durability="sync"` unless the caller asks for another: with `"async"`, a
-    kill can lose a model's reply that was already paid for.
+    kill can lose a model's reply that was already paid for, and `"exit"` is refused.
+
+    Where several calls wait for a human, `Command(resume={interrupt.id: decision})` answers those that it names, and
+    `Command(resume=decision)` the first of those that the paused run shows; the others go on waiting.
     """
 
     contexts: ContextStore
@@ -65,20 +69,25 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         """Stream the run; see LangGraph.
 
-        Raises `InputError` if the context or the budget cannot be taken in, `RunHeldError` if another process is at
+        Raises `InputError` if the context or the budget cannot be taken in, `SetupError` if the run would not be
+        recorded while it is under way (see `recording.py`), `RunHeldError` if another process is at
         work on the run, `StorageError` if the database fails: what was recorded is kept, and `invoke(None, config)`
         goes on from there.
         """
         saver, run = self._record(config)
+        options = durable(saver, kwargs, config)
         with storage_errors(FAILED):
             lock = nullcontext() if saver is None or run is None else lock_run(location_of(saver), run)
         with storage_errors(FAILED), lock:
             self._come_after(config)
-            yield from super().stream(self._taken_in(input), config, **_durable(saver, kwargs))
+            if saver is not None and run is not None and answers_one(input):
+                input = addressed(input, self.get_state(ensure_config(config)).interrupts)
+            yield from super().stream(self._taken_in(input), config, **options)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Stream the run; see `stream`."""
         saver, run = self._record(config)
+        options = durable(saver, kwargs, config)
         with storage_errors(FAILED):
             lock = nullcontext() if saver is None or run is None else lock_run(await alocation_of(saver), run)
         await in_thread(lock.__enter__)
@@ -86,7 +95,9 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
             taken = await in_thread(self._taken_in, input)
             with storage_errors(FAILED):
                 await self._acome_after(config)
-                async for part in super().astream(taken, config, **_durable(saver, kwargs)):
+                if saver is not None and run is not None and answers_one(taken):
+                    taken = addressed(taken, (await self.aget_state(ensure_config(config))).interrupts)
+                async for part in super().astream(taken, config, **options):
                     yield part
         finally:
             lock.__exit__(None, None, None)
@@ -153,7 +164,3 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         if context is not None:
             state["contexts"] = [self.contexts.take(context)]
         return state
-
-
-def _durable(saver: BaseCheckpointSaver[Any] | None, options: dict[str, Any]) -> dict[str, Any]:
-    return options if saver is None or options.get("durability") is not None else {**options, "durability": "sync"}

@@ -15,8 +15,8 @@ LOOK_S = 0.05
 """How often a replay looks whether the code still does anything, while it waits for a call."""
 STILL_S = 5.0
 """Seconds without a step of the code after which a call that it made before is not waited for any more."""
-PATIENCE_S = 60.0
-"""Seconds after which none is waited for, though the code has threads that wake up by themselves."""
+DOZE_S = 60.0
+"""Seconds asleep after which none is waited for, though the code has threads that wake up by themselves."""
 
 
 class AskProgress(Protocol):
@@ -116,7 +116,8 @@ class Arrivals:
             self._watching = asyncio.create_task(self._watch())
 
     def _next(self) -> _OpenCall | None:
-        whole = [call for call in self._open.values() if call.arrival and call.left <= 0]
+        # What is recorded has come whole, however few of its answers were counted: others may be of an older version.
+        whole = [call for call in self._open.values() if call.arrival and (call.left <= 0 or call.turn is not None)]
         return min(whole, key=lambda call: call.arrival, default=None)
 
     def _awaits_calls(self, call: _OpenCall) -> bool:
@@ -129,15 +130,16 @@ class Arrivals:
 
     async def _watch(self) -> None:
         """Wait for calls only as long as the code may still make them."""
-        loop = asyncio.get_running_loop()
-        begun = still_since = loop.time()
+        clock = asyncio.get_running_loop().time
+        still_since, dozed_s = clock(), 0.0
         before: Progress | None = None
         while (call := self._next()) is not None and call.turn is not None and self._awaits_calls(call):
-            now = loop.time()
             progress = await self._told()
-            if progress is None or not (progress.seen and progress.still) or progress != before:
-                still_since, before = now, progress
-            if now - still_since >= STILL_S or now - begun >= PATIENCE_S:
+            sleeps = progress is not None and progress.seen and progress.still
+            dozed_s += LOOK_S if sleeps else 0.0
+            if not sleeps or progress != before:
+                still_since, before = clock(), progress
+            if clock() - still_since >= STILL_S or dozed_s >= DOZE_S:
                 self._recorded.clear()
                 break
             await asyncio.sleep(LOOK_S)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
 
-from rlm_graph import AgentOptions, InputError
+from rlm_graph import AgentOptions, InputError, LocalSettings
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.approval import ApprovalRequest, Decision
+from rlm_graph.executors.local import LocalExecutor
 from rlm_graph.testing import ScriptedModel
 from tests.graphs.conftest import repl
+from tests.graphs.test_resume import kill_workers
 
 Build = Callable[..., RLMGraph]
 CONFIG: Any = {"configurable": {"thread_id": "a run"}}
@@ -129,6 +133,59 @@ async def test_each_prompt_of_a_batch_is_decided_on_its_own(agent: Build) -> Non
     assert result["answer"].value[0] == "A"
     assert "rejected" in result["answer"].value[1]
     assert asked == ["a"]
+
+
+CALLS = {
+    "threads": """
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor(4) as pool:
+    FINAL(list(pool.map(llm_query, ["a", "b", "c"])))
+""",
+    "a batch": "FINAL(llm_query_batched(['a', 'b', 'c']))",
+}
+
+
+@pytest.mark.confinement
+@pytest.mark.parametrize("way", ["by its id", "plainly", "plainly, under invoke"])
+@pytest.mark.parametrize("lost", [False, True], ids=["the REPL lives", "the REPL is lost"])
+@pytest.mark.parametrize("code", CALLS.values(), ids=CALLS)
+async def test_calls_that_wait_together_are_answered_one_at_a_time_by_processes_that_come_and_go(
+    agent: Build, tmp_path: Path, code: str, lost: bool, way: str
+) -> None:
+    executor = LocalExecutor(LocalSettings(idle_timeout_s=60), folder=tmp_path / "repls")
+    database = str(tmp_path / "runs.sqlite")
+    asked: list[str] = []
+    answered: list[str] = []
+
+    def sub(messages: Any) -> str:
+        asked.append(messages[-1].text)
+        return messages[-1].text.upper()
+
+    async def go_on(given: Any, replies: list[str]) -> dict[str, Any]:
+        """As a process of its own does: it opens the database, builds the graph, and keeps neither."""
+        parts = {"sub": sub, "interrupt_on": "subcalls", "executor": executor}
+        if way == "plainly, under invoke":
+            with SqliteSaver.from_conn_string(database) as saver:
+                result: dict[str, Any] = await asyncio.to_thread(
+                    agent(replies, checkpointer=saver, **parts).invoke, given, CONFIG
+                )
+                return result
+        async with AsyncSqliteSaver.from_conn_string(database) as saver:
+            return await agent(replies, checkpointer=saver, **parts).ainvoke(given, CONFIG)
+
+    result = await go_on({"question": "Go."}, [repl(code)])
+    while waits := result.get("__interrupt__", ()):
+        assert {waiting.value["preview"] for waiting in waits}.isdisjoint(answered)
+        assert sorted(asked) == sorted(answered)
+        if lost:
+            kill_workers(executor)
+        chosen = waits[-1] if way == "by its id" else waits[0]
+        answered.append(chosen.value["preview"])
+        result = await go_on(Command(resume={chosen.id: True} if way == "by its id" else True), [])
+    kill_workers(executor)
+
+    assert result["answer"].value == ["A", "B", "C"]
+    assert sorted(asked) == ["a", "b", "c"]
 
 
 async def test_a_function_decides_and_asks_a_human_only_where_it_returns_none(agent: Build) -> None:

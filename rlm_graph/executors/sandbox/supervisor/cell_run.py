@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rlm_graph.executors.sandbox.frames import Frame, is_deep
+from rlm_graph.executors.sandbox.supervisor.metering import processor_time
 from rlm_graph.executors.sandbox.supervisor.process import STREAMS, WorkerProcess
 from rlm_graph.executors.sandbox.supervisor.stillness import is_still, turns_of_sleepers
 from rlm_graph.executors.sandbox.worker.calls import MAX_UNANSWERED
@@ -18,8 +19,11 @@ GRACE_S = 1.0
 """Seconds that a cell has to end after it was interrupted at its deadline."""
 LOOK_S, LONGEST_LOOK_S = 0.0003, 0.005
 """Seconds until the supervisor looks again whether the code is still: at first, and at most."""
-PATIENCE_S, LEAST_PATIENCE_S = 0.2, 0.01
-"""Seconds that an answer waits for the code to be still: at first, and at least, if it never was of late."""
+PATIENCE_CPU_S, LEAST_PATIENCE_CPU_S = 0.1, 0.005
+"""Processor time that the code may use before it gets the next answer without having been still: at first, and at
+least, if it never was of late. A machine that is busy does not shorten it."""
+PATIENCE_S = 2.0
+"""Seconds after which it gets the next answer in any case."""
 ANNOUNCE_BYTES = 8 << 20
 """Of calls in one frame, unless one alone is longer."""
 
@@ -60,7 +64,8 @@ class CellRun:
         self._given: list[str] = []
         self._held: dict[int, Frame] = {}
         self._held_since = 0.0
-        self._looked_at, self._look_s, self._patience_s = 0.0, LOOK_S, PATIENCE_S
+        self._looked_at, self._look_s = 0.0, LOOK_S
+        self._cpu_s, self._patience_cpu_s = 0.0, PATIENCE_CPU_S
         self._used_before = worker.used()
         self._used = self._used_before.since(self._used_before)
 
@@ -110,7 +115,7 @@ class CellRun:
                 answer = {key: result.get(key) for key in ("id", "value", "error", "error_type")}
                 answer |= {key: result[key] for key in ("reason", "partial") if key in result}
                 if not self._held:
-                    self._held_since = time.monotonic()
+                    self._begin_waiting(time.monotonic())
                 self._held[result["id"]] = answer
                 self._given.append(self._keys[result["id"]])
 
@@ -125,7 +130,7 @@ class CellRun:
             number, answer = next(iter(self._held.items()))
             del self._held[number], self.unanswered[number]
             self.held_bytes -= self._sizes.pop(number)
-            self._held_since, self._look_s = now, LOOK_S
+            self._begin_waiting(now)
             if not self.unanswered and self._since is None:
                 self._since = now
             yield answer
@@ -141,22 +146,27 @@ class CellRun:
     def _is_due(self, now: float) -> bool:
         if self._alone and len(self.unanswered) == 1:  # its only thread waits for this answer
             return True
-        if now - self._held_since >= self._patience_s:
-            self._patience_s = max(self._patience_s / 2, LEAST_PATIENCE_S)
-            return True
         if now < self._looked_at + self._look_s:
             return False
         self._looked_at, self._look_s = now, min(self._look_s * 2, LONGEST_LOOK_S)
         if self.worker.link.is_quiet and is_still(self.worker.pid):
-            self._patience_s = PATIENCE_S
+            self._patience_cpu_s = PATIENCE_CPU_S
             return True
-        return False
+        busy = processor_time(self.worker.pid) - self._cpu_s >= self._patience_cpu_s
+        if busy:
+            self._patience_cpu_s = max(self._patience_cpu_s / 2, LEAST_PATIENCE_CPU_S)
+        return busy or now - self._held_since >= PATIENCE_S
+
+    def _begin_waiting(self, now: float) -> None:
+        """Wait from now on until the code is still."""
+        self._held_since, self._look_s = now, LOOK_S
+        self._cpu_s = processor_time(self.worker.pid)
 
     def due(self) -> float | None:
         """When something has to be done about this run next (monotonic)."""
         times = [self.announce_at, self._kill_at]
         if self._held:
-            times.append(min(self._looked_at + self._look_s, self._held_since + self._patience_s))
+            times.append(self._looked_at + self._look_s)
         if self._since is not None and not self.timed_out:
             times.append(self._since + self.timeout_s - self._ran_s)
         return min((at for at in times if at is not None), default=None)

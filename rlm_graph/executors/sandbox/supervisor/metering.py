@@ -35,13 +35,17 @@ class Used(NamedTuple):
 
 def used_by_process(pid: int) -> Used:
     """Return what a process has used itself. Zero where the kernel does not tell, or no longer."""
+    peak = next((int(line.split()[1]) << 10 for line in _lines(f"/proc/{pid}/status") if line.startswith("VmHWM:")), 0)
+    return Used(processor_time(pid), peak)
+
+
+def processor_time(pid: int) -> float:
+    """Return the processor time in seconds that a process has used; zero where the kernel does not tell it."""
     try:
         # The kernel's name for the clock of another process: see clock_getcpuclockid(3).
-        cpu_s = time.clock_gettime((~pid << 3) | 2)
+        return time.clock_gettime((~pid << 3) | 2)
     except OSError:
-        cpu_s = 0.0
-    peak = next((int(line.split()[1]) << 10 for line in _lines(f"/proc/{pid}/status") if line.startswith("VmHWM:")), 0)
-    return Used(cpu_s, peak)
+        return 0.0
 
 
 def used_by_container(root: str = CGROUP) -> Used | None:
