@@ -15,7 +15,7 @@ LOOK_S = 0.05
 """How often a replay looks whether the code still does anything, while it waits for a call."""
 STILL_S = 5.0
 """Seconds without a step of the code after which a call that it made before is not waited for any more."""
-DOZE_S = 60.0
+DOZE_S = 30.0
 """Seconds asleep after which none is waited for, though the code has threads that wake up by themselves."""
 
 

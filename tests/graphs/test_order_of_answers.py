@@ -117,6 +117,8 @@ class Sub:
         self._lock = threading.Lock()
 
     def __call__(self, request: ScriptedRequest) -> ScriptedReply:
+        if request.messages[0]["role"] == "system":  # it is the model of the agent below too
+            return ScriptedReply(repl(CHILD))
         with self._lock:
             self.asked.append(request.prompt)
             return ScriptedReply(f"<{len(request.prompt)} {request.number}>", delay_s=self._chance.random() * 0.01)
@@ -144,12 +146,9 @@ async def run_of(
 ) -> AsyncIterator[Callable[[Any], Awaitable[dict[str, Any]]]]:
     """A run whose root writes `code` whenever it is asked; what is yielded starts it, or takes it up."""
 
-    def root(messages: Any) -> str:
-        return repl(CHILD if any("Ask the child." in message.text for message in messages) else code)
-
     with ScriptedServer(sub) as server:
         graph = create_rlm_agent(
-            ScriptedModel(root),
+            ScriptedModel(lambda _: repl(code)),
             sub_model=chat_model("openai/sub", ModelSettings(base_url=server.url, max_retries=0)),
             tools=[weight],
             checkpointer=saver,
@@ -274,14 +273,13 @@ async def test_code_that_asks_otherwise_than_before_is_not_waited_for(
     contexts: ContextStore, executor: LocalExecutor, tmp_path: Path
 ) -> None:
     code = """
-import datetime, threading, time
+import datetime, threading
 answers = []
 def ask(prompt):
     answers.append(llm_query(prompt))
 first = threading.Thread(target=ask, args=(f"at {datetime.datetime.now()}",))
 first.start()
-while not answers:
-    time.sleep(0.001)
+first.join()
 second = threading.Thread(target=ask, args=("always",))
 second.start()
 second.join()
