@@ -30,11 +30,15 @@ class Job:
     scenario: Scenario
     kills: tuple[int, ...]
     lose_repl: bool
+    times: tuple[float, ...] = ()
+    """Seconds after the start of its first lives at which it is killed."""
+    clocks: tuple[float, ...] = ()
+    """Seconds by which the clocks of its lives are wrong."""
 
     @property
     def line(self) -> str:
         """The line of the table that it counts for."""
-        times = "twice" if len(self.kills) > 1 else "once"
+        times = "clocks" if self.clocks else "timed" if self.times else "twice" if len(self.kills) > 1 else "once"
         return f"{self.scenario.name:12}{times:8}{'killed too' if self.lose_repl else 'left alive':12}"
 
 
@@ -45,6 +49,8 @@ def main() -> int:
     parser.add_argument("--scenario", choices=names, action="append", help="only this one; may be given again")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="kill at every N-th event only")
     parser.add_argument("--pairs", type=int, default=20, metavar="N", help="runs of each scenario killed twice")
+    parser.add_argument("--times", type=int, default=10, metavar="N", help="runs of each scenario killed at any time")
+    parser.add_argument("--clocks", type=int, default=6, metavar="N", help="runs of each scenario whose clocks jump")
     parser.add_argument("--lanes", type=int, default=2, metavar="N", help="how many trials run side by side")
     options = parser.parse_args()
     chosen = [scenario for scenario in SCENARIOS if scenario.name in (options.scenario or names)]
@@ -59,7 +65,10 @@ def main() -> int:
             print(f"{name}: {len(outcome.events)} events, {len(outcome.requests)} requests, {outcome.usage}")
         jobs = [
             job for scenario in chosen
-            for job in plan(scenario, undisturbed[scenario.name].events, options.every, options.pairs)
+            for job in (
+                *plan(scenario, undisturbed[scenario.name].events, options.every, options.pairs),
+                *plan_at_any_time(scenario, undisturbed[scenario.name], options.times, options.clocks),
+            )
         ]  # fmt: skip
         tally = Tally(undisturbed)
         interrupted = run_all(lanes, jobs, tally)
@@ -72,6 +81,7 @@ def plan(scenario: Scenario, events: Sequence[str], every: int, pairs: int) -> I
     If not `every` event is wanted, what is left out with the REPL alive is not left out with the REPL killed.
     """
     chance = random.Random(SEED)
+    every *= scenario.every
     for lose_repl in (False, True):
         # Before there is a REPL, none can be lost.
         first = events.index("start") // every * every + 1 + every // 2 if lose_repl else 1
@@ -80,6 +90,18 @@ def plan(scenario: Scenario, events: Sequence[str], every: int, pairs: int) -> I
         for _ in range(pairs):
             number = chance.randint(first, len(events))
             yield Job(scenario, (number, number + chance.randint(1, len(events))), lose_repl)
+
+
+def plan_at_any_time(scenario: Scenario, undisturbed: Outcome, times: int, clocks: int) -> Iterator[Job]:
+    """Yield the trials of one scenario that are killed at random times, and those whose clocks jump by hours."""
+    chance = random.Random(SEED)
+    for number in range(times):
+        after_s = tuple(chance.uniform(0, undisturbed.took_s) for _ in range(1 + number % 3))
+        yield Job(scenario, (), bool(number % 2), times=after_s)
+    for number in range(clocks):
+        kills = sorted(chance.sample(range(2, len(undisturbed.events) + 1), 3))
+        wrong_s = tuple(chance.uniform(-12, 12) * 3600 for _ in range(4))
+        yield Job(scenario, tuple(kills), bool(number % 2), clocks=wrong_s)
 
 
 class Tally:
@@ -104,7 +126,7 @@ class Tally:
             counts["again"] += len(outcome.asked_again(undisturbed))
             counts["faults"] += bool(faults)
             for fault in faults:
-                self._faults.append(f"{job.line} {job.kills}: {fault}")
+                self._faults.append(f"{job.line} {job.kills or job.times}: {fault}")
                 print(self._faults[-1], flush=True)
 
     def report(self) -> int:
@@ -139,7 +161,7 @@ def run_all(lanes: Sequence[Lane], jobs: Sequence[Job], tally: Tally) -> bool:
             except IndexError:
                 return
             try:
-                outcome = here.run(job.scenario, job.kills, lose_repl=job.lose_repl)
+                outcome = here.run(job.scenario, job.kills, times=job.times, clocks=job.clocks, lose_repl=job.lose_repl)
             except TimeoutError as error:
                 outcome = Outcome(failure=str(error), records=[(0, set())])
             tally.add(job, outcome)

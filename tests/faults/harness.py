@@ -8,6 +8,8 @@ import shutil
 import signal
 import sqlite3
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 from tests.faults.commands import Host, Nursery
 from tests.faults.counting import ModelServer, Request
 from tests.faults.fuse import Fuse
+from tests.faults.injector import CLOCK
 from tests.faults.outcome import Outcome
 from tests.faults.places import Containers, Folders, Place
 from tests.faults.scenarios import Scenario
@@ -43,13 +46,24 @@ class Lane:
             self._undisturbed[scenario.name] = self.run(scenario)
         return self._undisturbed[scenario.name]
 
-    def run(self, scenario: Scenario, kills: Sequence[int] = (), *, lose_repl: bool = False) -> Outcome:
+    def run(
+        self,
+        scenario: Scenario,
+        kills: Sequence[int] = (),
+        *,
+        times: Sequence[float] = (),
+        clocks: Sequence[float] = (),
+        lose_repl: bool = False,
+    ) -> Outcome:
         """Run the scenario, kill the host at the events of those numbers, and resume it each time.
 
-        `lose_repl`: the processes of its REPL are killed with it, as by a reboot.
+        It is killed so many seconds after the start of its first lives too, if there are `times`. The clocks of its
+        lives are wrong by so many seconds, if there are `clocks`. `lose_repl`: the processes of its REPL are killed
+        with it, as by a reboot.
         """
         with self.trial(scenario) as trial:
-            return trial.run(dict.fromkeys(kills, signal.SIGKILL), lose_repl=lose_repl)
+            trial.clocks = clocks
+            return trial.run(dict.fromkeys(kills, signal.SIGKILL), times=times, lose_repl=lose_repl)
 
     @contextmanager
     def trial(self, scenario: Scenario) -> Iterator[Trial]:
@@ -98,9 +112,12 @@ class Trial:
         self._model = model_of(scenario.name, name)
         self._since = lane.server.end_of_log
         self.lives = 0
+        self.clocks: Sequence[float] = ()
+        """Seconds by which the clock of each life is wrong; of those beyond, as much as the last."""
 
     def environment(self) -> dict[str, str]:
         """Return the whole environment of the next command."""
+        off_s = self.clocks[min(self.lives, len(self.clocks)) - 1] if self.clocks else 0.0
         price = {f"openai/{self._model}": {"input_usd": 1, "output_usd": 2}}
         return {
             "PATH": os.environ["PATH"], "HOME": str(self.folder), "TMPDIR": str(self.tmp),
@@ -109,7 +126,7 @@ class Trial:
             "RLM_DATA_DIR": str(self.folder / "data"), "RLM_MODEL": f"openai/{self._model}",
             "RLM_DB": str(self.db), "RLM_MODELS__BASE_URL": self.url, "RLM_MODELS__PROFILE": "standard",
             "RLM_MODELS__PRICES": json.dumps(price), "RLM_PROTOCOL": self.scenario.protocol,
-            **self.place.environment(),
+            CLOCK: str(off_s), **self.place.environment(),
         }  # fmt: skip
 
     def start(self, *args: str, fuse: bool = False) -> Host:
@@ -124,14 +141,36 @@ class Trial:
             return "resume", RUN, "--json"
         return "run", "What is it?", "-c", "context.txt", "--thread", RUN, "--json"
 
-    def run(self, signals: Mapping[int, signal.Signals], *, lose_repl: bool = False) -> Outcome:
-        """Start it, send it these signals at the events of those numbers, and resume it until it ends by itself."""
+    def run(
+        self, signals: Mapping[int, signal.Signals], *, times: Sequence[float] = (), lose_repl: bool = False
+    ) -> Outcome:
+        """Start it, send it these signals at the events of those numbers, and resume it until it ends by itself.
+
+        Its first lives are killed at these `times` too, in seconds after the start of each.
+        """
         self.fuse.lay(signals)
         outcome = Outcome()
-        while self.ended(self.begin(), outcome) in ENDED_BY_SIGNAL:
+        left = list(times)
+        while self._lived(self.begin(), outcome, left.pop(0) if left else None) in ENDED_BY_SIGNAL:
             if lose_repl:
                 self.place.kill()
         return outcome
+
+    def _lived(self, host: Host, outcome: Outcome, killed_after_s: float | None) -> int:
+        if killed_after_s is None:
+            return self.ended(host, outcome)
+
+        def kill() -> None:
+            with suppress(ProcessLookupError):  # it has just ended
+                host.send(signal.SIGKILL)
+
+        timer = threading.Timer(killed_after_s, kill)
+        timer.start()
+        try:
+            return self.ended(host, outcome)
+        finally:
+            timer.cancel()
+            timer.join()
 
     def begin(self, signals: Mapping[int, signal.Signals] | None = None) -> Host:
         """Start the command that takes the run to its end from where it is."""
@@ -141,8 +180,10 @@ class Trial:
 
     def ended(self, host: Host, outcome: Outcome) -> int:
         """Wait for the end of a process, note what became of the run, and return the process's status."""
+        begun = time.monotonic()
         status = host.wait()
         self.fuse.dead()
+        outcome.took_s += time.monotonic() - begun
         outcome.statuses.append(status)
         outcome.said.append(host.stderr)
         outcome.events = self.fuse.events()

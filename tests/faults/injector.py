@@ -12,10 +12,12 @@ Those of the model's server are a request that came in and a reply of which half
 from __future__ import annotations
 
 import functools
+import os
 import re
 import socket
 import sqlite3
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,14 +29,24 @@ from tests.faults.fuse import Fuse
 from tests.faults.places import Containers
 
 _STEPS = {"os.mkdir": "mkdir", "shutil.rmtree": "rmtree", "subprocess.Popen": "spawn"}
+CLOCK = "TESTS_CLOCK_S"
+"""The variable that tells a host by how many seconds its clock is wrong."""
 _ORDER = re.compile(rb"(POST|PUT|DELETE) \S*/containers/(\w+)(?:/(\w+))?(?:\?\S*?\bname=([\w-]+))?")
 """A request to the Docker daemon that changes something: its method, a container or `create`, what to do, a name."""
+
+
+def set_clock(off_s: float) -> None:
+    """Have the clock of this process, from which LangGraph makes the ids of checkpoints, be wrong by so much."""
+    right, right_ns = time.time, time.time_ns
+    time.time = lambda: right() + off_s
+    time.time_ns = lambda: right_ns() + int(off_s * 1e9)
 
 
 def arm(folder: Path) -> None:
     """Tell the fuse in `folder` of every event of this process from now on."""
     fuse = Fuse(folder)
     fuse.live()
+    set_clock(float(os.environ.get(CLOCK, "0")))
 
     def statement(text: str) -> None:
         if text.startswith("COMMIT"):

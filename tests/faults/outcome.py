@@ -36,6 +36,8 @@ class Outcome:
     events: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     """REPLs that are still there."""
+    took_s: float = 0.0
+    """How long its lives have lasted, together."""
     failure: str = ""
     """Why it did not come to its end."""
 

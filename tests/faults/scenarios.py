@@ -26,6 +26,8 @@ class Scenario:
     """The turns of the agents below it, by their questions."""
     protocol: Literal["repl", "tools"] = "repl"
     executor: Literal["local", "docker"] = "local"
+    every: int = 1
+    """It has so many events that it is killed at every one of that many only."""
 
     def turns_of(self, told: str) -> Turns:
         """Return the turns of the root model that was `told` its question so."""
@@ -58,6 +60,60 @@ BATCH = Scenario(
         ["answers = llm_query_batched([f'part {n % 15}' for n in range(20)])\nprint(len(answers), len(set(answers)))"],
         ["answers.append(llm_query('all of it'))\nFINAL_VAR('answers')"],
     ],
+)
+
+WIDE = Scenario(
+    "wide",
+    # 16 requests are under way, and of some more the answer has come that very moment.
+    width=24,
+    every=40,
+    replies=[
+        [
+            "answers = llm_query_batched([f'part {n % 150}' for n in range(200)])\nprint(len(answers), len(set(answers)))"
+        ],
+        ["FINAL([*answers, llm_query('all of it')])"],
+    ],
+)
+
+COMPLETED = Scenario(
+    "completed",
+    width=9,
+    every=3,
+    # All pieces are alike but for the marks of their answers, which stand in the prompts that follow: each run has its
+    # own order, and asks the same but for the marks.
+    replies=[
+        [
+            "from concurrent.futures import ThreadPoolExecutor, as_completed\n"
+            "pieces, said = [], []\n"
+            "with ThreadPoolExecutor(8) as pool:\n"
+            "    for done in as_completed([pool.submit(llm_query, 'piece') for _ in range(12)]):\n"
+            "        pieces.append(done.result())\n"
+            "        said.append(llm_query('so far: ' + '; '.join(pieces)))\n"
+            "print(len(said), len(set(said)))"
+        ],
+        ["FINAL([*said, llm_query('the last of ' + said[-1])])"],
+    ],
+)
+
+NESTED = Scenario(
+    "nested",
+    width=48,
+    repls=4,
+    every=30,
+    replies=[
+        [
+            "questions = [f'Count the beans of bag {n}' for n in range(3)]\n"
+            "bags = rlm_query_batched(questions, contexts=['beans', None, 'beans'])\n"
+            "print(len(bags))"
+        ],
+        ["bags.append(llm_query('after'))\nFINAL_VAR('bags')"],
+    ],
+    children={
+        "Count the beans": [
+            ["beans = llm_query_batched([f'bean {n % 15}' for n in range(20)])\nprint(len(beans), context)"],
+            ["FINAL('; '.join([*beans, llm_query('all beans')]))"],
+        ],
+    },
 )
 
 THREADS = Scenario(
@@ -149,7 +205,7 @@ FRAGILE = Scenario(
     ],
 )
 
-SCENARIOS = (TURNS, BATCH, THREADS, GATHER, CHILDREN, CALLS, CONTAINERS)
+SCENARIOS = (TURNS, BATCH, WIDE, THREADS, COMPLETED, GATHER, CHILDREN, NESTED, CALLS, CONTAINERS)
 """Those that are killed at every event."""
 
 BY_NAME = {scenario.name: scenario for scenario in (*SCENARIOS, SAME, FRAGILE)}
