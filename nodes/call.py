@@ -56,7 +56,7 @@ async def call(
         return batch.answered(index, SubcallReply(error=rejection))
     batch.asked.append(index)
     try:
-        async with batch.limit:
+        async with batch.under_way(index):
             if isinstance(request, ToolRequest):
                 reply = await _use_tool(request, tools, batch.ledger)
             else:

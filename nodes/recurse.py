@@ -80,7 +80,7 @@ async def recurse(
     try:
         own = None if request.agent is None else specialists[request.agent].budget
         below = agent(request)
-        async with batch.limit:
+        async with batch.under_way(index):
             reply = await _ask_agent(request, below, batch, own, attempt=attempt, max_attempts=max_attempts)
     except BudgetExceeded as error:
         reply = SubcallReply(error=error.problem, error_type="BudgetExceeded")

@@ -8,12 +8,13 @@ Nothing of LangGraph is imported with this module, for `read_strictly` works onl
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import os
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -181,6 +182,30 @@ def strict_serializer(types: Iterable[type]) -> JsonPlusSerializer:
 def allowing(saver: Saver, types: Iterable[type]) -> Saver:
     """Return the saver, which reads back these types too. As a graph's own saver does, it shares the connection."""
     return saver.with_allowlist({(kind.__module__, kind.__name__) for kind in types})
+
+
+def reporting(saver: Saver, written: Callable[[str, Sequence[tuple[str, Any]]], None]) -> Saver:
+    """Return the saver, which calls `written` with the namespace and the writes of each task once they are recorded.
+
+    LangGraph records what a task has written while others run, and tells nobody when it is done. It shares the
+    connection, and is for use on an event loop.
+    """
+    reports = copy.copy(saver)
+
+    async def aput_writes(
+        config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        try:
+            await saver.aput_writes(config, writes, task_id, task_path)
+        finally:
+            written(namespace_of(config), writes)
+
+    def with_allowlist(extra_allowlist: Collection[tuple[str, ...]]) -> Saver:
+        return reporting(saver.with_allowlist(extra_allowlist), written)
+
+    # Of this one alone: its class is the user's.
+    vars(reports).update(aput_writes=aput_writes, with_allowlist=with_allowlist)
+    return reports
 
 
 # --- Graphs and savers ---------------------------------------------------------------------------------------------

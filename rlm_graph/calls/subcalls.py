@@ -11,7 +11,8 @@ import asyncio
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypedDict
 
@@ -44,6 +45,7 @@ from rlm_graph.langgraph_internals import (
     name_below,
     namespace_of,
     namespace_parts,
+    reporting,
 )
 from rlm_graph.ledger import Ledger
 from rlm_graph.state import STORED_TYPES, CallSummary, SubcallReply
@@ -82,7 +84,12 @@ class CallBatch:
     requests: Sequence[Request]
     ledger: Ledger
     limit: asyncio.Semaphore
-    """Held while a request is under way. LangGraph's own limit on tasks also holds up the record of their answers."""
+    """Held while a request is under way, and until its answer is recorded: no more than that many can be lost by a
+    crash, however slow the disk is. LangGraph's own limit on tasks holds up the record of their answers."""
+    kept: bool = False
+    """Whether answers are recorded, and `recorded` called then."""
+    unrecorded: set[int] = field(default_factory=set)
+    """Indexes of the requests whose answer is there and not recorded, for which `limit` is held."""
     asked: list[int] = field(default_factory=list)
     """Indexes of the requests that this process really made; those missing were answered from the record."""
     spent: dict[int, Usage] = field(default_factory=dict)
@@ -93,6 +100,26 @@ class CallBatch:
     def answered(self, index: int, reply: SubcallReply) -> dict[str, Any]:
         """Return what is recorded of the request of that index, now that its answer is there."""
         return {"replies": {index: reply.model_copy(update={"arrival": self.number()})}}
+
+    @asynccontextmanager
+    async def under_way(self, index: int) -> AsyncIterator[None]:
+        """Wait until the request of that index may be made, and count it as under way until its answer is recorded."""
+        await self.limit.acquire()
+        answered = False
+        try:
+            yield
+            answered = self.kept
+        finally:
+            if answered:
+                self.unrecorded.add(index)
+            else:
+                self.limit.release()
+
+    def recorded(self, indexes: Iterable[int]) -> None:
+        """Note that the answers to these requests are recorded."""
+        for index in self.unrecorded.intersection(indexes):
+            self.unrecorded.remove(index)
+            self.limit.release()
 
     def charge(self, index: int, usage: Usage) -> None:
         """Note what an attempt at the request of that index has spent."""
@@ -375,7 +402,15 @@ class CallScope:
         return ThreadedSaver(saver)
 
     async def _run(self, name: str, batch: CallBatch, *, cell: int | None) -> Mapping[int, SubcallReply]:
-        config = child_config(self._config, joined(self.namespace, name), saver=self._saver())
+        namespace, saver = joined(self.namespace, name), self._saver()
+        if saver is not None:
+
+            def written(of: str, writes: Sequence[tuple[str, Any]]) -> None:
+                if of == namespace:  # what lies below uses this saver too
+                    batch.recorded(index for channel, replies in writes if channel == "replies" for index in replies)
+
+            batch, saver = replace(batch, kept=True), reporting(saver, written)
+        config = child_config(self._config, namespace, saver=saver)
         config["configurable"][LOCKED] = True
         agents = ",".join(_agents(batch.requests))
         config["metadata"] = {**config.get("metadata", {}), ACT: self.namespace, AGENTS: agents, CELL: cell}

@@ -64,8 +64,7 @@ BATCH = Scenario(
 
 WIDE = Scenario(
     "wide",
-    # 16 requests are under way, and of some more the answer has come that very moment.
-    width=24,
+    width=16,
     every=40,
     replies=[
         [
