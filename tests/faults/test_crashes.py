@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import random
 import signal
 
 import pytest
 
 from tests.faults.harness import Lane
-from tests.faults.scenarios import BATCH, CALLS, CHILDREN, CONTAINERS, SAME, SCENARIOS, THREADS, TURNS, Scenario
+from tests.faults.scenarios import (
+    BATCH,
+    CALLS,
+    CHILDREN,
+    COMPLETED,
+    CONTAINERS,
+    NESTED,
+    SAME,
+    SCENARIOS,
+    THREADS,
+    TURNS,
+    WIDE,
+    Scenario,
+)
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -26,6 +40,9 @@ MOMENTS = [
     ("between two answers of a batch", BATCH, "half a reply", 12, False),
     ("with a batch half recorded", BATCH, "commit", 18, True),
     ("with threads half answered", THREADS, "commit", 50, True),
+    ("with a batch of 200 half answered", WIDE, "half a reply", 100, True),
+    ("with what was completed first half asked about", COMPLETED, "half a reply", 14, True),
+    ("inside batches of children", NESTED, "half a reply", 30, True),
     ("inside a child", CHILDREN, "frame out exec", 2, False),
     ("while a child ends", CHILDREN, "rmtree", -2, True),
     ("between two answers to the model's own calls", CALLS, "half a reply", 3, False),
@@ -58,6 +75,29 @@ def test_a_run_that_was_killed_twice_does_too(lane: Lane) -> None:
     third = len(undisturbed.events) // 3
 
     outcome = lane.run(TURNS, [third, 2 * third])
+
+    assert outcome.statuses == [-signal.SIGKILL, -signal.SIGKILL, 0]
+    assert outcome.faults(TURNS, undisturbed) == []
+
+
+@pytest.mark.confinement
+def test_a_run_that_was_killed_at_times_of_no_meaning_does_too(lane: Lane) -> None:
+    undisturbed = lane.undisturbed(COMPLETED)
+    chance = random.Random(7)
+    times = [chance.uniform(0.2, 0.9) * undisturbed.took_s for _ in range(2)]
+
+    outcome = lane.run(COMPLETED, times=times, lose_repl=True)
+
+    assert outcome.statuses[-1] == 0
+    assert outcome.faults(COMPLETED, undisturbed) == []
+
+
+@pytest.mark.confinement
+def test_clocks_that_jump_back_and_forth_by_hours_change_nothing(lane: Lane) -> None:
+    undisturbed = lane.undisturbed(TURNS)
+    third = len(undisturbed.events) // 3
+
+    outcome = lane.run(TURNS, [third, 2 * third], clocks=[5 * 3600, -7 * 3600, 3600])
 
     assert outcome.statuses == [-signal.SIGKILL, -signal.SIGKILL, 0]
     assert outcome.faults(TURNS, undisturbed) == []

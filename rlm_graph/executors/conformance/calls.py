@@ -247,6 +247,17 @@ thread.join()
 
         assert (await running).status == "ok"
 
+    async def test_code_that_waits_in_a_busy_loop_gets_its_answers(self, notebook: Notebook) -> None:
+        code = """
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor(4) as pool:
+    asked = [pool.submit(llm_query, f'p{n}') for n in range(12)]
+    while not all(each.done() for each in asked):
+        pass
+' '.join(each.result() for each in asked[:2])
+"""
+        assert (await notebook.run(code, serve=Host(echo))).value == "'P0 P1'"
+
     async def test_threads_of_asyncio_call_too(self, notebook: Notebook) -> None:
         code = """
 import asyncio
