@@ -23,6 +23,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.config import get_config
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import interrupt
 from pydantic import BaseModel
 
 from rlm_graph.langgraph_internals import (
@@ -33,16 +34,20 @@ from rlm_graph.langgraph_internals import (
     checkpointer_of,
     child_config,
     connection_of,
+    durability_of,
+    is_shallow,
     joined,
     kind_of_saver,
     loop_of,
     make_later_than,
     name_below,
+    names_interrupts,
     namespace_of,
     namespace_of_message,
     namespace_parts,
     node_of,
     open_connection,
+    reporting,
     step_namespace,
     strict_serializer,
 )
@@ -457,3 +462,52 @@ def test_the_module_that_may_names_them() -> None:
     own = (ROOT / "rlm_graph" / "langgraph_internals.py").read_text("utf-8")
 
     assert len(set(INSIDES.findall(own))) > 8
+
+
+@pytest.mark.parametrize("durability", ["exit", "sync"])
+def test_a_step_is_told_the_durability_of_its_graph(durability: Any) -> None:
+    seen: list[Any] = []
+
+    def look(state: State) -> State:
+        seen.append(durability_of(get_config()))
+        return {}
+
+    graph = StateGraph(State).add_node("look", look).add_edge(START, "look").compile(checkpointer=InMemorySaver())
+    graph.invoke({}, CONFIG, durability=durability)
+
+    assert seen == [durability]
+    assert durability_of({"configurable": {}}) is None
+
+
+def test_answers_by_the_ids_of_interrupts_are_told_from_plain_ones() -> None:
+    def ask(state: State) -> State:
+        return {"seen": [interrupt("?")]}
+
+    graph = StateGraph(State).add_node("ask", ask).add_edge(START, "ask").compile(checkpointer=InMemorySaver())
+    [waits] = graph.invoke({}, CONFIG)["__interrupt__"]
+
+    assert names_interrupts({waits.id: True})
+    assert not any(map(names_interrupts, (True, "approve", {"reject": "no"}, {waits.id: True, "reject": "no"})))
+
+
+def test_shallow_savers_are_called_so() -> None:
+    from langgraph.checkpoint.postgres.shallow import AsyncShallowPostgresSaver, ShallowPostgresSaver
+
+    for kind in (AsyncShallowPostgresSaver, ShallowPostgresSaver):
+        assert is_shallow(kind.__new__(kind))
+    assert not is_shallow(InMemorySaver())
+
+
+async def test_what_tasks_have_written_is_reported_once_it_is_recorded() -> None:
+    saver = InMemorySaver()
+    told: list[Any] = []
+
+    def written(namespace: str, writes: Any) -> None:
+        recorded = [value for kept in saver.list(CONFIG) for _, channel, value in kept.pending_writes or ()]
+        told.extend((namespace, value in recorded) for channel, value in writes if channel == "seen")
+
+    graph = StateGraph(State).add_node("one", lambda _: {"seen": [1]}).add_edge(START, "one")
+    reports = allowing(reporting(saver, written), [Stored])
+    await graph.compile(checkpointer=reports).ainvoke({}, CONFIG, durability="sync")
+
+    assert told == [("", True)]

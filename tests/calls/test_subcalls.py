@@ -167,6 +167,32 @@ async def test_answers_of_a_batch_are_recorded_while_most_of_its_prompts_wait(
     assert result["answers"][0]["value"] == [{"text": "yes"}] * 200
 
 
+async def test_where_the_disk_is_slow_no_more_answers_can_be_lost_than_are_under_way_at_once(
+    subcalls_to: Callable[..., Subcalls],
+) -> None:
+    gate = asyncio.Event()
+    waiting: list[str] = []
+
+    class Slow(InMemorySaver):
+        async def aput_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> None:
+            waiting.append(task_id)
+            await gate.wait()
+            await super().aput_writes(config, writes, task_id, task_path)
+
+    with ScriptedServer(echo) as server:
+        run = asyncio.create_task(
+            Code(subcalls_to(server), [BATCH]).graph(Slow()).ainvoke({}, CONFIG, durability="sync")
+        )
+        while len(waiting) < 8:  # the test's own limit ends the wait
+            await asyncio.sleep(0.01)
+        asked = server.count
+        gate.set()
+        result = await run
+
+    assert asked == 8
+    assert len(result["answers"][0]["value"]) == 200
+
+
 async def _saver(kind: str, way: str, folder: Path, request: pytest.FixtureRequest, stack: AsyncExitStack) -> Any:
     if kind == "memory":
         return InMemorySaver()
