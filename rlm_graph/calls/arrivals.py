@@ -76,8 +76,9 @@ class Arrivals:
     def number(self, name: str) -> int:
         """Return the number of an answer to an open call that has just come."""
         number = next(self._numbers)
-        call = self._open[name]
-        call.arrival, call.left = number, call.left - 1
+        call = self._open.get(name)
+        if call is not None:  # else the act has been cancelled meanwhile
+            call.arrival, call.left = number, call.left - 1
         return number
 
     async def turn(self, name: str) -> None:

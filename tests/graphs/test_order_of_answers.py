@@ -24,7 +24,7 @@ from rlm_graph.testing import ScriptedModel, ScriptedReply, ScriptedRequest, Scr
 from tests.graphs.conftest import repl
 from tests.graphs.test_resume import kill_workers
 
-pytestmark = [pytest.mark.confinement, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.confinement, pytest.mark.timeout(300)]
 
 CODE = {
     "threads": """

@@ -117,7 +117,7 @@ class CellRun:
                 if not self._held:
                     self._begin_waiting(time.monotonic())
                 self._held[result["id"]] = answer
-                self._given.append(self._keys[result["id"]])
+                self._given.append(self._keys.pop(result["id"]))
 
     def passed_on(self, now: float) -> Iterator[Frame]:
         """Yield the answers that the code is to be given now, one at a time.
