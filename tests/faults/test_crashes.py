@@ -39,7 +39,7 @@ MOMENTS = [
     ("while the last checkpoint is written", TURNS, "commit", -2, True),
     ("between two answers of a batch", BATCH, "half a reply", 12, False),
     ("with a batch half recorded", BATCH, "commit", 18, True),
-    ("with threads half answered", THREADS, "commit", 50, True),
+    ("with threads half answered", THREADS, "half a reply", 9, True),
     ("with a batch of 200 half answered", WIDE, "half a reply", 100, True),
     ("with what was completed first half asked about", COMPLETED, "half a reply", 14, True),
     ("inside batches of children", NESTED, "half a reply", 30, True),
