@@ -133,12 +133,16 @@ class ReplFolder:
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect to the supervisor. One that is just being started is waited for; else raises `OSError`."""
+        begun = time.monotonic()
         while True:
             try:
                 reader, writer = await self._open()
             except (FileNotFoundError, ConnectionRefusedError) as error:
                 listens = isinstance(error, ConnectionRefusedError)
-                if not self.folder.exists() or _age_s(self.folder) > (LISTEN_S if listens else BEGIN_S):
+                patience_s = LISTEN_S if listens else BEGIN_S
+                # Where the clock was set back, a folder stays young for hours.
+                over = _age_s(self.folder) > patience_s or time.monotonic() - begun > patience_s
+                if over or not self.folder.exists():
                     raise
                 await asyncio.sleep(0.02)
                 continue
