@@ -276,6 +276,7 @@ def test_a_command_leaves_when_all_is_done_and_takes_nothing_apart(code: str, st
 
 def test_a_command_whose_result_cannot_be_written_does_not_end_well() -> None:
     with open("/dev/full", "w") as full:
-        left = subprocess.run([sys.executable, "-c", LEAVING.format(code="0")], stdout=full, timeout=60)
+        # Without PYTHONUNBUFFERED, under which already the printing fails.
+        left = subprocess.run([sys.executable, "-Ec", LEAVING.format(code="0")], stdout=full, timeout=60)
 
     assert left.returncode == 120
