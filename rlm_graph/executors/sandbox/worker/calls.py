@@ -9,10 +9,21 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from rlm_graph.executors.sandbox.frames import MAX_BITS, MAX_DEPTH, MAX_VALUE, Frame, is_deep
+from rlm_graph.executors.sandbox.frames import (
+    MAX_BITS,
+    MAX_DEPTH,
+    MAX_VALUE,
+    MAX_VALUE_ITEMS,
+    Frame,
+    count_items,
+    fits_checkpoint,
+    is_deep,
+)
 
 MAX_UNANSWERED = 500
 """Calls that may wait for an answer at once. A batch counts as one."""
+MAX_CALLS = 100_000
+"""Calls of one cell."""
 
 
 class BudgetExceeded(RuntimeError):
@@ -88,6 +99,8 @@ class HostCalls:
                 )
             if self._unanswered >= MAX_UNANSWERED:
                 raise RuntimeError(f"{function}: {MAX_UNANSWERED} calls are waiting already; use a batch for many")
+            if self._count >= MAX_CALLS:
+                raise RuntimeError(f"{function}: a cell can make {MAX_CALLS:,} calls; make the others in another one")
             self._count += 1
             nth = self._seen.get(key, 0)
             self._seen[key] = nth + 1
@@ -134,6 +147,8 @@ def _as_argument(function: str, arguments: dict[str, Any]) -> str:
         ) from None
     if len(text) > MAX_VALUE:
         raise ValueError(f"{function}: the arguments take {len(text):,} bytes, more than {MAX_VALUE:,}; ask in parts")
+    if count_items(text.encode("ascii"), MAX_VALUE_ITEMS) > MAX_VALUE_ITEMS:
+        raise ValueError(f"{function}: the arguments hold more than {MAX_VALUE_ITEMS:,} values; ask in parts")
     if is_deep(arguments):
         raise TypeError(f"{function}: arguments nest deeper than {MAX_DEPTH}")
     _refuse_long_integers(function, arguments)
@@ -141,7 +156,7 @@ def _as_argument(function: str, arguments: dict[str, Any]) -> str:
 
 
 def _refuse_long_integers(function: str, value: Any) -> None:
-    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+    if isinstance(value, int) and not fits_checkpoint(value):
         raise TypeError(f"{function}: an integer of more than {MAX_BITS} bits; pass it as a str")
     items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
     for item in items:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rlm_graph.executors.sandbox.worker.namespace import Ended, Namespace
-from rlm_graph.executors.sandbox.worker.preview import shorten, show
+from rlm_graph.executors.sandbox.worker.preview import bare_name, plain, shorten, show
 from rlm_graph.executors.sandbox.worker.shell import run_shell
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 VALUE_CHARS = 100_000
 MESSAGE_CHARS = 4_000
 TRACEBACK_CHARS = 20_000
+MAX_LINE = 1 << 31
 
 
 class Cells:
@@ -140,38 +141,59 @@ def source_lines(code: str) -> list[str]:
 
 
 def describe(raised: BaseException, number: int) -> dict[str, Any]:
-    """Return an exception as `type`, `message`, `line` in cell `number`, and a traceback of the cells' frames."""
-    try:
-        told = traceback.TracebackException(type(raised), raised, raised.__traceback__)
-        _keep_cells(told, set())
-        text = shorten("".join(told.format()), TRACEBACK_CHARS)
-    except Exception as error:  # an exception whose own code fails while it is told
-        text = f"{type(raised).__name__} (its traceback cannot be shown: {type(error).__name__})\n"
+    """Return an exception as `type`, `message`, `line` in cell `number`, and a traceback of the cells' frames.
+
+    Its class may be the code's own, and fail or lie in any place.
+    """
+    name = bare_name(type(raised))
     return {
-        "type": type(raised).__name__,
-        "message": shorten(_message(raised), MESSAGE_CHARS),
+        "type": name,
+        "message": shorten(_told(_message, raised, "its message cannot be shown"), MESSAGE_CHARS),
         "line": _line(raised, number),
-        "traceback": text,
+        "traceback": shorten(_told(_traceback, raised, f"{name}: its traceback cannot be shown"), TRACEBACK_CHARS),
     }
 
 
-def _message(raised: BaseException) -> str:
-    if isinstance(raised, SystemExit):
-        return f"{raised.code!r}: the cell tried to leave Python. The REPL lives on; FINAL(...) gives the answer"
+def _told(tell: Callable[[BaseException], str], raised: BaseException, otherwise: str) -> str:
     try:
-        if isinstance(raised, SyntaxError):
-            return str(raised.msg)
-        return str(raised)
-    except Exception as error:
-        return f"(its message cannot be shown: {type(error).__name__})"
+        return plain(tell(raised))
+    except KeyboardInterrupt:  # meant for the cell
+        raise
+    except BaseException as error:
+        return f"({otherwise}: {bare_name(type(error))})"
+
+
+def _message(raised: BaseException) -> str:
+    if issubclass(type(raised), SystemExit):
+        code = show(_EXIT_CODE(raised), MESSAGE_CHARS)
+        return f"{code}: the cell tried to leave Python. The REPL lives on; FINAL(...) gives the answer"
+    if isinstance(raised, SyntaxError):
+        return str(raised.msg)
+    return str(raised)
+
+
+def _traceback(raised: BaseException) -> str:
+    told = traceback.TracebackException(type(raised), raised, _frames(raised))
+    _keep_cells(told, set())
+    return "".join(told.format())
 
 
 def _line(raised: BaseException, number: int) -> int | None:
     name = file_name(number)
-    if isinstance(raised, SyntaxError) and raised.filename == name:
-        return raised.lineno
-    frames = traceback.walk_tb(raised.__traceback__)
+    if type(raised) in (SyntaxError, IndentationError, TabError) and _place(raised)[0] == name:
+        line = _place(raised)[1]
+        return line if type(line) is int and 0 < line < MAX_LINE else None
+    frames = traceback.walk_tb(_frames(raised))
     return next((line for frame, line in reversed(list(frames)) if frame.f_code.co_filename == name), None)
+
+
+def _place(raised: Any) -> tuple[Any, Any]:
+    return raised.filename, raised.lineno
+
+
+# A class may have put code in the place of the attributes themselves.
+_EXIT_CODE: Callable[[BaseException], Any] = vars(SystemExit)["code"].__get__
+_frames: Callable[[BaseException], types.TracebackType | None] = vars(BaseException)["__traceback__"].__get__
 
 
 def _keep_cells(told: traceback.TracebackException, seen: set[int]) -> None:

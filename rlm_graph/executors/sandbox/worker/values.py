@@ -8,7 +8,7 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from rlm_graph.executors.sandbox.frames import MAX_BITS, MAX_DEPTH
+from rlm_graph.executors.sandbox.frames import MAX_DEPTH, fits_checkpoint
 from rlm_graph.executors.sandbox.worker.preview import show
 
 REPR_CHARS = 1_000_000
@@ -87,7 +87,7 @@ class _Conversion:
         return converted
 
     def _integer(self, value: int) -> Any:
-        if value.bit_length() < MAX_BITS or 0 <= value < 1 << MAX_BITS:
+        if fits_checkpoint(value):
             return value
         self.exact = False
         try:
