@@ -13,7 +13,8 @@ from langgraph.errors import GraphBubbleUp
 from pydantic import JsonValue, ValidationError
 
 from rlm_graph.errors import RLMError
-from rlm_graph.executors.sandbox.worker.values import as_json
+from rlm_graph.executors.sandbox.frames import MAX_VALUE_ITEMS
+from rlm_graph.executors.sandbox.worker.values import TooManyValues, as_json
 from rlm_graph.state import SubcallReply
 from rlm_graph.surrogates import has_surrogates, whole
 from rlm_graph.tools.functions import HostFunction
@@ -21,6 +22,8 @@ from rlm_graph.tools.shielding import ToolExit, called
 
 MAX_RESULT_BYTES = 8 << 20
 """The largest result, as JSON. It is recorded with the run, and code that wants more can ask in parts."""
+MAX_RESULT_VALUES = MAX_VALUE_ITEMS
+"""Values in the largest result."""
 MAX_ERRORS = 5
 """Faults of one call's arguments that are told."""
 MAX_WORDS = 2_000
@@ -94,7 +97,11 @@ def _listed(faults: Iterable[tuple[Iterable[Any], str]]) -> str:
 
 
 def _recordable(function: HostFunction, result: Any) -> SubcallReply:
-    value, _ = as_json(result)
+    try:
+        value, _ = as_json(result, max_items=MAX_RESULT_VALUES)
+    except TooManyValues:
+        problem = f"the result holds more than {MAX_RESULT_VALUES:,} values; ask for less at once"
+        return _failure(function, "ValueError", problem)
     text = json.dumps(value, ensure_ascii=False)
     # A lone surrogate has no UTF-8, which checkpoints are written in.
     encoded = text.encode("utf-8", "surrogatepass")

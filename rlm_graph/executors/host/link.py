@@ -7,7 +7,7 @@ import time
 
 from rlm_graph.errors import ExecutorError
 from rlm_graph.executors.host.stream import Connect, Reader, Writer
-from rlm_graph.executors.sandbox.frames import Frame, FrameError, Splitter, encode
+from rlm_graph.executors.sandbox.frames import MAX_ITEMS, Frame, FrameError, Splitter, encode
 
 REPLY_TIMEOUT_S = 30.0
 """Seconds that a supervisor, which never blocks, has to answer."""
@@ -144,7 +144,7 @@ class SupervisorLink:
             del self._replies[number]
 
     async def _read_frames(self, reader: Reader) -> None:
-        splitter = Splitter()
+        splitter = Splitter(max_items=MAX_ITEMS)
         end: Exception = ConnectionError("the stream ended")
         opened = time.monotonic()
         try:

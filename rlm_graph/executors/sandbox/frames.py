@@ -17,10 +17,10 @@ MAX_VALUE = MAX_FRAME - (8 << 20)
 MAX_BITS = 64
 """Of an integer: what a checkpoint can store, from -2**63 to 2**64 - 1."""
 
-MAX_ITEMS = 1_000_000
-"""Values in one frame that comes from a sandbox. Each takes up to 170 bytes as an object of Python, and 3 as JSON."""
-MAX_VALUE_ITEMS = MAX_ITEMS // 2
-"""Values in one value of a frame."""
+MAX_VALUE_ITEMS = 500_000
+"""Values in one value of a frame. Each takes up to 170 bytes as an object of Python, and as little as 3 as JSON."""
+MAX_ITEMS = 2 * MAX_VALUE_ITEMS + 10_000
+"""Of a frame that comes from a sandbox, as `count_items` counts them: it counts a container twice."""
 
 MAX_DEPTH = 100
 """Of lists and objects in each other, in a value: what a checkpoint can store."""
@@ -30,6 +30,9 @@ MAX_REASON = 1000
 
 _MARKS = (b",", b"[", b"{")
 _COUNTED_BYTES = 1 << 20
+
+# Code that replaces those of the module shall not cost its REPL.
+_dumps, _loads = json.dumps, json.loads
 
 Frame = dict[str, Any]
 
@@ -41,7 +44,7 @@ class FrameError(ValueError):
 def encode(frame: Frame) -> bytes:
     """Return the line for `frame`. Raises `FrameError` if it is too long, or JSON has no form for it."""
     try:
-        line = json.dumps(frame, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+        line = _dumps(frame, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
     except (TypeError, ValueError, RecursionError) as error:
         raise FrameError(f"no frame can say it: {error}") from None
     if len(line) > MAX_FRAME:
@@ -58,7 +61,7 @@ def decode(line: bytes, *, max_items: int | None = None) -> Frame:
         raise FrameError(f"a frame of over {items - 1:,} values")
     try:
         text = line.decode("ascii")
-        frame = json.loads(text, parse_constant=_refuse, parse_int=_integer, parse_float=_float)
+        frame = _loads(text, parse_constant=_refuse, parse_int=_integer, parse_float=_float)
     except (ValueError, RecursionError) as error:
         raise FrameError(f"not a frame: {str(error)[:200]}") from None
     if not isinstance(frame, dict):
@@ -68,6 +71,8 @@ def decode(line: bytes, *, max_items: int | None = None) -> Frame:
 
 def count_items(line: bytes, enough: int) -> int:
     """Return about how many values a JSON text holds, without reading it; any number above `enough` if it is more.
+
+    Commas and opening brackets are what it counts.
 
     Of what is no JSON, only that counts on which a reader of JSON would come before it gives up.
     """

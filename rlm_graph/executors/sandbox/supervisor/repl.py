@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from rlm_graph.executors.sandbox.frames import MAX_VALUE_ITEMS, Frame, FrameError
+from rlm_graph.executors.sandbox.frames import MAX_REASON, MAX_VALUE_ITEMS, Frame, FrameError
 from rlm_graph.executors.sandbox.supervisor.cell_run import BadFrame, CellRun
 from rlm_graph.executors.sandbox.supervisor.clients import READ, WRITE, Client, Clients
 from rlm_graph.executors.sandbox.supervisor.process import WorkerProcess, died_of, end_orphans, reap_orphans
@@ -242,8 +242,12 @@ class KeptRepl:
         elif event == "ready" and not worker.ready:
             worker.ready = True
             self._settled()
-        elif event == "failed" and not worker.ready:
-            self.failure = str(frame["message"])
+        elif event == "failed":
+            message = str(frame["message"])[:MAX_REASON]
+            if worker.ready:  # code has changed what the worker itself needs
+                self.end_worker("ReplDied", f"the REPL cannot work any more: {message}")
+            else:
+                self.failure = message
         else:
             raise BadFrame(f"there is no event {event!r}")
 

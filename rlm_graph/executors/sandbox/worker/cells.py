@@ -22,6 +22,10 @@ VALUE_CHARS = 100_000
 MESSAGE_CHARS = 4_000
 TRACEBACK_CHARS = 20_000
 MAX_LINE = 1 << 31
+MAX_CHAIN = 1_000
+"""Exceptions of which one traceback tells."""
+
+_GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())  # came with Python 3.11
 
 
 class Cells:
@@ -173,6 +177,8 @@ def _message(raised: BaseException) -> str:
 
 
 def _traceback(raised: BaseException) -> str:
+    if _is_long(raised):
+        return f"(of more than {MAX_CHAIN} exceptions, which led to each other)\n{bare_name(type(raised))}: {raised}\n"
     told = traceback.TracebackException(type(raised), raised, _frames(raised))
     _keep_cells(told, set())
     return "".join(told.format())
@@ -191,7 +197,23 @@ def _place(raised: Any) -> tuple[Any, Any]:
     return raised.filename, raised.lineno
 
 
+def _is_long(raised: BaseException) -> bool:
+    """Whether so many exceptions led to it, or are in it, that to tell of them would take longer than a cell may."""
+    seen: set[int] = set()
+    pending: list[Any] = [raised]
+    while pending and len(seen) <= MAX_CHAIN:
+        error = pending.pop()
+        if id(error) not in seen:
+            seen.add(id(error))
+            pending += [each for each in (_cause(error), _context(error)) if each is not None]
+            if isinstance(error, _GROUP):
+                pending += error.exceptions[: MAX_CHAIN + 1]
+    return len(seen) > MAX_CHAIN
+
+
 # A class may have put code in the place of the attributes themselves.
+_cause: Callable[[BaseException], BaseException | None] = vars(BaseException)["__cause__"].__get__
+_context: Callable[[BaseException], BaseException | None] = vars(BaseException)["__context__"].__get__
 _EXIT_CODE: Callable[[BaseException], Any] = vars(SystemExit)["code"].__get__
 _frames: Callable[[BaseException], types.TracebackType | None] = vars(BaseException)["__traceback__"].__get__
 
