@@ -232,14 +232,15 @@ class SupervisedRepl:
 
         Raises `ExecutorError` if that helps nothing.
         """
-        for _ in range(2):
+        for again in (False, True):
+            if again:
+                await self._link.send(request)
             asked_at = time.monotonic()
             patience_s = request["timeout"] + self._persistence.silence_s
             while (left_s := max(asked_at, service.answered_at) + patience_s - time.monotonic()) > 0 or service.busy:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(max(left_s, POLL_S)):
+                    async with asyncio.timeout(left_s if left_s > 0 else POLL_S):
                         return await events.get()
-            await self._link.send(request)
         raise ExecutorError(f"the REPL tells nothing of cell {request['cell']} any more; resume the run to try again")
 
     async def _join_again(
