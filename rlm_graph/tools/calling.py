@@ -15,6 +15,7 @@ from pydantic import JsonValue, ValidationError
 from rlm_graph.errors import RLMError
 from rlm_graph.executors.sandbox.frames import MAX_VALUE_ITEMS
 from rlm_graph.executors.sandbox.worker.values import TooManyValues, as_json
+from rlm_graph.schema_bounds import bounded_validator, faults
 from rlm_graph.state import SubcallReply
 from rlm_graph.surrogates import has_surrogates, whole
 from rlm_graph.tools.functions import HostFunction
@@ -43,7 +44,8 @@ async def use(
     `timeout_s` seconds.
     """
     given = own_arguments(function, arguments)
-    problem = _problem(function, arguments, given)
+    # Not on the loop: the schema may be a stranger's, and what it takes to check it is up to him.
+    problem = await asyncio.to_thread(_problem, function, arguments, given)
     if problem is not None:
         return _failure(function, "ValueError", problem)
     deadline = asyncio.timeout(timeout_s)
@@ -86,8 +88,8 @@ def _problem(function: HostFunction, arguments: Mapping[str, Any], given: Mappin
         return None  # LangChain checks them against the model
     from jsonschema import Draft202012Validator
 
-    faults = Draft202012Validator(function.schema).iter_errors(given)
-    return _listed((fault.absolute_path, fault.message) for fault in faults) or None
+    found = faults(bounded_validator(Draft202012Validator, function.schema), given)
+    return _listed((fault.absolute_path, fault.message[:MAX_WORDS]) for fault in found) or None
 
 
 def _listed(faults: Iterable[tuple[Iterable[Any], str]]) -> str:
