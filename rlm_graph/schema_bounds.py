@@ -14,9 +14,9 @@ from contextvars import ContextVar
 from itertools import islice
 from typing import Any
 
-MATCHING_S = 1.0
+MATCHING_S = 0.5
 """Seconds that all patterns together may take for one value."""
-MAX_STEPS = 500_000
+MAX_STEPS = 200_000
 """Keywords that are looked at for one value."""
 MAX_FAULTS = 20
 """That are listed of one value."""

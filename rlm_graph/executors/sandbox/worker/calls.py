@@ -6,7 +6,7 @@ import builtins
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from rlm_graph.executors.sandbox.frames import (
@@ -24,6 +24,11 @@ MAX_UNANSWERED = 500
 """Calls that may wait for an answer at once. A batch counts as one."""
 MAX_CALLS = 100_000
 """Calls of one cell."""
+MAX_BATCH = 2_000
+"""Prompts of one call: the host keeps about 30 kB for each until all are answered."""
+
+_FOR_EACH = ("prompts", "questions", "contexts", "agent")
+"""Arguments of a batch that may list something for each of its items; the items themselves come first."""
 
 
 class BudgetExceeded(RuntimeError):
@@ -114,13 +119,14 @@ class HostCalls:
                 self._unanswered -= 1
 
     def ask_each(self, function: str, arguments: dict[str, Any], *, return_exceptions: bool) -> list[Any]:
-        """Call the host with a batch and return a text for each item.
+        """Call the host with a batch, or with the parts of a long one in turn, and return a text for each item.
 
         An item that fails is an exception in the list if `return_exceptions`; else a `SubcallError` tells of all.
         """
         results: list[Any] = []
         errors: dict[int, Exception] = {}
-        for index, item in enumerate(self.ask(function, arguments)):
+        answered = (item for part in _parts(function, arguments) for item in self.ask(function, part))
+        for index, item in enumerate(answered):
             if "error" in item:
                 errors[index] = _exception(item, item.get("type"))
             results.append(errors.get(index, item.get("text")))
@@ -136,6 +142,20 @@ class HostCalls:
         if all(isinstance(error, BudgetExceeded) for error in errors.values()):
             raise BudgetExceeded(message)
         raise SubcallError(message, errors=errors, results=kept)
+
+
+def _parts(function: str, arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the arguments of a batch in parts of `MAX_BATCH` items: all arguments with something for each are lists."""
+    each = {name: value for name, value in arguments.items() if name in _FOR_EACH and isinstance(value, list)}
+    count = len(next(iter(each.values()), ()))
+    if count <= MAX_BATCH:
+        yield arguments
+        return
+    for name, values in each.items():
+        if len(values) != count:
+            raise TypeError(f"{function}: {count} questions but {len(values)} {name}")
+    for start in range(0, count, MAX_BATCH):
+        yield {**arguments, **{name: values[start : start + MAX_BATCH] for name, values in each.items()}}
 
 
 def _as_argument(function: str, arguments: dict[str, Any]) -> str:
