@@ -30,6 +30,7 @@ MAX_REASON = 1000
 
 _MARKS = (b",", b"[", b"{")
 _COUNTED_BYTES = 1 << 20
+_CONTAINERS = (list, tuple, dict)
 
 # Code that replaces those of the module shall not cost its REPL.
 _dumps, _loads = json.dumps, json.loads
@@ -97,10 +98,17 @@ def fits_checkpoint(value: int) -> bool:
 
 def is_deep(value: Any, limit: int = MAX_DEPTH) -> bool:
     """Whether lists and objects lie in each other more than `limit` deep."""
-    if not isinstance(value, (list, tuple, dict)):
-        return False
-    items = value.values() if isinstance(value, dict) else value
-    return limit <= 0 or any(is_deep(item, limit - 1) for item in items)
+    level = [value] if isinstance(value, _CONTAINERS) else []
+    for _ in range(limit):
+        level = [
+            item
+            for each in level
+            for item in (each.values() if isinstance(each, dict) else each)
+            if isinstance(item, _CONTAINERS)
+        ]
+        if not level:
+            return False
+    return bool(level)
 
 
 class Splitter:
