@@ -104,6 +104,9 @@ class O:
     def flush(self): raise SystemExit
     write = flush
 sys.stdin = sys.stdout = sys.stderr = O()""",
+    "streams taken apart": "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.detach(), encoding='utf-16')",
+    "a compiler that is gone": "import ast, builtins\nast.parse = builtins.compile = builtins.eval = None",
+    "chance and signals gone": "import random, signal\nrandom.seed = None\nsignal.signal = None",
     "builtins replaced": "import builtins\nbuiltins.str = None\nbuiltins.isinstance = lambda *_: True",
     "builtins gone": "import builtins\nvars(builtins).clear()",
     "no names left": "globals().clear()",

@@ -21,7 +21,7 @@ MAX_HELD_BYTES, MAX_HELD_ITEMS = 64 << 20, MAX_VALUE_ITEMS
 """Of unanswered calls, in all. Beyond it the worker is not read from until some are answered."""
 MAX_UNREAD_BYTES = 128 << 20
 """Of what waits until the worker has read what came before it. Beyond it the worker is ended."""
-JOB_S = {"vars": 10.0, "tools": 10.0, "snapshot": 100.0, "restore": 100.0, "context": 580.0}
+JOB_S = {"check": 10.0, "vars": 10.0, "tools": 10.0, "snapshot": 100.0, "restore": 100.0, "context": 580.0}
 """Seconds that a worker which runs no cell has for each kind of job: less than their owner waits."""
 
 STUCK = "something that the code left behind holds the interpreter, so that it can do nothing else"
@@ -264,15 +264,20 @@ class KeptRepl:
             self.cells_done = past[-1]["number"]
         if asked is not None:
             self._reply(asked, reply)
-            if asked.re is _CHECK:
+            if asked.re is _CHECK and "error" in frame:
+                self.end_worker(
+                    "ReplDied",
+                    f"the code has left a REPL that can run no other cell ({str(frame['error'])[:MAX_REASON]})",
+                )
+            elif asked.re is _CHECK:
                 self._checked(worker, reply["variables"])
         if past is not None and not self.past:
             # It has contexts of a later step, and nobody knows how far the attempt came.
             self.end_worker("ReplDied", "the snapshot could not be used")
 
     def _check(self, worker: WorkerProcess) -> None:
-        """Have the worker list its variables before the end of its cell is told: a cell may leave what holds it up."""
-        self.ask(None, _CHECK, {"op": "vars"})
+        """Have the worker show, before the end of its cell is told, that it can run another one."""
+        self.ask(None, _CHECK, {"op": "check"})
 
     def _checked(self, worker: WorkerProcess, variables: list[Frame]) -> None:
         run = self.run

@@ -26,7 +26,7 @@ def checked_reply(job: Frame, frame: Frame) -> Frame:
     reason = reason and reason[:MAX_REASON]
     if "error" in frame:
         return failed_reply(job, reason or "it failed")
-    if job["op"] == "vars":
+    if job["op"] in ("vars", "check"):
         return {"variables": checked_variables(frame.get("variables"))}
     if job["op"] == "snapshot":
         return {"snapshot": _checked_snapshot(frame.get("snapshot"), job["max_bytes"]), "reason": reason}
@@ -35,7 +35,7 @@ def checked_reply(job: Frame, frame: Frame) -> Frame:
 
 def failed_reply(job: Frame, reason: str) -> Frame:
     """Return the reply to a job that came to nothing: `error` where there is no other way to say so."""
-    if job["op"] == "vars":
+    if job["op"] in ("vars", "check"):
         return {"variables": []}
     if job["op"] in ("snapshot", "restore"):
         return {"snapshot": None, "reason": reason[:MAX_REASON]}

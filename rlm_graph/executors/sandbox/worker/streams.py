@@ -37,7 +37,7 @@ class Streams:
 
     def _stream(self, fd: int) -> TextIO:
         stream = self._streams.get(fd)
-        if stream is None or stream.closed:
+        if stream is None or not _is_open(stream):
             # Line by line, so that a crash loses no line that was printed before it.
             stream = open(  # noqa: SIM115  # lives as long as the process
                 fd, "w", buffering=1, encoding="utf-8", errors="surrogatepass", newline="", closefd=False
@@ -47,7 +47,7 @@ class Streams:
 
 
 def _is_open(stream: Any) -> bool:
-    """Whether it can be read from, whatever code has put there."""
+    """Whether it is open, whatever code has put there."""
     try:
         return stream.closed is False
     except BaseException:

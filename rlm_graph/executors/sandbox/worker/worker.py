@@ -174,6 +174,7 @@ class Worker:
         self._given: set[int] = set()
         self._in_cell = False
         self._forked = False
+        self._last: Frame = {"seed": 0, "started_at": None}
         prepare(main.__dict__)
 
     def serve(self, report: Frame) -> None:
@@ -204,9 +205,7 @@ class Worker:
 
     def _exec(self, job: Frame) -> None:
         number = job["cell"]
-        self._streams.restore()
-        signal.signal(signal.SIGINT, self._interrupt)
-        self._determinism.begin(job["seed"], job["started_at"])
+        self._set_up(job)
         self._calls.open(number)
         self._snapshots.note(number, job["code"], job["language"])
         outcome: Frame = {}
@@ -229,6 +228,22 @@ class Worker:
         self._streams.flush()
         self._report(number, outcome)
 
+    def _set_up(self, job: Frame) -> None:
+        """Put back what belongs to the process, whatever the cell before did to it."""
+        self._last = job
+        self._streams.restore()
+        signal.signal(signal.SIGINT, self._interrupt)
+        self._determinism.begin(job["seed"], job["started_at"])
+
+    def _check(self) -> Frame:
+        """Do what the next cell will need, and list the variables. Raises what a cell has made of the process."""
+        self._set_up(self._last)
+        self._cells.check()
+        try:
+            return {"variables": self._namespace.variables()}
+        except Exception:  # too little memory for it, say
+            return {"variables": []}
+
     def _report(self, number: int, outcome: Frame) -> None:
         try:
             self._channel.send({"ev": "done", "cell": number, **outcome})
@@ -240,6 +255,8 @@ class Worker:
 
     def _answer(self, job: Frame) -> Frame:
         try:
+            if job["op"] == "check":
+                return self._check()
             if job["op"] == "vars":
                 return {"variables": self._namespace.variables()}
             if job["op"] == "tools":
