@@ -84,7 +84,7 @@ def faults(validator: Any, value: Any) -> list[Any]:
         _work.reset(token)
 
 
-def bounded_validator(draft: Any, schema: Mapping[str, Any]) -> Any:
+def bounded_validator(draft: Any, schema: Mapping[str, Any] | bool) -> Any:
     """Return a validator for `faults`, which checks by that class of `jsonschema` and fetches nothing for the schema.
 
     Where the schema has `patternProperties`, `unevaluatedProperties` demands nothing: the library would match patterns
