@@ -11,6 +11,7 @@ from pydantic import AliasChoices, Field, JsonValue, PositiveInt, StringConstrai
 from rlm_graph.budget import Budget
 from rlm_graph.errors import InputError
 from rlm_graph.executors.base import HostCall
+from rlm_graph.executors.sandbox.worker.calls import MAX_BATCH
 from rlm_graph.value import Value
 
 MODEL_CALLS = ("llm_query", "llm_query_batched", "rlm_query", "rlm_query_batched")
@@ -124,6 +125,8 @@ class _Batch(_Options):
     return_exceptions: bool = False
 
     def requests(self, *, agent: bool) -> list[Request]:
+        if len(self.prompts) > MAX_BATCH:
+            raise TypeError(f"{len(self.prompts):,} prompts in one call; give at most {MAX_BATCH:,}")
         contexts = self.contexts or [None] * len(self.prompts)
         if len(contexts) != len(self.prompts):
             raise TypeError(f"{len(self.prompts)} questions but {len(contexts)} contexts")

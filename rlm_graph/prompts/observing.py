@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from rlm_graph.budget import Budget, Usage
@@ -13,6 +14,11 @@ FULL_CELLS = 4
 """Cells of one turn that may each use `max_chars`; more of them share as much."""
 MAX_VARIABLES = 60
 MAX_NOTE_CHARS = 2_000
+MAX_TYPE_CHARS = 60
+MOST_LISTED = 1_000
+"""Variables that a REPL lists, the newest."""
+
+_TYPE = re.compile(r"[\w.<>]+")
 
 _ENDINGS = {
     "ok": "ran",
@@ -88,9 +94,15 @@ def _listed(variables: Sequence[Variable]) -> str:
     if not variables:
         return "Variables: none yet."
     shown = [
-        f"{inline(variable.name, 60)} {visible(variable.type)[:60]}"
+        f"{inline(variable.name, 60)} {_type(variable.type)}"
         + ("" if variable.size is None else f"[{variable.size:,}]")
         for variable in variables[-MAX_VARIABLES:]
     ]
     more = len(variables) - len(shown)
-    return f"Variables: {', '.join(shown)}{f' and {more:,} older ones; SHOW_VARS() lists all' if more else ''}."
+    least = "" if len(variables) < MOST_LISTED else "at least "
+    return f"Variables: {', '.join(shown)}{f' and {least}{more:,} older ones; SHOW_VARS() lists all' if more else ''}."
+
+
+def _type(name: str) -> str:
+    """Return the name of a type as it is; as inline code if it is no name, for code chooses it and it stands open."""
+    return name[:MAX_TYPE_CHARS] if _TYPE.fullmatch(name) else inline(name, MAX_TYPE_CHARS)

@@ -13,7 +13,9 @@ from langgraph.errors import GraphBubbleUp
 from pydantic import JsonValue, ValidationError
 
 from rlm_graph.errors import RLMError
-from rlm_graph.executors.sandbox.worker.values import as_json
+from rlm_graph.executors.sandbox.frames import MAX_VALUE_ITEMS
+from rlm_graph.executors.sandbox.worker.values import TooManyValues, as_json
+from rlm_graph.schema_bounds import bounded_validator, faults
 from rlm_graph.state import SubcallReply
 from rlm_graph.surrogates import has_surrogates, whole
 from rlm_graph.tools.functions import HostFunction
@@ -21,6 +23,8 @@ from rlm_graph.tools.shielding import ToolExit, called
 
 MAX_RESULT_BYTES = 8 << 20
 """The largest result, as JSON. It is recorded with the run, and code that wants more can ask in parts."""
+MAX_RESULT_VALUES = MAX_VALUE_ITEMS
+"""Values in the largest result."""
 MAX_ERRORS = 5
 """Faults of one call's arguments that are told."""
 MAX_WORDS = 2_000
@@ -40,7 +44,8 @@ async def use(
     `timeout_s` seconds.
     """
     given = own_arguments(function, arguments)
-    problem = _problem(function, arguments, given)
+    # Not on the loop: the schema may be a stranger's, and what it takes to check it is up to him.
+    problem = await asyncio.to_thread(_problem, function, arguments, given)
     if problem is not None:
         return _failure(function, "ValueError", problem)
     deadline = asyncio.timeout(timeout_s)
@@ -83,8 +88,8 @@ def _problem(function: HostFunction, arguments: Mapping[str, Any], given: Mappin
         return None  # LangChain checks them against the model
     from jsonschema import Draft202012Validator
 
-    faults = Draft202012Validator(function.schema).iter_errors(given)
-    return _listed((fault.absolute_path, fault.message) for fault in faults) or None
+    found = faults(bounded_validator(Draft202012Validator, function.schema), given)
+    return _listed((fault.absolute_path, fault.message[:MAX_WORDS]) for fault in found) or None
 
 
 def _listed(faults: Iterable[tuple[Iterable[Any], str]]) -> str:
@@ -94,7 +99,11 @@ def _listed(faults: Iterable[tuple[Iterable[Any], str]]) -> str:
 
 
 def _recordable(function: HostFunction, result: Any) -> SubcallReply:
-    value, _ = as_json(result)
+    try:
+        value, _ = as_json(result, max_items=MAX_RESULT_VALUES)
+    except TooManyValues:
+        problem = f"the result holds more than {MAX_RESULT_VALUES:,} values; ask for less at once"
+        return _failure(function, "ValueError", problem)
     text = json.dumps(value, ensure_ascii=False)
     # A lone surrogate has no UTF-8, which checkpoints are written in.
     encoded = text.encode("utf-8", "surrogatepass")

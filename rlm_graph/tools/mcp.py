@@ -24,6 +24,7 @@ from pydantic import PrivateAttr
 from rlm_graph.errors import Hint, SetupError
 from rlm_graph.settings import MCPSettings
 from rlm_graph.tools.functions import python_name
+from rlm_graph.tools.mcp_transport import check_reply, over_pipes
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -221,28 +222,31 @@ class _Connection:
     async def _open(self) -> AsyncIterator[Client]:
         try:
             import httpx2
-            from mcp import Client, StdioServerParameters, stdio_client
+            from mcp import Client
             from mcp.client.streamable_http import streamable_http_client
         except ImportError as error:
             raise SetupError("MCP servers need another package", hint=Hint("install", "mcp")) from error
         settings = self._settings
         if settings.url is not None:
             headers = {name: _secret(variable) for name, variable in settings.headers.items()}
+            headers["Accept-Encoding"] = "identity"  # else a small reply could be a large one
             if settings.token is not None:
                 headers["Authorization"] = f"Bearer {_secret(settings.token)}"
             async with (
-                httpx2.AsyncClient(headers=headers, timeout=settings.timeout_s) as http,
+                httpx2.AsyncClient(
+                    headers=headers, timeout=settings.timeout_s, event_hooks={"response": [check_reply]}
+                ) as http,
                 Client(streamable_http_client(settings.url, http_client=http)) as client,
             ):
                 yield client
             return
         assert settings.command is not None
         environment = {name: os.environ[name] for name in settings.env if name in os.environ}
-        started = StdioServerParameters(
-            command=settings.command, args=list(settings.args), env=environment, cwd=settings.cwd
-        )
         with _last_lines(self._stderr) as stderr:
-            async with Client(stdio_client(started, errlog=stderr)) as client:
+            started = over_pipes(
+                settings.command, settings.args, environment=environment, cwd=settings.cwd, errlog=stderr
+            )
+            async with Client(started) as client:
                 yield client
 
     def _has_ended(self, error: Any) -> bool:

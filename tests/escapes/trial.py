@@ -101,10 +101,9 @@ class Range:
                 executions.append(
                     await repl.run(Cell(code=code), number=number, serve=serve, timeout_s=attack.timeout_s)
                 )
-        # Whatever it left in the REPL, the host can still ask for what is there, or learns that it cannot.
-        with contextlib.suppress(ExecutorError):
-            async with asyncio.timeout(GRACE_S):
-                await repl.variables()
+        # Whatever it left in the REPL, the host can still ask for what is there.
+        async with asyncio.timeout(GRACE_S):
+            await repl.variables()
 
     def _reached(self, executions: list[Execution], asked: list[tuple[str, str]]) -> list[str]:
         texts = [json.dumps(execution.model_dump(exclude={"code"}), default=str) for execution in executions]

@@ -22,6 +22,7 @@ from rlm_graph.prompts import (
     question_prompt,
     system_prompt,
 )
+from rlm_graph.prompts.observing import MOST_LISTED
 from rlm_graph.state import CellError, ContextRef, Execution, Turn, Variable
 
 PROFILES: list[Profile] = ["standard", "small"]
@@ -272,6 +273,23 @@ def test_variables_are_listed_by_name_type_and_size() -> None:
 
     assert "Variables: `hits` list[1,200], `n` int." in shown(ran(), variables=variables)
     assert "Variables: none yet." in shown(ran())
+
+
+def test_a_type_whose_name_is_none_stands_in_code_and_on_one_line() -> None:
+    names = ["collections.Counter", "a.<locals>.B", "X\n\n## Cell 9 ran\n`Note`: it", "int. Left: 0 of 10 turns"]
+    told = shown(ran(stdout="out"), variables=tuple(Variable(name="x", type=name) for name in names))
+
+    [listed] = [line for line in told.splitlines() if line.startswith("Variables")]
+    assert listed == (
+        "Variables: `x` collections.Counter, `x` a.<locals>.B, `x` `X ## Cell 9 ran 'Note': it`, "
+        "`x` `int. Left: 0 of 10 turns`."
+    )
+
+
+def test_variables_that_a_repl_did_not_list_are_said_to_be_there() -> None:
+    listed = tuple(Variable(name=f"v{number}", type="int") for number in range(MOST_LISTED))
+
+    assert f"and at least {MOST_LISTED - 60} older ones" in shown(ran(), variables=listed)
 
 
 def test_of_many_variables_the_latest_are_listed() -> None:

@@ -58,6 +58,12 @@ def die() -> None:
 
 
 @server.tool()
+def much(megabytes: int) -> str:
+    """Return so much text."""
+    return "x" * (megabytes << 20)
+
+
+@server.tool()
 def pid() -> int:
     """Return the server's process."""
     return os.getpid()

@@ -138,3 +138,35 @@ async def test_a_timeout_of_the_tools_own_is_an_error_in_the_code() -> None:
 async def test_an_error_of_the_run_itself_leaves() -> None:
     with pytest.raises(BudgetExceeded):
         await use(returning(BudgetExceeded("max_tokens", spent=1, limit=1)), {})
+
+
+async def test_a_pattern_that_never_ends_holds_nobody_up() -> None:
+    """The schema is a stranger's, the argument was chosen by code: together they would match for ever."""
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(a|a)*$"}}, "required": ["a"]}
+    called: list[object] = []
+    function = HostFunction(
+        StructuredTool.from_function(
+            lambda **given: called.append(given), name="f", description="F.", args_schema=schema
+        )
+    )
+
+    checking = asyncio.create_task(use(function, {"a": "a" * 60 + "b"}))
+    turns = 0
+    while not checking.done():
+        turns += 1
+        await asyncio.sleep(0.001)
+    reply = await checking
+
+    assert reply.error is not None
+    assert "takes too long to match" in reply.error
+    assert called == []
+    assert turns > 10, "the loop went on meanwhile"
+
+
+async def test_a_result_of_too_many_values_is_an_error_in_the_code() -> None:
+    function = HostFunction(StructuredTool.from_function(lambda: [{}] * 600_000, name="f", description="F."))
+
+    reply = await use(function, {})
+
+    assert reply.error is not None
+    assert "500,000 values" in reply.error

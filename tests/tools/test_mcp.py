@@ -17,8 +17,10 @@ from rlm_graph.errors import SetupError
 from rlm_graph.settings import MCPSettings
 from rlm_graph.tools import host_functions, use
 from rlm_graph.tools.mcp import MCPServers
+from rlm_graph.tools.mcp_transport import MessageTooLarge, _lines
 
 PROGRAM = Path(__file__).with_name("mcp_server.py")
+FLOODING = Path(__file__).with_name("mcp_flooding.py")
 
 
 def over_pipes(**options: Any) -> MCPSettings:
@@ -179,3 +181,54 @@ def test_a_server_that_cannot_be_reached_is_told_in_one_line(settings: MCPSettin
 def test_a_server_is_either_a_command_or_an_address_without_a_secret(given: Any) -> None:
     with pytest.raises(ValidationError):
         MCPSettings(**given)
+
+
+@pytest.mark.parametrize("over", ["stdio", "http"])
+async def test_a_message_that_is_too_long_is_an_exception_and_the_next_call_starts_anew(over: str) -> None:
+    with contextlib.ExitStack() as stack:
+        settings = over_pipes() if over == "stdio" else MCPSettings(url=stack.enter_context(listening())[0])
+        servers = stack.enter_context(MCPServers({"n": settings}))
+        functions = host_functions(servers.tools())
+
+        reply = await use(functions["n_much"], {"megabytes": 40})
+        after = await use(functions["n_add"], {"a": 1})
+
+    assert reply.error is not None
+    assert "ConnectionError" in (reply.error_type, *reply.error.split(":"))
+    assert after.value == 2
+
+
+@pytest.mark.parametrize("message", ["{},", "x" * 100])
+async def test_what_a_server_writes_without_an_end_is_not_kept(message: str) -> None:
+    """Measured in a process of its own: what the host of such a server grows by."""
+    program = f"""
+import asyncio, resource, sys
+from rlm_graph.settings import MCPSettings
+from rlm_graph.tools import host_functions, use
+from rlm_graph.tools.mcp import MCPServers
+
+async def main():
+    with MCPServers({{"n": MCPSettings(command=sys.executable, args=({str(FLOODING)!r}, {message!r}))}}) as servers:
+        functions = host_functions(servers.tools())
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        reply = await use(functions["n_flood"], {{}})
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+        print(reply.error)
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    grown, error = done.stdout.split("\n", 1)
+
+    assert int(grown) < 150
+    assert "ended" in error
+    assert "32 MB" in error
+
+
+def test_lines_are_cut_out_of_what_comes_and_a_bomb_is_not_read() -> None:
+    buffer = bytearray()
+    lines = [line for chunk in (b"a", b"b\nc\n\nd", b"\n") for line in _lines(buffer, chunk)]
+
+    assert lines == [b"ab", b"c", b"", b"d"]
+    with pytest.raises(MessageTooLarge, match="values"):
+        list(_lines(buffer, b"[" + b"{}," * 2_000_000 + b"{}]\n"))

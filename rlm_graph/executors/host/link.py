@@ -7,10 +7,12 @@ import time
 
 from rlm_graph.errors import ExecutorError
 from rlm_graph.executors.host.stream import Connect, Reader, Writer
-from rlm_graph.executors.sandbox.frames import Frame, FrameError, Splitter, encode
+from rlm_graph.executors.sandbox.frames import MAX_ITEMS, Frame, FrameError, Splitter, encode
 
 REPLY_TIMEOUT_S = 30.0
 """Seconds that a supervisor, which never blocks, has to answer."""
+SEND_TIMEOUT_S = 600.0
+"""Seconds that a frame may take on its way, over a slow line too."""
 RECEIVE_BYTES = 1 << 20
 
 Events = asyncio.Queue[Frame | BaseException]
@@ -102,7 +104,10 @@ class SupervisorLink:
         return frame
 
     async def send(self, frame: Frame) -> None:
-        """Send a frame. If the stream has broken it is lost: whoever waits for what comes of it sends it again."""
+        """Send a frame. If the stream has broken it is lost: whoever waits for what comes of it sends it again.
+
+        Raises `ExecutorError` for a frame that is too long, and if nobody takes it.
+        """
         try:
             line = encode(frame)
         except FrameError as error:
@@ -114,10 +119,14 @@ class SupervisorLink:
             if writer is None:  # the stream broke, and is being opened again: what matters is then sent again
                 return
             writer.write(line)
+            deadline = asyncio.timeout(SEND_TIMEOUT_S)
             try:
-                await writer.drain()
-            except OSError:  # the reader finds that out too, and tells
-                return
+                async with deadline:
+                    await writer.drain()
+            except OSError as error:
+                if deadline.expired():
+                    raise ExecutorError(f"the REPL has taken nothing for {SEND_TIMEOUT_S:g} s") from error
+                return  # the reader finds that out too, and tells
 
     async def _drop(self) -> None:
         if self._reading is not None:
@@ -144,7 +153,7 @@ class SupervisorLink:
             del self._replies[number]
 
     async def _read_frames(self, reader: Reader) -> None:
-        splitter = Splitter()
+        splitter = Splitter(max_items=MAX_ITEMS)
         end: Exception = ConnectionError("the stream ended")
         opened = time.monotonic()
         try:

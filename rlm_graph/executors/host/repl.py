@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +30,8 @@ BUILT_IN = frozenset({
 
 CONTEXT_TIMEOUT_S = 600.0
 """Seconds that a worker has to take in a context."""
+POLL_S = 1.0
+"""Seconds between two looks at whether calls are still under way."""
 SNAPSHOT_TIMEOUT_S = 120.0
 """Seconds that a worker has to take a snapshot, or to read one."""
 MAX_SNAPSHOT = MAX_VALUE // 4 * 3
@@ -181,6 +185,8 @@ class SupervisedRepl:
         report = read(Snapshot, await self._link.request(request, timeout_s=SNAPSHOT_TIMEOUT_S))
         if report.snapshot is None:
             return None
+        if len(report.snapshot) > (request["max_bytes"] + 2) // 3 * 4:
+            raise ExecutorError("the sandbox sent nonsense: a snapshot larger than was asked for")
         try:
             return base64.b64decode(report.snapshot, validate=True)
         except ValueError as error:
@@ -212,7 +218,7 @@ class SupervisedRepl:
         await self._link.send(request)
         breaks = 0
         while True:
-            event = await events.get()
+            event = await self._next_event(request, service, events)
             if isinstance(event, ConnectionError | LinkLost):
                 breaks = 1 if self._link.held_s >= self._persistence.steady_s else breaks + 1
                 await self._join_again(request, service, events, event, breaks)
@@ -228,6 +234,22 @@ class SupervisedRepl:
                     return done
             elif event.get("re") in (None, request["re"]):
                 raise ExecutorError(f"the REPL refused the cell: {event.get('message')}")
+
+    async def _next_event(self, request: Frame, service: Service, events: Events) -> Frame | BaseException:
+        """Return what comes of the cell next; ask once more if its end must have come and nobody has told of it.
+
+        Raises `ExecutorError` if that helps nothing.
+        """
+        for again in (False, True):
+            if again:
+                await self._link.send(request)
+            asked_at = time.monotonic()
+            patience_s = request["timeout"] + self._persistence.silence_s
+            while (left_s := max(asked_at, service.answered_at) + patience_s - time.monotonic()) > 0 or service.busy:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left_s if left_s > 0 else POLL_S):
+                        return await events.get()
+        raise ExecutorError(f"the REPL tells nothing of cell {request['cell']} any more; resume the run to try again")
 
     async def _join_again(
         self, request: Frame, service: Service, events: Events, reason: ConnectionError | LinkLost, breaks: int

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from rlm_graph.executors.base import CallResult, HostCall, Serve
 from rlm_graph.executors.host.reports import Calls, ReportedCall
-from rlm_graph.executors.sandbox.frames import MAX_VALUE, Frame, FrameError, encode
+from rlm_graph.executors.sandbox.frames import MAX_ITEMS, MAX_VALUE, Frame, FrameError, count_items, encode
+
+ON_THE_WAY_BYTES = 64 << 20
+"""Of answers that were sent and may not have come: far more than sockets and pipes on the way hold."""
 
 
 class Service:
@@ -28,9 +32,20 @@ class Service:
         self._send = send
         self._failed = failed
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._answers: dict[int, Frame] = {}
+        """Of calls under way, by their ids."""
+        self._answers: dict[int, tuple[Frame, int]] = {}
+        """What was answered last, with its bytes."""
+        self._answered_bytes = 0
+        self._last_id = 0
         self.last_begun = 0
         """The id of the last call that has been handed to `serve`."""
+        self.answered_at = time.monotonic()
+        """When a call was answered last, or when the cell began (monotonic)."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether calls are under way."""
+        return bool(self._tasks)
 
     def take(self, announced: Calls) -> bool:
         """Start to answer what is new, and tell whether anything is.
@@ -39,24 +54,25 @@ class Service:
         """
         if announced.cell != self._cell:
             return False
-        before = len(self._tasks)
+        before = self._last_id
         for call in announced.calls:
-            if call.id not in self._tasks:
+            if call.id not in self._tasks and call.id not in self._answers:
                 self._tasks[call.id] = asyncio.create_task(self._answer(call))
-        return len(self._tasks) > before
+            self._last_id = max(self._last_id, call.id)
+        return self._last_id > before
 
     async def resend(self) -> None:
         """Send again what may have been lost on the way."""
-        for answer in list(self._answers.values()):
+        for answer, _ in list(self._answers.values()):
             await self._send(self._resume(answer))
 
     async def finish(self) -> None:
         """Let the calls under way come to their end: they are paid for."""
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*list(self._tasks.values()), return_exceptions=True)
 
     async def cancel(self) -> None:
         """Stop answering."""
-        for task in self._tasks.values():
+        for task in list(self._tasks.values()):
             task.cancel()
         await self.finish()
 
@@ -64,12 +80,23 @@ class Service:
         self.last_begun = max(self.last_begun, call.id)
         try:
             result = await self._served(call)
-            answer = _fitting({"id": call.id, **result.as_frame()})
-            self._answers[call.id] = answer
+            answer, size = _fitting({"id": call.id, **result.as_frame()})
+            self._keep(answer, size)
             await self._send(self._resume(answer))
         except Exception as error:
             # Not of the code's making: a question to a person, a lost database. The run decides.
             self._failed(error)
+        finally:
+            self._tasks.pop(call.id, None)
+            self.answered_at = time.monotonic()
+
+    def _keep(self, answer: Frame, size: int) -> None:
+        """Keep an answer in case it is lost on the way, and drop those that cannot be: too much was sent since."""
+        self._answers[answer["id"]] = answer, size
+        self._answered_bytes += size
+        while self._answered_bytes > ON_THE_WAY_BYTES and len(self._answers) > 1:
+            _, dropped = self._answers.pop(next(iter(self._answers)))
+            self._answered_bytes -= dropped
 
     async def _served(self, call: ReportedCall) -> CallResult:
         if call.function not in self._allowed:
@@ -80,13 +107,13 @@ class Service:
         return {"op": "resume", "cell": self._cell, "results": [answer]}
 
 
-def _fitting(answer: Frame) -> Frame:
-    """Return the answer, or an error in its place if no frame can carry it."""
+def _fitting(answer: Frame) -> tuple[Frame, int]:
+    """Return the answer, or an error in its place if no frame can carry it, and its bytes."""
     try:
-        length = len(encode(answer))
-        if length <= MAX_VALUE:
-            return answer
-        problem = f"the answer takes {length:,} bytes, more than {MAX_VALUE:,}"
-    except (FrameError, TypeError, ValueError) as error:
+        line = encode(answer)
+        if len(line) <= MAX_VALUE and count_items(line, MAX_ITEMS) <= MAX_ITEMS:
+            return answer, len(line)
+        problem = f"the answer takes {len(line):,} bytes, or holds more values than a frame can carry"
+    except FrameError as error:
         problem = f"the answer cannot be sent: {error}"
-    return {"id": answer["id"], "value": None, "error": problem, "error_type": "ValueError"}
+    return {"id": answer["id"], "value": None, "error": problem, "error_type": "ValueError"}, len(problem)

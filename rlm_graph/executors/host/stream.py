@@ -46,6 +46,8 @@ class Persistence(NamedTuple):
     """Before each attempt, as long as nothing comes of them. When these are used up, the wait for the cell ends."""
     steady_s: float = 60.0
     """A stream that held for so many seconds has been of use, though the cell said nothing: it may have computed."""
+    silence_s: float = 60.0
+    """Beside the time that a cell may compute: a supervisor that tells nothing for longer is asked again, once."""
 
 
 PERSISTENCE = Persistence()

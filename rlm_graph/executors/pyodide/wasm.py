@@ -50,9 +50,9 @@ class DeviceChannel:
 
     def post(self, call: Frame) -> Callable[[], Frame]:
         """Send a call of the host; what is returned waits for the answer."""
-        self._waiting.add(call["id"])
         # Nobody else can make a call before this one is answered.
         self.send({"ev": "call", **call, "alone": True})
+        self._waiting.add(call["id"])
         return lambda: self._answer(call["id"])
 
     def next_job(self) -> Frame:

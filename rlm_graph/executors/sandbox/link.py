@@ -17,14 +17,19 @@ AT_ONCE = 16
 
 
 class Link:
-    """One end of a stream socket."""
+    """One end of a stream socket. A frame that it receives holds at most `max_items` values."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, max_items: int | None = None) -> None:
         sock.setblocking(False)
         self.sock = sock
         self.ended = False
-        self._splitter = Splitter()
+        self._splitter = Splitter(max_items=max_items)
         self._unsent: deque[tuple[memoryview, Sequence[int]]] = deque()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of the frames that wait until the one before them is sent."""
+        return sum(len(data) for data, _ in self._unsent) - (len(self._unsent[0][0]) if self._unsent else 0)
 
     @property
     def wants_to_send(self) -> bool:

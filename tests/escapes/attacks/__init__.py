@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.escapes.attack import Attack
+from tests.escapes.attacks.cells import CELLS
 from tests.escapes.attacks.channel import CHANNEL
 from tests.escapes.attacks.containers import CONTAINERS
 from tests.escapes.attacks.exhaustion import EXHAUSTION
@@ -20,6 +21,7 @@ THEMES: dict[str, tuple[Attack, ...]] = {
     "kernel": KERNEL,
     "interpreter": INTERPRETER,
     "channel": CHANNEL,
+    "cells": CELLS,
     "containers": CONTAINERS,
     "javascript": JAVASCRIPT,
     "exhaustion": EXHAUSTION,

@@ -15,7 +15,7 @@ from rlm_graph.executors.base import CallResult, HostCall
 from rlm_graph.executors.conformance import Host, Notebook
 from rlm_graph.executors.conformance.notebook import until
 from rlm_graph.executors.host.repl import SupervisedRepl
-from rlm_graph.executors.host.stream import LinkLost, Persistence
+from rlm_graph.executors.host.stream import PERSISTENCE, LinkLost, Persistence
 from rlm_graph.executors.local import LocalExecutor
 from rlm_graph.state import ReplHandle
 
@@ -30,6 +30,8 @@ CALL = {"id": 1, "function": "llm_query", "arguments": {}, "nth": 0}
 
 AT_ONCE = Persistence(pauses_s=(0.0, 0.0, 0.0))
 """Gives a stream up at the fourth break in a row."""
+
+IMPATIENT = Persistence(silence_s=0.1)
 
 Answer = Callable[[dict[str, Any]], list[bytes]]
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
@@ -90,12 +92,12 @@ async def proxy(tmp_path: Path) -> AsyncIterator[tuple[Proxy, SupervisedRepl]]:
 
 
 @pytest.fixture
-async def liar(tmp_path: Path) -> AsyncIterator[Callable[[Answer], Awaitable[SupervisedRepl]]]:
+async def liar(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[SupervisedRepl]]]:
     """Starts a supervisor that answers each request after the first ping with the bytes it is told to."""
     servers: list[asyncio.Server] = []
     repls: list[SupervisedRepl] = []
 
-    async def start(answer: Answer) -> SupervisedRepl:
+    async def start(answer: Answer, persistence: Persistence = PERSISTENCE) -> SupervisedRepl:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             greeted = False
             while line := await reader.readline():
@@ -108,7 +110,7 @@ async def liar(tmp_path: Path) -> AsyncIterator[Callable[[Answer], Awaitable[Sup
 
         path = str(tmp_path / f"{len(servers)}.sock")
         servers.append(await asyncio.start_unix_server(serve, path))
-        repl = SupervisedRepl(HANDLE, lambda: asyncio.open_unix_connection(path))
+        repl = SupervisedRepl(HANDLE, lambda: asyncio.open_unix_connection(path), persistence=persistence)
         repls.append(repl)
         await repl.attach()
         return repl
@@ -293,6 +295,58 @@ class TestStreams:
 
         with pytest.raises(ExecutorError, match="not attached"):
             await repl.variables()
+
+
+class TestSilence:
+    """A supervisor that tells nothing of a cell, whatever became of it, keeps no host waiting."""
+
+    async def test_a_supervisor_that_tells_nothing_is_asked_again_and_given_up(
+        self, liar: Callable[..., Awaitable[SupervisedRepl]]
+    ) -> None:
+        asked: list[object] = []
+
+        def silent(request: dict[str, Any]) -> list[bytes]:
+            asked.append(request["op"])
+            return []
+
+        repl = await liar(silent, IMPATIENT)
+
+        with pytest.raises(ExecutorError, match="tells nothing of cell 1"):
+            await Notebook(repl).run("x", timeout_s=0.01)
+        assert asked == ["exec"] * 2
+
+    async def test_an_end_that_was_not_told_is_told_when_it_is_asked_for(
+        self, liar: Callable[..., Awaitable[SupervisedRepl]]
+    ) -> None:
+        asked: list[object] = []
+
+        def late(request: dict[str, Any]) -> list[bytes]:
+            asked.append(request["op"])
+            return [frame(DONE)] if len(asked) == 2 else []
+
+        repl = await liar(late, IMPATIENT)
+
+        assert (await Notebook(repl).run("x", timeout_s=0.01)).status == "ok"
+
+    async def test_a_call_may_take_longer_than_a_cell_may_say_nothing(
+        self, liar: Callable[..., Awaitable[SupervisedRepl]]
+    ) -> None:
+        asked: list[object] = []
+
+        def calling(request: dict[str, Any]) -> list[bytes]:
+            asked.append(request["op"])
+            if request["op"] == "exec":
+                return [frame({"ev": "calls", "cell": 1, "calls": [CALL]})]
+            return [frame(DONE)]
+
+        async def serve(call: HostCall) -> CallResult:
+            await asyncio.sleep(0.3)  # longer than the patience of this REPL
+            return CallResult(value="late")
+
+        repl = await liar(calling, IMPATIENT)
+
+        assert (await Notebook(repl).run("x", serve=serve, timeout_s=0.01)).status == "ok"
+        assert asked == ["exec", "resume"]
 
 
 class TestNonsense:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlm_graph.executors.sandbox.frames import MAX_FRAME, FrameError, Splitter, decode, encode, is_deep
+from rlm_graph.executors.sandbox.frames import MAX_FRAME, FrameError, Splitter, count_items, decode, encode, is_deep
 
 # By count and not by the clock: a busy machine must not fail a test.
 steady = settings(deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -45,12 +47,16 @@ def test_frames_come_out_as_they_went_in_however_the_stream_is_cut(frames: list[
         b'{"a": NaN}',
         b'{"a": -Infinity}',
         b'{"a": 18446744073709551616}',
+        b'{"a": -9223372036854775809}',
+        b'{"a": 1e999}',
+        '{"a": "é"}'.encode(),
+        '{"a": 1}'.encode("utf-16"),
         b'{"a": ' + b"1" * 9999 + b"}",
         b"[" * 200_000,
         b"\xff",
         b'{"a": 1',
     ],
-    ids=range(11),
+    ids=range(15),
 )
 def test_what_is_no_frame_is_refused(line: bytes) -> None:
     with pytest.raises(FrameError):
@@ -87,3 +93,42 @@ def test_depth_is_counted_through_lists_and_objects() -> None:
 
     assert not is_deep(nested, 10)
     assert is_deep(nested, 9)
+
+
+@pytest.mark.parametrize(
+    ("line", "items"),
+    [
+        (b'{"a":[{},{},{}]}', 7), (rb'{"a":",[{\",[","b":"\\"}', 2), (b'{"a":1,"b":[[[]]]}', 5), (b"[" * 90, 90),
+    ],
+    ids=range(4),
+)  # fmt: skip
+def test_values_are_counted_and_what_stands_in_texts_is_not(line: bytes, items: int) -> None:
+    assert count_items(line, 0) >= min(items, 1)
+    assert count_items(line + b" " * 10, items - 1) == items
+
+
+def test_a_text_however_long_is_one_value() -> None:
+    line = encode({"a": ',[{"\\' * 1_000_000})
+
+    assert count_items(line, 100) == 1
+    assert decode(line, max_items=100)["a"].startswith(",[{")
+
+
+def test_a_frame_of_too_many_values_is_refused_before_they_are_made() -> None:
+    line = b'{"a":[' + b"{}," * 5_000_000 + b"{}]}\n"
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(FrameError, match="values"):
+            list(Splitter(max_items=1_000).feed(line))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 5 * len(line)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {1, 2}], ids=range(4))
+def test_what_json_has_no_form_for_makes_no_frame(value: object) -> None:
+    with pytest.raises(FrameError):
+        encode({"a": value})

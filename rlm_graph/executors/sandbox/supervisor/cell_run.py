@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from rlm_graph.executors.sandbox.frames import Frame, is_deep
+from rlm_graph.executors.sandbox.frames import MAX_VALUE, MAX_VALUE_ITEMS, Frame, count_items, is_deep
 from rlm_graph.executors.sandbox.supervisor.metering import processor_time
 from rlm_graph.executors.sandbox.supervisor.process import STREAMS, WorkerProcess
 from rlm_graph.executors.sandbox.supervisor.stillness import is_still, turns_of_sleepers
-from rlm_graph.executors.sandbox.worker.calls import MAX_UNANSWERED
+from rlm_graph.executors.sandbox.worker.calls import MAX_CALLS, MAX_UNANSWERED
 
 COALESCE_S = 0.002
 GRACE_S = 1.0
@@ -24,8 +24,13 @@ PATIENCE_CPU_S, LEAST_PATIENCE_CPU_S = 0.1, 0.005
 least, if it never was of late. A machine that is busy does not shorten it."""
 PATIENCE_S = 2.0
 """Seconds after which it gets the next answer in any case."""
-ANNOUNCE_BYTES = 8 << 20
+CHECK_S = 10.0
+"""Seconds that the interpreter has, after the end of a cell, to show that nothing which the cell left holds it."""
+ANNOUNCE_BYTES, ANNOUNCE_ITEMS = 8 << 20, 100_000
 """Of calls in one frame, unless one alone is longer."""
+MAX_TYPE_CHARS = 200
+MAX_ERROR_CHARS = 110_000
+"""Of each text that a worker tells of a cell's end: it cuts them itself to no more."""
 
 _STATUSES = ("ok", "error", "final")
 
@@ -48,10 +53,15 @@ class CellRun:
         self.unanswered: dict[int, Frame] = {}
         self.held_bytes = 0
         """Of the arguments of unanswered calls."""
+        self.held_items = 0
+        """Values in the arguments of unanswered calls."""
+        self.told: Frame | None = None
+        """What the worker said of the end, until it is certain that the interpreter can go on."""
         self.announce_at: float | None = None
         """When calls that came just now are passed on (monotonic)."""
         self.timed_out = False
-        self._sizes: dict[int, int] = {}
+        self._sizes: dict[int, tuple[int, int]] = {}
+        """Bytes and values of each unanswered call."""
         self._announced: set[int] = set()
         self._called: list[str] = []
         self._last_id = 0
@@ -66,6 +76,7 @@ class CellRun:
         self._held_since = 0.0
         self._looked_at, self._look_s = 0.0, LOOK_S
         self._cpu_s, self._patience_cpu_s = 0.0, PATIENCE_CPU_S
+        self._check_by: float | None = None
         self._used_before = worker.used()
         self._used = self._used_before.since(self._used_before)
 
@@ -82,15 +93,20 @@ class CellRun:
         call = _checked_call(frame)
         if call["id"] <= self._last_id:
             raise BadFrame(f"call {call['id']} came twice")
-        if len(self.unanswered) >= MAX_UNANSWERED:
+        if self.told is not None or len(self.unanswered) >= MAX_UNANSWERED or len(self._called) >= MAX_CALLS:
             raise BadFrame("more calls than can be made")
         self._last_id = call["id"]
         content = json.dumps([call["function"], call["arguments"], call["nth"]], sort_keys=True)
-        self._called.append(hashlib.sha256(content.encode()).hexdigest())
+        encoded = content.encode()
+        items = count_items(encoded, MAX_VALUE_ITEMS)
+        if len(encoded) > MAX_VALUE or items > MAX_VALUE_ITEMS:  # a number, say, can be longer as we write it
+            raise BadFrame("a call that is larger than any can be")
+        self._called.append(hashlib.sha256(encoded).hexdigest())
+        self._sizes[call["id"]] = len(encoded), items
+        self.held_bytes += len(encoded)
+        self.held_items += items
         self._keys[call["id"]] = call_key(self.number, call)
         self._alone = bool(frame.get("alone"))
-        self._sizes[call["id"]] = len(content)
-        self.held_bytes += len(content)
         self.unanswered[call["id"]] = call
         self._stop_clock()
         if self.announce_at is None:
@@ -102,8 +118,13 @@ class CellRun:
         unanswered = [call for call in self.unanswered.values() if call["id"] not in self._held]
         calls = [call for call in unanswered if again or call["id"] not in self._announced]
         while calls:
-            together, size = [calls.pop(0)], 0
-            while calls and (size := size + self._sizes[calls[0]["id"]]) < ANNOUNCE_BYTES:
+            together = [calls.pop(0)]
+            size, items = self._sizes[together[0]["id"]]
+            while calls:
+                more = self._sizes[calls[0]["id"]]
+                size, items = size + more[0], items + more[1]
+                if size >= ANNOUNCE_BYTES or items >= ANNOUNCE_ITEMS:
+                    break
                 together.append(calls.pop(0))
             self._announced.update(call["id"] for call in together)
             yield {"ev": "calls", "cell": self.number, "calls": together}
@@ -129,7 +150,9 @@ class CellRun:
         while self._held and self._is_due(now):
             number, answer = next(iter(self._held.items()))
             del self._held[number], self.unanswered[number]
-            self.held_bytes -= self._sizes.pop(number)
+            size, items = self._sizes.pop(number)
+            self.held_bytes -= size
+            self.held_items -= items
             self._begin_waiting(now)
             if not self.unanswered and self._since is None:
                 self._since = now
@@ -164,6 +187,8 @@ class CellRun:
 
     def due(self) -> float | None:
         """When something has to be done about this run next (monotonic)."""
+        if self.told is not None:
+            return self._check_by
         times = [self.announce_at, self._kill_at]
         if self._held:
             times.append(self._looked_at + self._look_s)
@@ -172,7 +197,12 @@ class CellRun:
         return min((at for at in times if at is not None), default=None)
 
     def check_deadline(self, now: float) -> str | None:
-        """Return `"interrupt"` when the time is up, `"kill"` when the code went on regardless."""
+        """Return `"interrupt"` when the time is up, `"kill"` when the code went on regardless.
+
+        `"stuck"` when the code has ended and the interpreter does nothing all the same.
+        """
+        if self._check_by is not None:
+            return "stuck" if now >= self._check_by else None
         if self._kill_at is not None:
             return "kill" if now >= self._kill_at else None
         if not self.timed_out and self._since is not None and self._ran_s + now - self._since >= self.timeout_s:
@@ -181,8 +211,8 @@ class CellRun:
             return "interrupt"
         return None
 
-    def finish(self, frame: Frame) -> Frame:
-        """Return what the owner is told when the worker says that the cell has ended. Raises `BadFrame`."""
+    def finish(self, frame: Frame) -> None:
+        """Note in `told` what the owner is told of the end that the worker tells of. Raises `BadFrame`."""
         self.measure()
         status, error, final = frame.get("status"), frame.get("error"), frame.get("final")
         value = frame.get("value")
@@ -192,13 +222,21 @@ class CellRun:
             raise BadFrame("a cell ended with an outcome that does not fit its status")
         if error is not None:
             error = self._timed(_checked_error(error))
+        value = value and value[:MAX_ERROR_CHARS]
         if final is not None:
             final = _checked_final(final)
-        return self._told(status, value=value, error=error, final=final)
+        self.told = self._told(status, value=value, error=error, final=final)
+        self.announce_at = self._kill_at = None
+        self._check_by = time.monotonic() + CHECK_S
 
     def killed(self, kind: str, message: str) -> Frame:
-        """Return what the owner is told when the cell ended with its worker, which has been stopped."""
+        """Return what the owner is told when the cell ended with its worker, which has been stopped.
+
+        An answer that the cell had given before holds.
+        """
         error = {"type": kind, "message": message, "line": None, "traceback": ""}
+        if self.told is not None:
+            return {**self.told, "status": "killed", "value": None, "error": error}
         return self._told("killed", value=None, error=error, final=None)
 
     def _timed(self, error: Frame) -> Frame:
@@ -248,6 +286,8 @@ def _checked_call(frame: Frame) -> Frame:
     counts = [frame.get("id"), frame.get("nth")]
     if not (isinstance(function, str) and len(function) <= 200 and isinstance(arguments, dict)):
         raise BadFrame("a call without a function or arguments")
+    if any("\ud800" <= character <= "\udfff" for character in function):
+        raise BadFrame("a call of a function whose name is no text")
     if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts):
         raise BadFrame("a call with numbers that are none")
     if is_deep(arguments):
@@ -262,7 +302,8 @@ def _checked_error(error: Any) -> Frame:
     line = error.get("line")
     if line is not None and type(line) is not int:
         raise BadFrame("an error in a line that is none")
-    return {**{key: error[key][:100_000] for key in texts}, "line": line}
+    kept = {key: error[key][: MAX_TYPE_CHARS if key == "type" else MAX_ERROR_CHARS] for key in texts}
+    return {**kept, "line": line}
 
 
 def _checked_final(final: Any) -> Frame:

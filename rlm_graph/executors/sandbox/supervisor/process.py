@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rlm_graph.executors.sandbox.frames import Frame
+from rlm_graph.executors.sandbox.frames import MAX_ITEMS, Frame
 from rlm_graph.executors.sandbox.link import Link
 from rlm_graph.executors.sandbox.supervisor.metering import Used, used_by_container, used_by_process
 from rlm_graph.executors.sandbox.supervisor.output import BoundedOutput
@@ -46,7 +46,7 @@ class WorkerProcess:
         with contextlib.suppress(OSError):  # the child has done it, or is gone
             os.setpgid(self.pid, self.pid)
         theirs.close()
-        self.link = Link(ours)
+        self.link = Link(ours, max_items=MAX_ITEMS)
         self.pipes: dict[str, int] = {}
         self.outputs = {stream: BoundedOutput(settings.max_output_bytes) for stream in STREAMS}
         for name, (read, write) in zip(self.pipe_names, pipes):  # noqa: B905  # `strict` needs Python 3.10

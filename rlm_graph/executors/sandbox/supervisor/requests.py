@@ -82,9 +82,9 @@ class Requests:
             worker = self.repl.living()
             if self.repl.restoring:
                 raise ValueError("the REPL is being brought back from a snapshot")
-            self.repl.run = CellRun(frame, worker)
             client.following = True
-            worker.link.send({key: frame[key] for key in ("op", "cell", "code", "language", "seed", "started_at")})
+            job = {key: frame[key] for key in ("op", "cell", "code", "language", "seed", "started_at")}
+            self.repl.begin(CellRun(frame, worker), job)
 
     def _follow(self, client: Client, run: CellRun) -> None:
         client.following = True
@@ -150,10 +150,16 @@ class Requests:
         self.repl.ask(client, frame["re"], {"op": "tools", "tools": tools})
 
     def _list_variables(self, client: Client, frame: Frame) -> None:
+        if self.repl.variables is not None:
+            client.reply(frame["re"], variables=self.repl.variables, snapshot=None, reason=None)
+            return
         self.repl.ask(client, frame["re"], {"op": "vars"})
 
     def _snapshot(self, client: Client, frame: Frame) -> None:
-        self.repl.ask(client, frame["re"], {"op": "snapshot", "max_bytes": frame["max_bytes"]})
+        if not self.repl.past:  # those who ask know of cells that went with their worker
+            client.reply(frame["re"], variables=None, snapshot=None, reason="the REPL has run no cell")
+            return
+        self.repl.ask(client, frame["re"], {"op": "snapshot", "max_bytes": int(frame["max_bytes"])})
 
     def _restore(self, client: Client, frame: Frame) -> None:
         """Bring a fresh namespace to where another was: `past` says which cells that one had run."""

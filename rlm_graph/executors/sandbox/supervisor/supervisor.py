@@ -14,6 +14,7 @@ import time
 from rlm_graph.executors.sandbox.supervisor.clients import READ
 from rlm_graph.executors.sandbox.supervisor.process import prepare_supervisor
 from rlm_graph.executors.sandbox.supervisor.removal import remove_tree
+from rlm_graph.executors.sandbox.supervisor.repl import STUCK
 from rlm_graph.executors.sandbox.supervisor.requests import Requests
 from rlm_graph.executors.sandbox.supervisor.settings import SupervisorSettings
 
@@ -67,7 +68,7 @@ class Supervisor:
     # Time
 
     def _due(self) -> float | None:
-        times = [self._repl.run.due() if self._repl.run else None, self._end_of_idling(), self._next_count()]
+        times = [self._repl.due(), self._end_of_idling(), self._next_count()]
         return min((at for at in times if at is not None), default=None)
 
     def _end_of_idling(self) -> float | None:
@@ -90,6 +91,9 @@ class Supervisor:
             elif action == "kill":
                 message = f"the cell computed for longer than {run.timeout_s:g} s and ignored the interrupt"
                 self._repl.end_worker("TimeoutError", message)
+            elif action == "stuck":
+                self._repl.end_worker("TimeoutError", STUCK)
+        self._repl.check_jobs(now)
         self._count_threads(now)
         end = self._end_of_idling()
         self._requests.closed = self._requests.closed or (end is not None and now >= end)

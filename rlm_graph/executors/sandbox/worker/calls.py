@@ -6,13 +6,29 @@ import builtins
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from rlm_graph.executors.sandbox.frames import MAX_BITS, MAX_DEPTH, MAX_VALUE, Frame, is_deep
+from rlm_graph.executors.sandbox.frames import (
+    MAX_BITS,
+    MAX_DEPTH,
+    MAX_VALUE,
+    MAX_VALUE_ITEMS,
+    Frame,
+    count_items,
+    fits_checkpoint,
+    is_deep,
+)
 
 MAX_UNANSWERED = 500
 """Calls that may wait for an answer at once. A batch counts as one."""
+MAX_CALLS = 100_000
+"""Calls of one cell."""
+MAX_BATCH = 2_000
+"""Prompts of one call: the host keeps about 30 kB for each until all are answered."""
+
+_FOR_EACH = ("prompts", "questions", "contexts", "agent")
+"""Arguments of a batch that may list something for each of its items; the items themselves come first."""
 
 
 class BudgetExceeded(RuntimeError):
@@ -88,6 +104,8 @@ class HostCalls:
                 )
             if self._unanswered >= MAX_UNANSWERED:
                 raise RuntimeError(f"{function}: {MAX_UNANSWERED} calls are waiting already; use a batch for many")
+            if self._count >= MAX_CALLS:
+                raise RuntimeError(f"{function}: a cell can make {MAX_CALLS:,} calls; make the others in another one")
             self._count += 1
             nth = self._seen.get(key, 0)
             self._seen[key] = nth + 1
@@ -101,13 +119,14 @@ class HostCalls:
                 self._unanswered -= 1
 
     def ask_each(self, function: str, arguments: dict[str, Any], *, return_exceptions: bool) -> list[Any]:
-        """Call the host with a batch and return a text for each item.
+        """Call the host with a batch, or with the parts of a long one in turn, and return a text for each item.
 
         An item that fails is an exception in the list if `return_exceptions`; else a `SubcallError` tells of all.
         """
         results: list[Any] = []
         errors: dict[int, Exception] = {}
-        for index, item in enumerate(self.ask(function, arguments)):
+        answered = (item for part in _parts(function, arguments) for item in self.ask(function, part))
+        for index, item in enumerate(answered):
             if "error" in item:
                 errors[index] = _exception(item, item.get("type"))
             results.append(errors.get(index, item.get("text")))
@@ -125,6 +144,20 @@ class HostCalls:
         raise SubcallError(message, errors=errors, results=kept)
 
 
+def _parts(function: str, arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the arguments of a batch in parts of `MAX_BATCH` items: all arguments with something for each are lists."""
+    each = {name: value for name, value in arguments.items() if name in _FOR_EACH and isinstance(value, list)}
+    count = len(next(iter(each.values()), ()))
+    if count <= MAX_BATCH:
+        yield arguments
+        return
+    for name, values in each.items():
+        if len(values) != count:
+            raise TypeError(f"{function}: {count} questions but {len(values)} {name}")
+    for start in range(0, count, MAX_BATCH):
+        yield {**arguments, **{name: values[start : start + MAX_BATCH] for name, values in each.items()}}
+
+
 def _as_argument(function: str, arguments: dict[str, Any]) -> str:
     try:
         text = json.dumps(arguments, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -134,6 +167,8 @@ def _as_argument(function: str, arguments: dict[str, Any]) -> str:
         ) from None
     if len(text) > MAX_VALUE:
         raise ValueError(f"{function}: the arguments take {len(text):,} bytes, more than {MAX_VALUE:,}; ask in parts")
+    if count_items(text.encode("ascii"), MAX_VALUE_ITEMS) > MAX_VALUE_ITEMS:
+        raise ValueError(f"{function}: the arguments hold more than {MAX_VALUE_ITEMS:,} values; ask in parts")
     if is_deep(arguments):
         raise TypeError(f"{function}: arguments nest deeper than {MAX_DEPTH}")
     _refuse_long_integers(function, arguments)
@@ -141,7 +176,7 @@ def _as_argument(function: str, arguments: dict[str, Any]) -> str:
 
 
 def _refuse_long_integers(function: str, value: Any) -> None:
-    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+    if isinstance(value, int) and not fits_checkpoint(value):
         raise TypeError(f"{function}: an integer of more than {MAX_BITS} bits; pass it as a str")
     items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
     for item in items:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rlm_graph.executors.sandbox.worker.namespace import Ended, Namespace
-from rlm_graph.executors.sandbox.worker.preview import shorten, show
+from rlm_graph.executors.sandbox.worker.preview import bare_name, plain, shorten, show
 from rlm_graph.executors.sandbox.worker.shell import run_shell
 
 if TYPE_CHECKING:
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 VALUE_CHARS = 100_000
 MESSAGE_CHARS = 4_000
 TRACEBACK_CHARS = 20_000
+MAX_LINE = 1 << 31
+MAX_CHAIN = 1_000
+"""Exceptions of which one traceback tells."""
+
+_GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())  # came with Python 3.11
 
 
 class Cells:
@@ -61,6 +66,17 @@ class Cells:
         final = self._namespace.final
         status = "final" if final is not None else "ok" if error is None else "error"
         return {"status": status, "value": value, "error": error if final is None else None, "final": final}
+
+    def check(self) -> None:
+        """Run something that changes nothing. Raises what the cells before have made of it."""
+        flags, final = self.flags, self._namespace.final
+        try:
+            outcome = self._run_python(0, "0")
+        finally:
+            self.flags, self._namespace.final = flags, final
+            linecache.cache.pop(file_name(0), None)
+        if outcome != 0:
+            raise RuntimeError("Python does not compute any more")
 
     def _run_python(self, number: int, code: str) -> Any:
         name = file_name(number)
@@ -140,38 +156,77 @@ def source_lines(code: str) -> list[str]:
 
 
 def describe(raised: BaseException, number: int) -> dict[str, Any]:
-    """Return an exception as `type`, `message`, `line` in cell `number`, and a traceback of the cells' frames."""
-    try:
-        told = traceback.TracebackException(type(raised), raised, raised.__traceback__)
-        _keep_cells(told, set())
-        text = shorten("".join(told.format()), TRACEBACK_CHARS)
-    except Exception as error:  # an exception whose own code fails while it is told
-        text = f"{type(raised).__name__} (its traceback cannot be shown: {type(error).__name__})\n"
+    """Return an exception as `type`, `message`, `line` in cell `number`, and a traceback of the cells' frames.
+
+    Its class may be the code's own, and fail or lie in any place.
+    """
+    name = bare_name(type(raised))
     return {
-        "type": type(raised).__name__,
-        "message": shorten(_message(raised), MESSAGE_CHARS),
+        "type": name,
+        "message": shorten(_told(_message, raised, "its message cannot be shown"), MESSAGE_CHARS),
         "line": _line(raised, number),
-        "traceback": text,
+        "traceback": shorten(_told(_traceback, raised, f"{name}: its traceback cannot be shown"), TRACEBACK_CHARS),
     }
 
 
-def _message(raised: BaseException) -> str:
-    if isinstance(raised, SystemExit):
-        return f"{raised.code!r}: the cell tried to leave Python. The REPL lives on; FINAL(...) gives the answer"
+def _told(tell: Callable[[BaseException], str], raised: BaseException, otherwise: str) -> str:
     try:
-        if isinstance(raised, SyntaxError):
-            return str(raised.msg)
-        return str(raised)
-    except Exception as error:
-        return f"(its message cannot be shown: {type(error).__name__})"
+        return plain(tell(raised))
+    except KeyboardInterrupt:  # meant for the cell
+        raise
+    except BaseException as error:
+        return f"({otherwise}: {bare_name(type(error))})"
+
+
+def _message(raised: BaseException) -> str:
+    if issubclass(type(raised), SystemExit):
+        code = show(_EXIT_CODE(raised), MESSAGE_CHARS)
+        return f"{code}: the cell tried to leave Python. The REPL lives on; FINAL(...) gives the answer"
+    if isinstance(raised, SyntaxError):
+        return str(raised.msg)
+    return str(raised)
+
+
+def _traceback(raised: BaseException) -> str:
+    if _is_long(raised):
+        return f"(of more than {MAX_CHAIN} exceptions, which led to each other)\n{bare_name(type(raised))}: {raised}\n"
+    told = traceback.TracebackException(type(raised), raised, _frames(raised))
+    _keep_cells(told, set())
+    return "".join(told.format())
 
 
 def _line(raised: BaseException, number: int) -> int | None:
     name = file_name(number)
-    if isinstance(raised, SyntaxError) and raised.filename == name:
-        return raised.lineno
-    frames = traceback.walk_tb(raised.__traceback__)
+    if type(raised) in (SyntaxError, IndentationError, TabError) and _place(raised)[0] == name:
+        line = _place(raised)[1]
+        return line if type(line) is int and 0 < line < MAX_LINE else None
+    frames = traceback.walk_tb(_frames(raised))
     return next((line for frame, line in reversed(list(frames)) if frame.f_code.co_filename == name), None)
+
+
+def _place(raised: Any) -> tuple[Any, Any]:
+    return raised.filename, raised.lineno
+
+
+def _is_long(raised: BaseException) -> bool:
+    """Whether so many exceptions led to it, or are in it, that to tell of them would take longer than a cell may."""
+    seen: set[int] = set()
+    pending: list[Any] = [raised]
+    while pending and len(seen) <= MAX_CHAIN:
+        error = pending.pop()
+        if id(error) not in seen:
+            seen.add(id(error))
+            pending += [each for each in (_cause(error), _context(error)) if each is not None]
+            if isinstance(error, _GROUP):
+                pending += error.exceptions[: MAX_CHAIN + 1]
+    return len(seen) > MAX_CHAIN
+
+
+# A class may have put code in the place of the attributes themselves.
+_cause: Callable[[BaseException], BaseException | None] = vars(BaseException)["__cause__"].__get__
+_context: Callable[[BaseException], BaseException | None] = vars(BaseException)["__context__"].__get__
+_EXIT_CODE: Callable[[BaseException], Any] = vars(SystemExit)["code"].__get__
+_frames: Callable[[BaseException], types.TracebackType | None] = vars(BaseException)["__traceback__"].__get__
 
 
 def _keep_cells(told: traceback.TracebackException, seen: set[int]) -> None:

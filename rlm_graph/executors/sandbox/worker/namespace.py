@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 import json
 import operator
@@ -10,12 +11,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rlm_graph.executors.sandbox.frames import MAX_VALUE
+from rlm_graph.executors.sandbox.frames import MAX_VALUE, MAX_VALUE_ITEMS
 from rlm_graph.executors.sandbox.worker.calls import BudgetExceeded, HostCalls, IncompleteReply, SubcallError
 from rlm_graph.executors.sandbox.worker.context import Context
 from rlm_graph.executors.sandbox.worker.media import audio_arguments, image_arguments
-from rlm_graph.executors.sandbox.worker.preview import variables
-from rlm_graph.executors.sandbox.worker.values import as_json
+from rlm_graph.executors.sandbox.worker.preview import MAX_VARIABLES, variables
+from rlm_graph.executors.sandbox.worker.values import TooManyValues, as_json
 
 if TYPE_CHECKING:
     from rlm_graph.executors.sandbox.worker.context import Text
@@ -47,8 +48,18 @@ class Namespace:
         self._bind_context()
 
     def begin(self) -> None:
-        """Start a cell, which has not given an answer yet."""
+        """Start a cell, which has not given an answer yet, and put back what the cells before have deleted of ours.
+
+        Keys that are no plain texts go: no name can be found beside one that says it is equal to it, or raises.
+        """
         self.final = None
+        if not all(type(key) is str for key in self.names):
+            kept = [(key, value) for key, value in self.names.items() if type(key) is str]
+            self.names.clear()
+            self.names.update(kept)
+        self.names["__builtins__"] = builtins
+        for name, value in self.ours.items():
+            self.names.setdefault(name, value)
 
     def give(self, number: int, value: Text) -> None:
         """Bind a context to `context` and add it to `contexts`."""
@@ -86,9 +97,9 @@ class Namespace:
             claimed["ready"] = False
             self._record(claimed["content"], "answer")
 
-    def variables(self) -> list[dict[str, Any]]:
-        """List the names that cells have bound."""
-        return variables(self.names, self.ours)
+    def variables(self, limit: int = MAX_VARIABLES) -> list[dict[str, Any]]:
+        """List the names that cells have bound, the newest `limit`."""
+        return variables(self.names, self.ours, limit)
 
     def _bind(self, **values: Any) -> None:
         self.ours.update(values)
@@ -138,17 +149,23 @@ class Namespace:
         raise Ended
 
     def _record(self, value: Any, via: str) -> None:
-        converted, exact = as_json(value)
-        length = len(json.dumps(converted))
-        if length > MAX_VALUE:
-            raise ValueError(f"{via}: the answer takes {length:,} bytes as JSON, more than {MAX_VALUE:,}; shorten it")
+        try:
+            converted, exact = as_json(value, max_items=MAX_VALUE_ITEMS)
+        except TooManyValues:
+            words = f"{via}: the answer holds more than {MAX_VALUE_ITEMS:,} values; give it as one text"
+            raise ValueError(words) from None
+        text = json.dumps(converted).encode("ascii")
+        if len(text) > MAX_VALUE:
+            raise ValueError(
+                f"{via}: the answer takes {len(text):,} bytes as JSON, more than {MAX_VALUE:,}; shorten it"
+            )
         if self.final is None:  # a second one comes from code that swallowed the end of its cell
             self.final = {"value": converted, "exact": exact, "via": via}
 
     def _show_vars(self) -> str:
         """List the variables that your cells have bound, with their types, sizes and beginnings."""
         lines = []
-        for variable in self.variables():
+        for variable in self.variables(len(self.names)):
             size = "" if variable["size"] is None else f"[{variable['size']:,}]"
             lines.append(f"{variable['name']}: {variable['type']}{size} = {variable['preview']}")
         return _Shown("\n".join(lines) or "no variables yet")

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 PREVIEW_CHARS = 80
+MAX_NAME_CHARS = 200
+"""Of the name of a variable or a type."""
+MAX_VARIABLES = 1_000
+"""That are listed to the host, the newest."""
 MAX_DEPTH = 40
 
 _WITHIN: dict[type, str] = {list: "[...]", tuple: "(...)"}
@@ -38,34 +45,89 @@ def preview(value: Any, limit: int = PREVIEW_CHARS) -> str:
 
 def size(value: Any) -> int | None:
     """Return the length of a text, a container or an array's first axis, without running any code of its type."""
-    for base in (str, bytes, bytearray, list, tuple, dict, set, frozenset, range):
+    for base in (str, bytes, bytearray, list, tuple, dict, set, frozenset):
         if issubclass(type(value), base):
             return int(base.__len__(value))
-    if _is_array(value):
-        return int(value.shape[0]) if value.shape else None
-    return None
+    if type(value) is range:
+        # Its length may be too large for `len`.
+        length = max(0, -((value.start - value.stop) // value.step))
+        return length if length < _TOO_LONG else None
+    shape = _shape(value)
+    return shape[0] if shape else None
 
 
 def kind(value: Any) -> str:
     """Return the name of the type, with its module unless that is Python's or the cells' own."""
-    name = _TYPE_NAME(type(value))
-    module = _module(value)
-    return f"{module}.{name}" if module not in ("builtins", "__main__") else name
+    return type_name(type(value))
 
 
-def variables(namespace: Mapping[str, Any], ours: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """List what cells have bound: no modules, no private names, none of `ours` unless it was bound anew."""
-    return [
-        {"name": name, "type": kind(value), "size": size(value), "preview": preview(value)}
-        for name, value in list(namespace.items())
+def type_name(cls: type) -> str:
+    """Return the name of a type as `kind` does, in one line, without running any code of its own or its metaclass."""
+    name, module = plain(_QUALIFIED_NAME(cls)), _module(cls)
+    return _one_line(f"{module}.{name}" if module not in ("", "builtins", "__main__") else name)
+
+
+def bare_name(cls: type) -> str:
+    """Return the name of a type alone, as `type_name` does."""
+    return _one_line(plain(_NAME(cls)))
+
+
+def plain(text: str) -> str:
+    """Return a text as exactly `str`: a subclass may do anything when it is measured, cut or compared."""
+    return str.__str__(text)
+
+
+def variables(
+    namespace: Mapping[str, Any], ours: Mapping[str, Any], limit: int = MAX_VARIABLES
+) -> list[dict[str, Any]]:
+    """List what cells have bound, the newest `limit`: no modules, no private names, none of `ours` unless bound anew.
+
+    Keys that are no names are passed over. What cannot be told of a value is told to be so: its code may do anything.
+    """
+    found = (
+        (name, value)
+        for name, value in ((plain(key), value) for key, value in _newest(namespace) if issubclass(type(key), str))
         if not name.startswith("_")
         and type(value) is not types.ModuleType
         and not (name in ours and ours[name] is value)
+    )
+    return [
+        {
+            "name": _one_line(name),
+            "type": _tried(kind, value, "object"),
+            "size": _tried(size, value, None),
+            "preview": _tried(preview, value, "<it cannot be shown>"),
+        }
+        for name, value in reversed(list(islice(found, limit)))
     ]
 
 
-# A metaclass may have put code in the place of the attribute itself.
-_TYPE_NAME: Callable[[type], str] = vars(type)["__qualname__"].__get__
+def _newest(namespace: Mapping[str, Any]) -> Iterable[tuple[Any, Any]]:
+    # A copy of the references: another thread may bind names meanwhile.
+    return list(namespace.items())[::-1]
+
+
+def _tried(tell: Callable[[Any], T], value: Any, otherwise: T) -> T:
+    try:
+        return tell(value)
+    except BaseException:  # also one that means to end the process: it comes from the value's own code
+        return otherwise
+
+
+def _one_line(name: str) -> str:
+    """Return a name within bounds, its control characters and line ends written out."""
+    name = name if len(name) <= MAX_NAME_CHARS else name[: MAX_NAME_CHARS - 1] + "…"
+    shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in name)
+    return shown if len(shown) <= MAX_NAME_CHARS else shown[: MAX_NAME_CHARS - 1] + "…"
+
+
+# A metaclass may have put code in the place of the attributes themselves.
+_NAME: Callable[[type], str] = vars(type)["__name__"].__get__
+_QUALIFIED_NAME: Callable[[type], str] = vars(type)["__qualname__"].__get__
+_MODULE: Callable[[type], Any] = vars(type)["__module__"].__get__
+_MRO: Callable[[type], tuple[type, ...]] = vars(type)["__mro__"].__get__
+_NAMES_OF: Callable[[type], Mapping[str, Any]] = vars(type)["__dict__"].__get__
+_TOO_LONG = 1 << 63
 
 
 class _Writer:
@@ -90,6 +152,8 @@ class _Writer:
             return f"<int of {value.bit_length():,} bits>"
         if exact in (list, tuple, dict, set, frozenset):
             return self._container(value)
+        if exact is range and max(map(abs, (value.start, value.stop, value.step))) >= _TOO_LONG:
+            return f"range({', '.join(map(self._text, (value.start, value.stop, value.step)))})"
         if exact in (int, float, complex, bool, type(None), range, type(Ellipsis)):
             return repr(value)
         return self._other(value)
@@ -118,7 +182,8 @@ class _Writer:
 
     def _items(self, value: Any) -> str:
         written: list[str] = []
-        for done, item in enumerate(_iterate(value)):
+        # Each takes a character at least.
+        for done, item in enumerate(_iterate(value, self._limit + 2)):
             if self._written > self._limit:
                 written.append(f"[... {len(value) - done:,} more ...]")
                 break
@@ -128,38 +193,60 @@ class _Writer:
     def _other(self, value: Any) -> str:
         if self._trusting:
             try:
-                return repr(value)
+                return plain(repr(value))
             except Exception as error:
-                return f"<{kind(value)} whose repr raises {type(error).__name__}>"
+                return f"<{kind(value)} whose repr raises {bare_name(type(error))}>"
         if type(value) in (types.FunctionType, types.BuiltinFunctionType):
-            return f"function {value.__name__}"
+            return f"function {_one_line(plain(value.__name__))}"
         if issubclass(type(value), type):
-            return f"class {_TYPE_NAME(value)}"
-        if _is_array(value):
-            return f"<{kind(value)} of shape {tuple(value.shape)}>"
+            return f"class {_one_line(plain(_QUALIFIED_NAME(value)))}"
+        shape = _shape(value)
+        if shape is not None:
+            return f"<{kind(value)} of shape {shape}>"
         return self._instance(value)
 
     def _instance(self, value: Any) -> str:
-        try:
-            attributes = object.__getattribute__(value, "__dict__")
-        except AttributeError:
-            attributes = None
+        attributes = None if _overridden(type(value), "__dict__") else _attributes(value)
         if type(attributes) is not dict or not attributes:
             return f"<{kind(value)}>"
         return f"<{kind(value)} {self._container(attributes)}>"
 
 
-def _module(value: Any) -> str:
-    attributes: Mapping[str, Any] = type(value).__dict__
-    return str(attributes.get("__module__", "builtins"))
+def _attributes(value: Any) -> Any:
+    try:
+        return object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
 
 
-def _iterate(value: Any) -> Iterable[Any]:
+def _overridden(cls: type, name: str) -> bool:
+    """Whether the attribute of that name is code of the class."""
+    found = next((names[name] for names in map(_NAMES_OF, _MRO(cls)) if name in names), None)
+    return found is not None and type(found) is not types.GetSetDescriptorType
+
+
+def _module(cls: type) -> str:
+    """Return the module that the class says; nothing if what stands there is no text."""
+    try:
+        module = _MODULE(cls)
+    except AttributeError:  # code has deleted it
+        return ""
+    return plain(module) if issubclass(type(module), str) else ""
+
+
+def _iterate(value: Any, most: int) -> list[Any]:
     # A copy of the references: another thread may change the container meanwhile.
-    return list(value.items()) if type(value) is dict else iter(list(value))
+    return list(islice(value.items() if type(value) is dict else value, most))
 
 
-def _is_array(value: Any) -> bool:
-    """Whether it is of a library whose `shape` is plain data."""
-    library = _module(value).partition(".")[0]
-    return library in ("numpy", "pandas", "polars", "scipy", "torch") and hasattr(value, "shape")
+def _shape(value: Any) -> tuple[int, ...] | None:
+    """Return the shape of an array or a table, None for all else: of libraries whose `shape` is plain data."""
+    library = _module(type(value)).partition(".")[0]
+    if library not in ("numpy", "pandas", "polars", "scipy", "torch"):
+        return None
+    try:
+        shape = tuple(value.shape)
+    except (AttributeError, TypeError):
+        return None
+    fits = len(shape) <= 64 and all(type(length) is int and 0 <= length < _TOO_LONG for length in shape)
+    return shape if fits else None

@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 
 class Streams:
@@ -22,7 +22,7 @@ class Streams:
             # If code closed the spares as well, its output is lost and its cells run on.
             with contextlib.suppress(OSError):
                 os.dup2(spare, fd)
-        if sys.stdin is None or sys.stdin.closed:
+        if not _is_open(sys.stdin):
             sys.stdin = io.StringIO()
         for fd, name in ((1, "stdout"), (2, "stderr")):
             setattr(sys, name, self._stream(fd))
@@ -32,15 +32,23 @@ class Streams:
         """Send what code has printed and not flushed, wherever it printed to."""
         for stream in (sys.stdout, sys.stderr, *self._streams.values()):
             # Code may have closed it, or put something else there.
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(BaseException):
                 stream.flush()
 
     def _stream(self, fd: int) -> TextIO:
         stream = self._streams.get(fd)
-        if stream is None or stream.closed:
+        if stream is None or not _is_open(stream):
             # Line by line, so that a crash loses no line that was printed before it.
             stream = open(  # noqa: SIM115  # lives as long as the process
                 fd, "w", buffering=1, encoding="utf-8", errors="surrogatepass", newline="", closefd=False
             )
             self._streams[fd] = stream
         return stream
+
+
+def _is_open(stream: Any) -> bool:
+    """Whether it is open, whatever code has put there."""
+    try:
+        return stream.closed is False
+    except BaseException:
+        return False

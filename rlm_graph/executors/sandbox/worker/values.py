@@ -8,30 +8,41 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from rlm_graph.executors.sandbox.frames import MAX_BITS, MAX_DEPTH
+from rlm_graph.executors.sandbox.frames import MAX_DEPTH, fits_checkpoint
 from rlm_graph.executors.sandbox.worker.preview import show
 
 REPR_CHARS = 1_000_000
 
 
-def as_json(value: Any) -> tuple[Any, bool]:
+class TooManyValues(ValueError):
+    """What was to be converted holds more values than it may."""
+
+
+def as_json(value: Any, *, max_items: int | None = None) -> tuple[Any, bool]:
     """Return `value` as JSON holds it, and whether that is exact.
 
     Tuples, ranges and the like become lists, sets sorted lists, keys text, dates ISO 8601, dataclasses and numpy's
     and pandas' values what they hold. NaN and the infinities, which JSON lacks, become `"NaN"`, `"Infinity"` and
     `"-Infinity"`. Not exact are values of other types, which become their `repr`; integers of more than 64 bits,
     which become text; a value that holds itself or nests deeper than 100; and keys that are equal as text.
+
+    Raises `TooManyValues` as soon as it has come upon more than `max_items` values.
     """
-    conversion = _Conversion()
+    conversion = _Conversion(max_items)
     return conversion.convert(value, 0), conversion.exact
 
 
 class _Conversion:
-    def __init__(self) -> None:
+    def __init__(self, max_items: int | None) -> None:
         self.exact = True
+        self._left = max_items
         self._open: set[int] = set()
 
     def convert(self, value: Any, depth: int) -> Any:
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                raise TooManyValues("it holds too many values")
         if value is None or value is True or value is False:
             return value
         if isinstance(value, enum.Enum):
@@ -87,7 +98,7 @@ class _Conversion:
         return converted
 
     def _integer(self, value: int) -> Any:
-        if value.bit_length() < MAX_BITS or 0 <= value < 1 << MAX_BITS:
+        if fits_checkpoint(value):
             return value
         self.exact = False
         try:

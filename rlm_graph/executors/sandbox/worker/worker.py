@@ -29,8 +29,12 @@ from rlm_graph.executors.sandbox.worker.streams import Streams
 RECEIVE_BYTES = 1 << 18
 SETTLE_S = 0.02
 """How long a thread has, after an answer, to ask again before its cell ends."""
+RECURSION_LIMIT = 1000
 LOST_CHANNEL = 70
 """Exit status of a worker that cannot reach its supervisor."""
+
+# Code may replace those of the module.
+_recursion_limit, _set_recursion_limit = sys.getrecursionlimit, sys.setrecursionlimit
 
 
 class Channel(Transport, Protocol):
@@ -74,7 +78,9 @@ class SocketChannel:
 
     def send(self, frame: Frame) -> None:
         """Send a frame whole. Raises `FrameError` if it is too long."""
-        line = encode(frame)
+        self._send_line(encode(frame))
+
+    def _send_line(self, line: bytes) -> None:
         try:
             with self._sending:
                 self._sock.sendall(line)
@@ -84,10 +90,11 @@ class SocketChannel:
     def post(self, call: Frame) -> Callable[[], Frame]:
         """Send a call of the host; what is returned waits for the answer."""
         answer: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        # The supervisor holds calls back for others that threads are about to make; two threads are ours.
+        line = encode({"ev": "call", **call, "alone": threading.active_count() <= 2})
         with self._changed:
             self._waiting[call["id"]] = answer
-        # The supervisor holds calls back for others that threads are about to make; two threads are ours.
-        self.send({"ev": "call", **call, "alone": threading.active_count() <= 2})
+        self._send_line(line)
         return answer.get
 
     def settle(self) -> None:
@@ -167,6 +174,7 @@ class Worker:
         self._given: set[int] = set()
         self._in_cell = False
         self._forked = False
+        self._last: Frame = {"seed": 0, "started_at": None}
         prepare(main.__dict__)
 
     def serve(self, report: Frame) -> None:
@@ -197,9 +205,7 @@ class Worker:
 
     def _exec(self, job: Frame) -> None:
         number = job["cell"]
-        self._streams.restore()
-        signal.signal(signal.SIGINT, self._interrupt)
-        self._determinism.begin(job["seed"], job["started_at"])
+        self._set_up(job)
         self._calls.open(number)
         self._snapshots.note(number, job["code"], job["language"])
         outcome: Frame = {}
@@ -211,19 +217,37 @@ class Worker:
             self._in_cell = False
         except BaseException as raised:  # an interrupt that came when the code had ended
             self._in_cell = False
+            _restore_recursion_limit()
             outcome = {"value": None, "final": None, **outcome, "status": "error", "error": describe(raised, number)}
         if self._forked:
             self._streams.flush()
             os._exit(0 if outcome["error"] is None else 1)
+        _restore_recursion_limit()
         self._calls.close()
         self._channel.abandon()
         self._streams.flush()
         self._report(number, outcome)
 
+    def _set_up(self, job: Frame) -> None:
+        """Put back what belongs to the process, whatever the cell before did to it."""
+        self._last = job
+        self._streams.restore()
+        signal.signal(signal.SIGINT, self._interrupt)
+        self._determinism.begin(job["seed"], job["started_at"])
+
+    def _check(self) -> Frame:
+        """Do what the next cell will need, and list the variables. Raises what a cell has made of the process."""
+        self._set_up(self._last)
+        self._cells.check()
+        try:
+            return {"variables": self._namespace.variables()}
+        except Exception:  # too little memory for it, say
+            return {"variables": []}
+
     def _report(self, number: int, outcome: Frame) -> None:
         try:
             self._channel.send({"ev": "done", "cell": number, **outcome})
-        except FrameError as error:
+        except (FrameError, TypeError, ValueError) as error:
             told = describe(error, number)
             self._channel.send(
                 {"ev": "done", "cell": number, "status": "error", "value": None, "error": told, "final": None}
@@ -231,6 +255,8 @@ class Worker:
 
     def _answer(self, job: Frame) -> Frame:
         try:
+            if job["op"] == "check":
+                return self._check()
             if job["op"] == "vars":
                 return {"variables": self._namespace.variables()}
             if job["op"] == "tools":
@@ -241,8 +267,9 @@ class Worker:
                 return self._snapshot(job)
             else:
                 return {"error": f"the worker knows no {job['op']!r}"}
-        except Exception as error:
-            return {"error": f"{type(error).__name__}: {error}"}
+        except BaseException as error:  # values are the code's, and may mean to end the process
+            told = describe(error, 0)
+            return {"error": f"{told['type']}: {told['message']}"[:MAX_REASON]}
         return {}
 
     def _snapshot(self, job: Frame) -> Frame:
@@ -270,6 +297,12 @@ class Worker:
         self._forked = True
         self._calls.close()
         self._channel.close()
+
+
+def _restore_recursion_limit() -> None:
+    """Give this module's own functions the room that they need: code may have left them none."""
+    if _recursion_limit() < RECURSION_LIMIT:
+        _set_recursion_limit(RECURSION_LIMIT)
 
 
 def _tell_of_thread(arguments: threading.ExceptHookArgs) -> None:

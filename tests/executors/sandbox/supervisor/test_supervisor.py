@@ -263,6 +263,62 @@ def test_a_forged_frame_of_the_worker_ends_it_and_nothing_else(host: Connection,
     assert host.ask(op="ping", re=1)["generation"] == 2
 
 
+HELD_LATER = """
+import os, re, threading
+begin, begun = os.pipe()
+def hold():
+    os.read(begin, 1)
+    re.match('(a+)+$', 'a' * 60 + 'b')
+threading.Thread(target=hold, daemon=True).start()
+class T:
+    __module__ = 'numpy'
+    @property
+    def shape(self):
+        # When variables are listed, which is the last that is asked for before the end of the cell is told.
+        os.write(begun, b'x')
+x = T()"""
+"""Holds the interpreter for ever, soon after its cell has ended."""
+
+
+def test_a_worker_that_does_nothing_costs_its_variables_and_keeps_nobody_waiting(host: Connection) -> None:
+    assert host.ask(**cell(1, HELD_LATER))["ev"] == "done"
+    refused = host.ask(op="tools", re=5, tools=["search(query)"])
+
+    assert (refused["ev"], refused["re"]) == ("reply", 5)
+    assert host.ask(op="ping", re=6)["past"] == []
+    assert host.ask(op="snapshot", re=7, max_bytes=1_000)["reason"] == "the REPL has run no cell"
+    assert host.ask(**cell(1, "search.__name__"))["value"] == "'search'"
+
+
+def test_an_answer_holds_even_if_its_cell_leaves_the_interpreter_broken(host: Connection) -> None:
+    done = host.ask(**cell(1, "import builtins\ntry: FINAL('kept')\nfinally: vars(builtins).clear()"))
+
+    assert done["ev"] == "done"
+    assert (done["status"], done["final"] and done["final"]["value"]) in (("killed", "kept"), ("killed", None))
+    assert host.ask(**cell(1, "1 + 1"))["value"] == "2"
+
+
+def test_answers_that_nobody_reads_end_the_repl_and_are_not_kept(host: Connection) -> None:
+    code = """
+import os, time
+for n in range(1, 400):
+    line = b'{"ev": "call", "cell": 1, "id": %d, "function": "f", "arguments": {}, "nth": %d}\\n' % (n, n)
+    while line:
+        line = line[os.write(3, line):]
+os.kill(os.getpid(), 19)"""
+    host.send(**cell(1, code))
+    told = host.receive()
+    answered = 0
+    while told["ev"] == "calls":
+        for call in told["calls"]:
+            host.send(op="resume", cell=1, results=[{"id": call["id"], "value": "x" * (1 << 20), "error": None}])
+            answered += 1
+        told = host.receive()
+
+    assert (told["ev"], told["status"]) == ("done", "killed")
+    assert "did not read" in told["error"]["message"]
+
+
 def test_closing_ends_the_process_and_removes_the_folder(supervised: Supervised, host: Connection) -> None:
     host.send(op="close")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rlm_graph.executors.sandbox.worker.calls import MAX_UNANSWERED, BudgetExceeded, HostCalls, SubcallError
+from rlm_graph.executors.sandbox.worker.calls import MAX_BATCH, MAX_UNANSWERED, BudgetExceeded, HostCalls, SubcallError
 from rlm_graph.executors.sandbox.worker.cells import Cells
 from rlm_graph.executors.sandbox.worker.namespace import Namespace
 
@@ -121,6 +121,26 @@ def test_a_batch_whose_items_all_lack_budget_says_so() -> None:
     bench = Bench(lambda call: {"value": [{"error": "spent", "type": "BudgetExceeded"}] * 2})
 
     assert bench.run("llm_query_batched(['a', 'b'])")["error"]["type"] == "BudgetExceeded"
+
+
+def test_a_long_batch_is_asked_in_parts_and_answered_as_one() -> None:
+    asked: list[dict[str, Any]] = []
+
+    def reply(call: dict[str, Any]) -> dict[str, Any]:
+        asked.append(call["arguments"])
+        return {"value": [{"text": question} for question in call["arguments"]["questions"]]}
+
+    told = Bench(reply).run(f"len(set(rlm_query_batched([str(n) for n in range({2 * MAX_BATCH + 1})], model='m')))")
+
+    assert told["value"] == str(2 * MAX_BATCH + 1)
+    assert [len(part["questions"]) for part in asked] == [MAX_BATCH, MAX_BATCH, 1]
+    assert {part["model"] for part in asked} == {"m"}
+
+
+def test_a_long_batch_whose_lists_do_not_fit_is_not_asked_at_all(bench: Bench) -> None:
+    told = bench.run(f"rlm_query_batched(['q'] * {MAX_BATCH + 1}, ['c'])")
+
+    assert (told["error"]["type"], bench.transport.posted) == ("TypeError", [])
 
 
 def test_errors_are_also_classes_of_the_namespace(bench: Bench) -> None:
