@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.config import get_config
 
 from rlm_graph.answers import AnswerFormat
+from rlm_graph.bridge import in_thread
 from rlm_graph.budget import Usage
 from rlm_graph.dialogue import converse
 from rlm_graph.errors import ExecutorError, ModelError
@@ -26,6 +27,7 @@ from rlm_graph.prompts import best_effort_prompt
 from rlm_graph.recovery.snapshots import SnapshotStore
 from rlm_graph.state import Answer, FinalAnswer, ReplHandle, RLMState, RLMUpdate
 from rlm_graph.tools import OfferedTools
+from rlm_graph.typed_answer import TypedAnswer
 
 LAST_CALL_S = 60.0
 """Seconds for the one request that is made after the time ceiling, so that what was found is not lost."""
@@ -51,11 +53,13 @@ async def finalize(
     if final is None:
         tools = None if native is None else native.options(model)
         final = await _best_effort(state, model, system_prompt, state.get("window") or window_tokens, ledger, tools)
+        fitted = await in_thread(answer_format.settle, final)
         answer = Answer(
             value=final.value, text=as_text(final), complete=False, ceiling=state["ceiling"], via="best effort"
         )
     else:
-        problem = answer_format.problem(final)
+        fitted = await in_thread(answer_format.settle, final)
+        problem = fitted.problem
         if problem is not None and ledger.exceeded() is None and state["misfits"] < MAX_CORRECTIONS:
             return {"final": None, "problem": problem, "misfits": state["misfits"] + 1, "usage": ledger.used}
         answer = Answer(value=final.value, text=as_text(final), complete=problem is None, via=final.via)
@@ -69,8 +73,13 @@ async def finalize(
         "told": str(said.id),
         "repl": repl,
         "usage": ledger.used,
-        **answer_format.output(answer),
+        **_typed(state, fitted.typed),
     }
+
+
+def _typed(state: RLMState, answer: TypedAnswer | None) -> RLMUpdate:
+    """Return what becomes of the typed answer: a question that has none must not keep an earlier question's."""
+    return {"structured_response": answer} if answer is not None or "structured_response" in state else {}
 
 
 async def _closed(executor: Executor, repl: ReplHandle | None) -> ReplHandle | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -24,6 +25,7 @@ from rlm_graph.state import RLMInput
 from rlm_graph.storage.failures import storage_errors
 from rlm_graph.storage.locks import alocation_of, location_of, lock_run
 from rlm_graph.surrogates import whole
+from rlm_graph.typed_answer import TypedAnswer, TypedAnswerChannel
 
 FAILED = "the database failed"
 """What an error of the checkpointer's database begins with, whosever checkpointer it is."""
@@ -74,7 +76,8 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
             lock = nullcontext() if saver is None or run is None else lock_run(location_of(saver), run)
         with storage_errors(FAILED), lock:
             self._come_after(config)
-            yield from super().stream(self._taken_in(input), config, **_durable(saver, kwargs))
+            for part in super().stream(self._taken_in(input), config, **_durable(saver, kwargs)):
+                yield self._opened(part)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Stream the run; see `stream`."""
@@ -87,7 +90,7 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
             with storage_errors(FAILED):
                 await self._acome_after(config)
                 async for part in super().astream(taken, config, **_durable(saver, kwargs)):
-                    yield part
+                    yield self._opened(part)
         finally:
             lock.__exit__(None, None, None)
 
@@ -130,6 +133,12 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         run, namespace = str(configurable.get("thread_id", "")), namespace_of(merged)
         return saver, f"{run}|{namespace}" if namespace else run
 
+    def _opened(self, part: Any) -> Any:
+        """Return a part of the stream with the object of a typed answer in the place of what is recorded of it."""
+        channel = self.channels["structured_response"]
+        assert isinstance(channel, TypedAnswerChannel)
+        return _replaced(part, channel)
+
     def _taken_in(self, given: Any) -> Any:
         if isinstance(given, Command) and isinstance(given.update, dict):
             return Command(**{**vars(given), "update": self._state_of(given.update)})
@@ -153,6 +162,22 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         if context is not None:
             state["contexts"] = [self.contexts.take(context)]
         return state
+
+
+MAX_LEVELS = 5
+"""In each other, in a part of a stream, down to what a node has written."""
+
+
+def _replaced(part: Any, channel: TypedAnswerChannel, level: int = 0) -> Any:
+    if isinstance(part, TypedAnswer):
+        return channel.opened(part)
+    if level == MAX_LEVELS or type(part) not in (dict, tuple, list):
+        return part
+    if isinstance(part, dict):
+        changed = {key: new for key, old in part.items() if (new := _replaced(old, channel, level + 1)) is not old}
+        return {**part, **changed} if changed else part
+    items = [_replaced(item, channel, level + 1) for item in part]
+    return part if all(map(operator.is_, items, part)) else type(part)(items)
 
 
 def _durable(saver: BaseCheckpointSaver[Any] | None, options: dict[str, Any]) -> dict[str, Any]:
