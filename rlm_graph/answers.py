@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import contextlib
+import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -63,12 +64,14 @@ class AnswerFormat:
             self._sound = _sound(response_format)
             return
         try:
+            if inspect.isroutine(response_format):
+                raise TypeError("it is a function")  # which pydantic would call with the answer
             self._adapter = TypeAdapter(response_format)
             self.schema = self._adapter.json_schema()
         except (PydanticUserError, PydanticSchemaGenerationError, TypeError, NameError) as error:
             raise SetupError(
-                f"response_format is {response_format!r}; give a pydantic model, another type that pydantic can check, "
-                f"or a JSON schema ({str(error).splitlines()[0][:200]})"
+                f"response_format is {response_format!r}: {str(error).splitlines()[0][:200]}; give a pydantic model, "
+                "another type that pydantic can check, or a JSON schema"
             ) from error
         self.type = response_format
 

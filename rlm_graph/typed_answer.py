@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, Union
 
 from langgraph.channels.last_value import LastValue
 from pydantic import JsonValue, TypeAdapter, ValidationError
@@ -56,7 +56,7 @@ class TypedAnswerChannel(LastValue[Any]):
     @property
     def UpdateType(self) -> Any:
         """The type of what is written, which a strict serializer allows."""
-        return TypedAnswer | self.typ
+        return Union[TypedAnswer, self.typ]  # noqa: UP007  # a form need not be a class
 
     def copy(self) -> Self:
         """Return a copy of the channel."""

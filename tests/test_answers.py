@@ -101,6 +101,7 @@ FITTING = {
     "a list of models": (list[Named], "[{'firstName': 'Ann'}]", [Named(firstName="Ann")]),
     "a plain date": (datetime.date, "'2024-01-02'", DAY),
     "an enum": (Level, "'low'", Level.LOW),
+    "one of two words": (Literal["a", "b"], "'b'", "b"),
     "an integer as text in JSON": (int, f"'{LONG}'", LONG),
     "bytes that are no UTF-8": (Base64, r"{'raw': b'\xff\x00'}", Base64(raw="_wA=")),
     "nothing": (int | None, "None", None),
@@ -161,7 +162,8 @@ WRONG = {
     "OpenAI's mode": {"type": "json_object"},
     "an example": {"name": "string", "age": "integer"},
     "a number": 42,
-    "a class of no form": object.__new__,
+    "a function": len,
+    "a class of no form": type,
 }
 
 

@@ -9,6 +9,9 @@ def main() -> None:
         from rlm_graph.langgraph_internals import read_strictly
 
         read_strictly()
+        from rlm_graph.cli.screen import guard
+
+        guard()
         from rlm_graph.cli.app import app
 
         app(prog_name="rlm-graph")

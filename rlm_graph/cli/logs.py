@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rlm_graph.cli import flags as given
-from rlm_graph.cli.printing import console, cost, counted, printable, put, put_json, spent
+from rlm_graph.cli.printing import cost, counted, printable, put, put_drawn, put_json, spent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ def _list(runs: Sequence[Run], *, as_json: bool, place: str) -> None:
         row = [Text(printable(cell)) for cell in cells]
         row[2].stylize(_STYLES[run.status])
         table.add_row(*row)
-    _print(table)
+    put_drawn(table)
 
 
 def _show(record: RunRecord, *, as_json: bool) -> None:
@@ -110,7 +110,7 @@ def _show(record: RunRecord, *, as_json: bool) -> None:
         ending = "answer" if answer.complete else f"best answer so far ({answer.ceiling or 'incomplete'})"
         tree.add(Text(printable(f"{ending}: {answer.text}")))
     tree.add(Text(f"spent: {spent(record.usage)}"))
-    _print(tree)
+    put_drawn(tree)
 
 
 def _add_turn(tree: Tree, turn: Turn) -> None:
@@ -161,18 +161,3 @@ def _add_cell(branch: Tree, execution: Execution, calls: list[CallSummary]) -> N
 
 def _when(run: Run) -> str:
     return datetime.fromtimestamp(run.created).strftime("%Y-%m-%d %H:%M")
-
-
-def _print(renderable: Any) -> None:
-    """Lay a table or a tree out and put it to stdout, in colour where there is a terminal for it."""
-    import sys
-
-    screen = console(stderr=False)
-    with screen.capture() as captured:
-        screen.print(renderable)
-    # Every text in it is printable already; what is left of escapes is rich's own.
-    lines = "\n".join(line.rstrip() for line in captured.get().splitlines())
-    if sys.stdout.isatty():
-        print(lines)
-    else:
-        put(lines)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sys
-
 from rlm_graph.budget import Usage
-from rlm_graph.cli.printing import cost, counted, printable, say
+from rlm_graph.cli.printing import cost, counted, printable, say, say_json, write_stderr
 from rlm_graph.events import (
     AnswerEvent,
     BudgetEvent,
@@ -44,14 +41,14 @@ class Streamed:
 
     def _token(self, token: Token) -> None:
         if self._as_json:
-            say(json.dumps(token.model_dump(mode="json")))
-        elif token.parent_id is None and sys.stderr is not None:
-            print(printable(token.text), end="", file=sys.stderr, flush=True)
+            say_json(token.model_dump(mode="json"))
+        elif token.parent_id is None:
+            write_stderr(printable(token.text))
             self._in_line = not token.text.endswith("\n")
 
     def _event(self, event: Event) -> None:
         if self._as_json:
-            say(event.model_dump_json())
+            say_json(event.model_dump(mode="json"))
             return
         self._depth[event.call_id] = depth = 0 if event.parent_id is None else self._depth.get(event.parent_id, 0) + 1
         words = _words(event, depth)
@@ -61,8 +58,8 @@ class Streamed:
             say("\n".join(f"{margin}{line}" for line in _few(words.splitlines())))
 
     def _break(self) -> None:
-        if self._in_line and sys.stderr is not None:
-            print(file=sys.stderr)
+        if self._in_line:
+            write_stderr("\n")
         self._in_line = False
 
 

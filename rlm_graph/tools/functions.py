@@ -6,9 +6,9 @@ import ast
 import builtins
 import hashlib
 import keyword
+import logging
 import re
 import unicodedata
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -134,8 +134,8 @@ class HostFunction:
 def host_functions(given: Iterable[BaseTool | Callable[..., Any]]) -> dict[str, HostFunction]:
     """Return the functions by the names that code calls them by.
 
-    A tool whose schema nothing can be checked against is left out and named in a warning. Raises `SetupError` for what
-    is no tool, and for two tools of one name.
+    A tool whose schema nothing can be checked against is left out, and named in the log as a warning. Raises
+    `SetupError` for what is no tool, and for two tools of one name.
     """
     tools = [as_tool(each) for each in given]
     by_name = {each.name: each for each in tools}
@@ -149,7 +149,7 @@ def host_functions(given: Iterable[BaseTool | Callable[..., Any]]) -> dict[str, 
         if problem is None:
             functions[name] = function
         else:
-            warnings.warn(f"the tool {own!r} is left out: {problem}", stacklevel=3)
+            logging.getLogger(__name__).warning("the tool %r is left out: %s", own, problem)
     return functions
 
 

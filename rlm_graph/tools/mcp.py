@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import threading
-import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mcp.types import Tool as ServerTool
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 MAX_TOOLS = 500
 """Tools of one server that are taken."""
@@ -71,8 +72,8 @@ class MCPServers:
     def tools(self) -> list[BaseTool]:
         """Ask each server for its tools; they are named `<server>_<tool>`.
 
-        A tool that cannot be called is left out, named in a warning, and kept in `left_out`. Raises `SetupError` for a
-        server that cannot be reached.
+        A tool that cannot be called is left out, named in the log as a warning, and kept in `left_out`. Raises
+        `SetupError` for a server that cannot be reached.
         """
         listed = {name: self.start(connection.tools()) for name, connection in self._connections.items()}
         self.left_out = []
@@ -87,7 +88,7 @@ class MCPServers:
                 yield tool
             else:
                 self.left_out.append(LeftOut(server, own, problem))
-                warnings.warn(f"MCP server {server}: the tool {own!r} is left out: {problem}", stacklevel=2)
+                _log.warning("MCP server %s: the tool %r is left out: %s", server, own, problem)
 
     def _tool(self, server: str, name: str, tool: ServerTool) -> MCPTool:
         made = MCPTool(
