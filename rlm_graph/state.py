@@ -11,7 +11,7 @@ from langchain_core.messages import AnyMessage
 from langgraph.channels.delta import DeltaChannel
 from langgraph.channels.last_value import LastValue
 from langgraph.graph.message import add_messages
-from pydantic import Field, JsonValue, NonNegativeInt, TypeAdapter
+from pydantic import Field, JsonValue, NonNegativeInt, PrivateAttr, TypeAdapter
 from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
@@ -72,6 +72,13 @@ class CellError(CheckpointValue):
     """Cut to the frames in cells."""
 
 
+class KeptValue(Value):
+    """Where the value of a large answer lies: in the store of contexts, see `rlm_graph.context.kept_answers`."""
+
+    ref: ContextRef
+    form: Literal["text", "json"]
+
+
 class FinalAnswer(CheckpointValue):
     """What the code gave as the answer."""
 
@@ -80,6 +87,8 @@ class FinalAnswer(CheckpointValue):
     exact: bool = True
     """False if `value` is a `repr`."""
     via: Literal["FINAL", "FINAL_VAR", "answer"] = "FINAL"
+    kept: KeptValue | None = None
+    """Where the value lies, if it is too large for a checkpoint; `value` is then the beginning of it."""
 
 
 class Execution(CheckpointValue):
@@ -234,6 +243,15 @@ class Answer(CheckpointValue):
     ceiling: Ceiling | None = None
     """The ceiling that ended the run."""
     via: Literal["FINAL", "FINAL_VAR", "answer", "prose", "best effort"] = "FINAL"
+    kept: KeptValue | None = None
+    """Where the value lies, if it is too large for a checkpoint: callers never see that."""
+    _whole: Answer | None = PrivateAttr(default=None)
+    """The answer with its value, in the process that gave it."""
+
+    @property
+    def length(self) -> int:
+        """Characters of the whole text."""
+        return len((self._whole or self).text)
 
     def __str__(self) -> str:
         return self.text
