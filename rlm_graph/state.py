@@ -89,6 +89,8 @@ class FinalAnswer(CheckpointValue):
     via: Literal["FINAL", "FINAL_VAR", "answer"] = "FINAL"
     kept: KeptValue | None = None
     """Where the value lies, if it is too large for a checkpoint; `value` is then the beginning of it."""
+    _whole: FinalAnswer | None = PrivateAttr(default=None)
+    """The answer with its value, in the process that was given it."""
 
 
 class Execution(CheckpointValue):

@@ -40,13 +40,17 @@ def kept(final: FinalAnswer, store: ContextStore) -> FinalAnswer:
     except InputError:  # there is no room for it beside what is in memory: it stands where it is
         return final
     form: Literal["text", "json"] = "text" if isinstance(final.value, str) else "json"
-    return final.model_copy(update={"value": text[:SHOWN_CHARS], "kept": KeptValue(ref=ref, form=form)})
+    short = final.model_copy(update={"value": text[:SHOWN_CHARS], "kept": KeptValue(ref=ref, form=form)})
+    short._whole = final
+    return short
 
 
 def whole_final(final: FinalAnswer, store: ContextStore) -> FinalAnswer:
     """Return the answer with its value. Blocks. Raises `InputError` if this machine lacks its file."""
     if final.kept is None:
         return final
+    if final._whole is not None:
+        return final._whole
     return final.model_copy(update={"value": _value(final.kept, store), "kept": None})
 
 
