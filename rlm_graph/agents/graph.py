@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,27 +11,26 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config, merge_configs
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command, StateSnapshot
+from langgraph.types import Command
 from pydantic import TypeAdapter
 
+from rlm_graph.agents.opened import OpenedGraph
 from rlm_graph.bridge import in_thread
 from rlm_graph.budget import Budget
 from rlm_graph.calls.subcalls import LOCKED
 from rlm_graph.context import ContextStore
-from rlm_graph.context.kept_answers import is_kept, opened
 from rlm_graph.errors import InputError
 from rlm_graph.langgraph_internals import as_class, checkpointer_for, make_later_than, namespace_of
-from rlm_graph.state import Answer, RLMInput
+from rlm_graph.state import RLMInput
 from rlm_graph.storage.failures import storage_errors
 from rlm_graph.storage.locks import alocation_of, location_of, lock_run
 from rlm_graph.surrogates import whole
-from rlm_graph.typed_answer import TypedAnswer, TypedAnswerChannel
 
 FAILED = "the database failed"
 """What an error of the checkpointer's database begins with, whosever checkpointer it is."""
 
 
-class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
+class RLMGraph(OpenedGraph):
     """A compiled graph that takes the context out of its input before LangGraph sees it.
 
     LangGraph stores the whole input in a run's first checkpoint and hands it to tracers, whatever the channel of a
@@ -77,8 +75,7 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
             lock = nullcontext() if saver is None or run is None else lock_run(location_of(saver), run)
         with storage_errors(FAILED), lock:
             self._come_after(config)
-            for part in super().stream(self._taken_in(input), config, **_durable(saver, kwargs)):
-                yield self._opened(part)
+            yield from super().stream(self._taken_in(input), config, **_durable(saver, kwargs))
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Stream the run; see `stream`."""
@@ -91,7 +88,7 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
             with storage_errors(FAILED):
                 await self._acome_after(config)
                 async for part in super().astream(taken, config, **_durable(saver, kwargs)):
-                    yield await self._aopened(part)
+                    yield part
         finally:
             lock.__exit__(None, None, None)
 
@@ -134,48 +131,6 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         run, namespace = str(configurable.get("thread_id", "")), namespace_of(merged)
         return saver, f"{run}|{namespace}" if namespace else run
 
-    def get_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
-        """Return the state; see LangGraph. A large answer is whole in its values."""
-        return self._seen(super().get_state(config, subgraphs=subgraphs))
-
-    async def aget_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
-        """Return the state; see `get_state`."""
-        return await in_thread(self._seen, await super().aget_state(config, subgraphs=subgraphs))
-
-    def get_state_history(self, config: RunnableConfig, **options: Any) -> Iterator[StateSnapshot]:
-        """Yield the states; see `get_state`."""
-        yield from map(self._seen, super().get_state_history(config, **options))
-
-    async def aget_state_history(self, config: RunnableConfig, **options: Any) -> AsyncIterator[StateSnapshot]:
-        """Yield the states; see `get_state`."""
-        async for snapshot in super().aget_state_history(config, **options):
-            yield await in_thread(self._seen, snapshot)
-
-    def _seen(self, snapshot: StateSnapshot) -> StateSnapshot:
-        return snapshot._replace(values=self._opened(snapshot.values))
-
-    def _opened(self, part: Any) -> Any:
-        """Return a part of the stream as callers see it: large answers whole, typed answers as their objects."""
-        return _replaced(part, self._is_short, self._whole)
-
-    async def _aopened(self, part: Any) -> Any:
-        return await in_thread(self._opened, part) if _any(part, is_kept) else self._opened(part)
-
-    def _is_short(self, part: Any) -> bool:
-        return isinstance(part, TypedAnswer) or is_kept(part)
-
-    def _whole(self, part: Any) -> Any:
-        if isinstance(part, TypedAnswer):
-            channel = self.channels["structured_response"]
-            assert isinstance(channel, TypedAnswerChannel)
-            return channel.opened(part)
-        try:
-            return opened(part, self.contexts)
-        except InputError as error:  # the state can be read all the same, and the run goes on
-            if not isinstance(part, Answer):
-                return part
-            return part.model_copy(update={"text": f"{part.text}…\n[the rest cannot be read: {error.problem}]"})
-
     def _taken_in(self, given: Any) -> Any:
         if isinstance(given, Command) and isinstance(given.update, dict):
             return Command(**{**vars(given), "update": self._state_of(given.update)})
@@ -199,32 +154,6 @@ class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
         if context is not None:
             state["contexts"] = [self.contexts.take(context)]
         return state
-
-
-MAX_LEVELS = 5
-"""In each other, in a part of a stream, down to what a node has written."""
-
-
-def _replaced(part: Any, wanted: Callable[[Any], bool], new: Callable[[Any], Any], level: int = 0) -> Any:
-    if wanted(part):
-        return new(part)
-    if level == MAX_LEVELS or type(part) not in (dict, tuple, list):
-        return part
-    if isinstance(part, dict):
-        changed = {
-            key: other for key, old in part.items() if (other := _replaced(old, wanted, new, level + 1)) is not old
-        }
-        return {**part, **changed} if changed else part
-    items = [_replaced(item, wanted, new, level + 1) for item in part]
-    return part if all(map(operator.is_, items, part)) else type(part)(items)
-
-
-def _any(part: Any, wanted: Callable[[Any], bool], level: int = 0) -> bool:
-    if wanted(part):
-        return True
-    if level == MAX_LEVELS or type(part) not in (dict, tuple, list):
-        return False
-    return any(_any(item, wanted, level + 1) for item in (part.values() if isinstance(part, dict) else part))
 
 
 def _durable(saver: BaseCheckpointSaver[Any] | None, options: dict[str, Any]) -> dict[str, Any]:
