@@ -19,7 +19,7 @@ from rlm_graph.context import ContextStore
 from rlm_graph.context.kept_answers import kept
 from rlm_graph.events.emitting import emit_cell, emit_output
 from rlm_graph.executors.base import Executor, Repl, repl_name
-from rlm_graph.langgraph_internals import checkpointer_of, namespace_of
+from rlm_graph.langgraph_internals import checkpointer_of, is_of_this_machine, namespace_of
 from rlm_graph.ledger import Ledger
 from rlm_graph.recovery.replay import Replay
 from rlm_graph.recovery.snapshots import SnapshotStore
@@ -92,9 +92,10 @@ async def act(
 async def _with_kept_answer(
     executions: Sequence[Execution], store: ContextStore, config: RunnableConfig
 ) -> Sequence[Execution]:
-    """Put a large answer into the store, where the run is recorded and the store keeps answers."""
+    """Put a large answer into the store, where the run is recorded on this machine too."""
     *others, last = executions
-    if last.final is None or not store.keeps_answers or checkpointer_of(config) is None:
+    saver = checkpointer_of(config)
+    if last.final is None or saver is None or not is_of_this_machine(saver):
         return executions
     return [*others, last.model_copy(update={"final": await in_thread(kept, last.final, store)})]
 

@@ -32,15 +32,18 @@ class OpenedGraph(CompiledStateGraph[Any, Any, Any, Any]):
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         """Stream the run; see LangGraph."""
         parts: Any = super().stream(input, config, **kwargs)
+        held: list[Answer] = []
         with closing(parts):
-            yield from map(self._opened, parts)
+            for part in parts:
+                yield self._opened(part, held)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Stream the run; see LangGraph."""
         stream: Any = super().astream(input, config, **kwargs)
+        held: list[Answer] = []
         async with aclosing(stream) as parts:
             async for part in parts:
-                yield await in_thread(self._opened, part) if _any(part, is_kept) else self._opened(part)
+                yield await in_thread(self._opened, part, held) if _any(part, is_kept) else self._opened(part, held)
 
     def get_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
         """Return the state; see LangGraph. A large answer is whole in its values."""
@@ -60,19 +63,22 @@ class OpenedGraph(CompiledStateGraph[Any, Any, Any, Any]):
             yield await in_thread(self._seen, snapshot)
 
     def _seen(self, snapshot: StateSnapshot) -> StateSnapshot:
-        return snapshot._replace(values=self._opened(snapshot.values))
+        return snapshot._replace(values=self._opened(snapshot.values, []))
 
-    def _opened(self, part: Any) -> Any:
-        return _replaced(part, lambda each: isinstance(each, TypedAnswer) or is_kept(each), self._whole)
+    def _opened(self, part: Any, held: list[Answer]) -> Any:
+        """Open what is short in it. `held` keeps the last answer in memory, for the next part may show it again."""
+        return _replaced(
+            part, lambda each: isinstance(each, TypedAnswer) or is_kept(each), lambda each: self._whole(each, held)
+        )
 
-    def _whole(self, part: Any) -> Any:
+    def _whole(self, part: Any, held: list[Answer]) -> Any:
         if isinstance(part, TypedAnswer):
             channel = self.channels["structured_response"]
             assert isinstance(channel, TypedAnswerChannel)
             return channel.opened(part)
         store: ContextStore = self.contexts  # type: ignore[attr-defined]  # of `RLMGraph`
         try:
-            return opened(part, store)
+            return opened(part, store, held)
         except InputError as error:  # the state can be read all the same, and the run goes on
             if not isinstance(part, Answer):
                 return part

@@ -113,13 +113,11 @@ class EncryptedContextStore(ContextStore):
 
 def contexts_of(settings: Settings) -> ContextStore:
     """Return the store that the settings ask for. Raises `SetupError` if it is to be encrypted and there is no key."""
-    folder = DataFolder(settings.data_dir).contexts(encrypted=settings.encrypt)
-    if settings.encrypt:
-        store: ContextStore = EncryptedContextStore(folder, settings.contexts, cipher=Cipher.from_environment())
-    else:
-        store = ContextStore(folder, settings.contexts)
-    store.keeps_answers = isinstance(settings.db, Path)  # a server's runs are taken up by other machines too
-    return store
+    if not settings.encrypt:
+        return ContextStore(DataFolder(settings.data_dir).contexts(encrypted=False), settings.contexts)
+    cipher = Cipher.from_environment()
+    folder = DataFolder(settings.data_dir).contexts(encrypted=True)
+    return EncryptedContextStore(folder, settings.contexts, cipher=cipher)
 
 
 def _label(place: Path, name: str) -> bytes:

@@ -50,7 +50,8 @@ def whole_final(final: FinalAnswer, store: ContextStore) -> FinalAnswer:
     if final.kept is None:
         return final
     if final._whole is not None:
-        return final._whole
+        answer, final._whole = final._whole, None  # LangGraph keeps the state of a run in memory after its end
+        return answer
     return final.model_copy(update={"value": _value(final.kept, store), "kept": None})
 
 
@@ -71,16 +72,24 @@ def message(answer: Answer, id: str) -> AIMessage:
     return AIMessage(answer.text, id=id, additional_kwargs={_MARK: answer.kept.model_dump(mode="json")})
 
 
-def opened(part: Any, store: ContextStore) -> Any:
-    """Return an answer, or a message that holds one, as it is without the store; anything else as it is. Blocks."""
+def opened(part: Any, store: ContextStore, held: list[Answer] | None = None) -> Any:
+    """Return an answer, or a message that holds one, as it is without the store; anything else as it is. Blocks.
+
+    What was read is put into `held`: as long as the caller has that, it is not read again.
+    """
     if isinstance(part, Answer) and part.kept is not None:
-        return _opened(part, part.kept, store)
+        answer = _opened(part, part.kept, store)
+        if held is not None:
+            held[:] = [answer]
+        return answer
     given = part.additional_kwargs.get(_MARK) if isinstance(part, AIMessage) else None
     if given is None:
         return part
     reference = KeptValue.model_validate(given)
     rest = {key: value for key, value in part.additional_kwargs.items() if key != _MARK}
     found = _whole.get(_key(reference)) or _opened(Answer(value=None, text=""), reference, store)
+    if held is not None:
+        held[:] = [found]
     return part.model_copy(update={"content": found.text, "additional_kwargs": rest})
 
 
@@ -93,6 +102,7 @@ def is_kept(part: Any) -> bool:
 
 def _opened(answer: Answer, kept_as: KeptValue, store: ContextStore) -> Answer:
     known = answer._whole or _whole.get(_key(kept_as))
+    answer._whole = None  # as long as somebody has it, it is found among those that are known
     if known is not None and (known.via, known.complete) == (answer.via, answer.complete):
         return known
     value = known.value if known is not None else _value(kept_as, store)

@@ -33,9 +33,6 @@ class ContextStore:
     use one folder. Nothing is touched before the first use.
     """
 
-    keeps_answers = True
-    """Whether large answers lie here too: not where runs are taken up by machines that do not have this folder."""
-
     def __init__(self, folder: Path, settings: ContextSettings | None = None, *, resolve: Resolve = resolve) -> None:
         """`resolve` looks the hosts of URLs up; what it returns is checked, and connected to."""
         self.root = folder

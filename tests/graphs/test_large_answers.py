@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -119,14 +121,60 @@ def test_what_nobody_records_leaves_no_file(tmp_path: Path) -> None:
     assert bytes_in(tmp_path) == 0
 
 
-def test_a_store_that_other_machines_do_not_have_keeps_no_answers(tmp_path: Path) -> None:
-    store = ContextStore(tmp_path / "store")
-    store.keeps_answers = False
-    model = ScriptedModel(lambda messages: f"```repl\nFINAL('x' * {LARGE})\n```")
-    agent = create_rlm_agent(model, checkpointer=InMemorySaver(), options=AgentOptions(contexts=store))
+class ElsewhereSaver(BaseCheckpointSaver[Any]):
+    """A saver whose records lie where other machines find them, for all that the engine knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records = InMemorySaver()
+
+    def get_tuple(self, config: Any) -> Any:
+        return self.records.get_tuple(config)
+
+    def list(self, config: Any, **options: Any) -> Any:
+        return self.records.list(config, **options)
+
+    def put(self, *given: Any) -> Any:
+        return self.records.put(*given)
+
+    def put_writes(self, *given: Any) -> None:
+        self.records.put_writes(*given)
+
+    def get_next_version(self, current: Any, channel: None) -> Any:
+        return self.records.get_next_version(current, channel)
+
+
+def test_where_other_machines_find_the_record_they_find_the_answer_in_it(tmp_path: Path) -> None:
+    agent = build(f"'x' * {LARGE}", tmp_path, checkpointer=ElsewhereSaver())
 
     assert agent.invoke({"question": "?"}, CONFIG)["answer"].text == "x" * LARGE
     assert bytes_in(tmp_path) == 0
+
+
+class CountingStore(ContextStore):
+    loaded = 0
+
+    def load(self, ref: Any) -> Any:
+        self.loaded += 1
+        return super().load(ref)
+
+
+def test_an_earlier_answer_is_read_once_however_long_the_next_question_takes(tmp_path: Path) -> None:
+    database = str(tmp_path / "runs.sqlite")
+    with SqliteSaver.from_conn_string(database) as saver:
+        build(TEXTS["a text"][0], tmp_path, checkpointer=saver).invoke({"question": "?"}, CONFIG)
+    gc.collect()  # nobody has the answer any more
+    store = CountingStore(tmp_path / "contexts")
+    replies = iter(["```repl\nprint(1)\n```"] * 5 + ["```repl\nFINAL(2)\n```"])
+    with SqliteSaver.from_conn_string(database) as saver:
+        agent = create_rlm_agent(
+            ScriptedModel(lambda messages: next(replies)), checkpointer=saver, options=AgentOptions(contexts=store)
+        )
+        result = agent.invoke({"question": "And now?"}, CONFIG)
+
+    assert result["answer"].value == 2
+    assert result["messages"][1].content == TEXTS["a text"][1]
+    assert store.loaded == 1
 
 
 @pytest.fixture
