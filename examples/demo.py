@@ -97,25 +97,27 @@ def main() -> int:
             f"the standard library of Python {sys.version.split()[0]}"
         )
         print(f"question  {QUESTION}\n")
+        # The run lies in a folder of its own, which goes with the demo. That of the user is left alone.
+        environment = {**os.environ, "OPENAI_API_KEY": "scripted", "RLM_DATA_DIR": f"{folder}/data"}
+        environment.pop("RLM_DB", None)
         command = [
             sys.executable, "-m", "rlm_graph", "run", QUESTION,
             "--context", str(library), "--model", "openai/gpt-5-mini", "--base-url", server.url, "--json",
         ]  # fmt: skip
-        ran = subprocess.run(
-            command, stdout=subprocess.PIPE, env={**os.environ, "OPENAI_API_KEY": "scripted"}, check=False
-        )
+        ran = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment, check=False)
         if ran.returncode != 0:
             return ran.returncode
         result = json.loads(ran.stdout)
         expected = independent(library)
-    print(f"\nanswer       {json.dumps(result['answer'])}")
-    print(f"independent  {json.dumps(expected)}  (by a walk over the syntax trees)")
-    print(
-        f"agree        {'yes' if result['answer'] == expected else 'NO'}; {server.count} requests reached the model\n"
-    )
-    subprocess.run([sys.executable, "-m", "rlm_graph", "logs", result["run"]], check=False)
+        print(f"\nanswer       {json.dumps(result['answer'])}")
+        print(f"independent  {json.dumps(expected)}  (by a walk over the syntax trees)")
+        agree = "yes" if result["answer"] == expected else "NO"
+        print(f"agree        {agree}; {server.count} requests reached the model\n")
+        print(f"what `rlm-graph logs {result['run']}` shows of the run, which goes when the demo ends:\n", flush=True)
+        show = [sys.executable, "-m", "rlm_graph", "logs", result["run"]]
+        subprocess.run(show, stdin=subprocess.DEVNULL, env=environment, check=False)
     command_line = os.path.relpath(Path(sys.executable).with_name("rlm-graph"))
-    print(f"\nshow it again with   {command_line} logs {result['run']}")
+    print(f"\nwith a model of your own:   {command_line} run QUESTION -c FILE -m MODEL   (doctor says which it finds)")
     return 0 if result["answer"] == expected else 1
 
 

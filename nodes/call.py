@@ -77,7 +77,13 @@ async def call(
 def shown(request: Request) -> ApprovalRequest:
     """Return what a human sees of a request."""
     function, agent, text = describe(request)
-    return ApprovalRequest(kind="subcall", function=function, agent=agent or "", preview=text[:PREVIEW_CHARS])
+    shown = ApprovalRequest(kind="subcall", function=function, agent=agent or "", preview=text[:PREVIEW_CHARS])
+    if isinstance(request, ToolRequest):
+        return shown
+    asked = {} if request.budget is None else request.budget.model_dump(mode="json", exclude_unset=True)
+    if isinstance(request, ModelRequest) and request.max_tokens is not None:
+        asked["max_tokens"] = request.max_tokens
+    return shown.model_copy(update={"model": request.model or "", "budget": asked})
 
 
 async def _ask_model(

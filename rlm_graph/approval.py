@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 from langgraph.types import interrupt
-from pydantic import ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
 from rlm_graph.errors import InputError, SetupError, nearest
 from rlm_graph.value import Value
@@ -27,6 +27,10 @@ class ApprovalRequest(Value):
     """For code: the specialist that wrote it. For a call: the specialist that it asks. Empty where there is none."""
     preview: str = ""
     """For a call: the head of its prompt, or a tool's arguments."""
+    model: str = ""
+    """For a call: the model that the code asks for. Empty where it leaves that open."""
+    budget: dict[str, JsonValue] = Field(default_factory=dict)
+    """For a call: the ceilings that the code asks for."""
 
 
 class Decision(Value):

@@ -193,7 +193,7 @@ class Caps(Value):
             if asked is not None and name in budget.model_fields_set:
                 raise SetupError(
                     f"budget.{name}: {asked:,g} is over the cap of {cap:,g} that holds here; ask for less, or raise "
-                    f"caps.{name} (RLM_CAPS__{name.upper()})"
+                    f"caps.{name} (RLM_CAPS__{name.upper()}={asked:g})"
                 )
             capped[name] = cap
         return budget.model_copy(update=capped)

@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableConfig
 
 from rlm_graph.errors import ModelError
 from rlm_graph.models import ModelReply, ReplyCache, Spent, affordable_tokens, ask
+from rlm_graph.per_message import OncePerMessage
 from rlm_graph.prompts import compacted, tokens
 
 NO_WORDS = "(no words)"
@@ -66,9 +67,14 @@ def spoken(message: AnyMessage) -> AnyMessage:
 
     Thinking beside it stays. A call whose arguments could not be read does not count: not every client sends it back.
     """
-    if not isinstance(message, AIMessage) or message.tool_calls or message.text.strip():
+    if not isinstance(message, AIMessage) or _says_something(message):
         return message
     if isinstance(message.content, str):
         return message.model_copy(update={"content": NO_WORDS})
     kept = [block for block in message.content if not isinstance(block, str) and block.get("type") != "text"]
     return message.model_copy(update={"content": [*kept, {"type": "text", "text": NO_WORDS}]})
+
+
+_says_something = OncePerMessage(
+    lambda message: bool((isinstance(message, AIMessage) and message.tool_calls) or message.text.strip())
+)

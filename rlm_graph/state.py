@@ -138,7 +138,7 @@ class Variable(CheckpointValue):
 
 
 class CallSummary(CheckpointValue):
-    """One call that code made, without what was said."""
+    """One call that code made. What was answered stands in the call's own record."""
 
     cell: int | None = None
     """The cell that made it, 0 if the model made it itself; None if it was answered before a crash of the host that the
@@ -151,6 +151,12 @@ class CallSummary(CheckpointValue):
     failed: NonNegativeInt = 0
     """How many of them were answered with an error."""
     usage: Usage = Usage()
+    record: str = ""
+    """The name of the call's own record below the turn's namespace; empty in runs of older versions."""
+    prompts: tuple[str, ...] = ()
+    """How the first of its prompts begin, for those who look at the run."""
+    prompt_chars: tuple[NonNegativeInt, ...] = ()
+    """How long these are as a whole."""
 
 
 class PendingToolCall(CheckpointValue):
@@ -326,6 +332,10 @@ class GraphInput(TypedDict, total=False):
     budget: Budget
 
 
+SNAPSHOT_EVERY = 500
+"""Updates of a list after which a checkpoint holds all of it again: a state is read from at most so many writes."""
+
+
 class RLMState(TypedDict):
     """Everything a resumed run needs, and nothing that cannot be stored.
 
@@ -334,8 +344,8 @@ class RLMState(TypedDict):
 
     messages: Annotated[list[AnyMessage], add_messages]
     """The conversation as a user sees it: questions and answers."""
-    contexts: Annotated[list[ContextRef], DeltaChannel(extend)]
-    dialogue: Annotated[list[AnyMessage], DeltaChannel(extend)]
+    contexts: Annotated[list[ContextRef], DeltaChannel(extend, snapshot_frequency=SNAPSHOT_EVERY)]
+    dialogue: Annotated[list[AnyMessage], DeltaChannel(extend, snapshot_frequency=SNAPSHOT_EVERY)]
     """What the root model reads and writes: observations and its replies, verbatim."""
     window: NotRequired[int]
     """Tokens that the root model can read, where its provider has refused what should have fitted."""
@@ -346,7 +356,7 @@ class RLMState(TypedDict):
     """Which question is worked on: see `rlm_graph.nodes.questions`."""
     told: NotRequired[str]
     """The id of the last of `messages` that the dialogue holds, or that is its answer."""
-    turns: Annotated[list[Turn], DeltaChannel(extend)]
+    turns: Annotated[list[Turn], DeltaChannel(extend, snapshot_frequency=SNAPSHOT_EVERY)]
     cells: list[Cell]
     """Code of the last reply that has not run yet."""
     native: NotRequired[list[PendingToolCall | NativeCall]]
@@ -392,6 +402,11 @@ def state_schema(answer_type: Any) -> type:
         ),
     )
     return schema
+
+
+GATHERING = frozenset({"messages", "contexts", "dialogue", "turns", "usage", "budget"})
+"""Channels of `RLMState` in which a write is not simply the new value. The budget is one: a caller who resumes may
+write it in the step in which a node does, whose write counts."""
 
 
 class RLMOutput(TypedDict):

@@ -25,6 +25,7 @@ from rlm_graph.graphs.subcall import create_subcall
 from rlm_graph.models import ReplyCache, profile, retry_policy, window
 from rlm_graph.nodes.act import act
 from rlm_graph.nodes.approve import approve
+from rlm_graph.nodes.changes import writing_changes
 from rlm_graph.nodes.failing import CostlyFailures
 from rlm_graph.nodes.finalize import finalize
 from rlm_graph.nodes.observe import observe
@@ -145,7 +146,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
     failures = CostlyFailures(retry)
     nodes: dict[str, Runnable[Any, Any]] = {
         "observe": bridge.node(
-            observe,
+            writing_changes(observe),
             models=(model, sub_model, *parts.known.values()),
             budget=parts.budget,
             caps=parts.caps,
@@ -153,7 +154,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             native=native is not None,
         ),
         "think": bridge.node(
-            with_events(think),
+            writing_changes(with_events(think)),
             model=model,
             system_prompt=prompt,
             window_tokens=window_tokens,
@@ -163,7 +164,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             replies=parts.replies,
         ),
         "act": bridge.node(
-            with_events(act),
+            writing_changes(with_events(act)),
             executor=parts.executor,
             subcalls=subcalls,
             store=parts.contexts,
@@ -171,7 +172,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             strict_replay=parts.strict_replay,
         ),
         "finalize": bridge.node(
-            with_events(finalize),
+            writing_changes(with_events(finalize)),
             model=model,
             system_prompt=prompt,
             window_tokens=window_tokens,

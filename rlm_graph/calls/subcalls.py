@@ -28,6 +28,7 @@ from rlm_graph.calls.requests import (
     Request,
     ToolRequest,
     as_context,
+    describe,
     read_requests,
     unknown_agent,
     words_of,
@@ -46,6 +47,12 @@ if TYPE_CHECKING:
 LOCKED = "__rlm_graph_held"
 """Key in the config of every graph below an act. Such a graph takes no lock: the process at the act holds the run's."""
 
+
+PROMPT_CHARS_KEPT = 2_000
+"""Characters that are kept of the prompts of one call together, for those who look at the run. A whole prompt, which
+may hold any part of the context, is stored nowhere."""
+MAX_PROMPTS_KEPT = 20
+"""The most prompts of a batch of which something is kept."""
 
 ACT = "rlm_act"
 """Key in the metadata of a call's record, for the namespace of the act that made the call."""
@@ -200,7 +207,7 @@ class CallScope:
         batch = CallBatch(requests, self._ledger, asyncio.Semaphore(self.max_concurrency))
         replies = await self._run(name, batch)
         self.asked += len(batch.asked)
-        self._note(cell, name, replies, agents=_agents(requests))
+        self._note(cell, name, replies, agents=_agents(requests), texts=[describe(each).text for each in requests])
         if not self._replaying and name not in self._charged:
             for index, reply in replies.items():
                 if index not in batch.asked:
@@ -212,8 +219,16 @@ class CallScope:
         return tuple(self._calls.values())
 
     def _note(
-        self, cell: int | None, name: str, replies: Mapping[int, SubcallReply], *, agents: tuple[str, ...]
+        self,
+        cell: int | None,
+        name: str,
+        replies: Mapping[int, SubcallReply],
+        *,
+        agents: tuple[str, ...],
+        texts: Sequence[str] = (),
     ) -> None:
+        kept = texts[:MAX_PROMPTS_KEPT]
+        chars = PROMPT_CHARS_KEPT // max(len(kept), 1)
         self._calls.setdefault(
             name,
             CallSummary(
@@ -223,6 +238,9 @@ class CallScope:
                 requests=len(replies),
                 failed=sum(reply.error is not None for reply in replies.values()),
                 usage=sum((reply.usage for reply in replies.values()), Usage()),
+                record=name,
+                prompts=tuple(text[:chars] for text in kept),
+                prompt_chars=tuple(map(len, kept)),
             ),
         )
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 
 def main() -> None:
     """Run the command that the process was started with."""
     try:
+        from rlm_graph.cli.standard_streams import make_lasting
+
+        make_lasting()
+        if not sys.warnoptions:  # which PYTHONWARNINGS and -W fill
+            warnings.simplefilter("ignore")  # of libraries: users can do nothing about them
         from rlm_graph.langgraph_internals import read_strictly
 
         read_strictly()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from rlm_graph.cli.arguments import WithContexts
 from rlm_graph.cli.ask import ask
 from rlm_graph.cli.config import show
 from rlm_graph.cli.docker import build
 from rlm_graph.cli.doctor import doctor
 from rlm_graph.cli.du import du
+from rlm_graph.cli.examples import epilog
 from rlm_graph.cli.exits import Exit, exit_code
 from rlm_graph.cli.fork import fork
 from rlm_graph.cli.hints import advised
@@ -20,7 +23,7 @@ from rlm_graph.cli.logs import logs
 from rlm_graph.cli.memory import clear, list_notes
 from rlm_graph.cli.memory import rm as rm_note
 from rlm_graph.cli.memory import show as show_note
-from rlm_graph.cli.printing import put, say
+from rlm_graph.cli.printing import manner, put, say
 from rlm_graph.cli.ps import ps
 from rlm_graph.cli.pyodide import fetch
 from rlm_graph.cli.resume import resume
@@ -41,6 +44,7 @@ class Commands(TyperGroup):
     """Ends an `RLMError` in one line and an exit code. Anything else keeps its traceback: it is our mistake."""
 
     def invoke(self, ctx: Any) -> Any:
+        manner.reset()
         try:
             return super().invoke(ctx)
         except RLMError as error:
@@ -76,28 +80,44 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 app = typer.Typer(cls=Commands, pretty_exceptions_enable=False, epilog=EPILOG, context_settings=_CONTEXT, **_PLAIN)
 app.callback()(_root)
-for command in (run, resume, ask, fork, logs, rm, du, ps, sweep, tools, trust, init, doctor):
-    app.command()(command)
+
+
+def _add(
+    group: typer.Typer, path: str, command: Callable[..., None], *, contexts: bool = False, short: str = ""
+) -> None:
+    """Add a command with its examples; in the list of commands stands the whole first sentence of its docstring."""
+    summary = short or " ".join((command.__doc__ or "").partition("\n\n")[0].split())
+    options: dict[str, Any] = {"cls": WithContexts} if contexts else {}
+    group.command(path.split()[-1], short_help=summary, epilog=epilog(path), **options)(command)
+
+
+_add(app, "run", run, contexts=True)
+_add(app, "agent", run, contexts=True, short="Another word for `run`.")
+_add(app, "resume", resume)
+_add(app, "ask", ask, contexts=True)
+_add(app, "fork", fork, contexts=True)
+for _command in (logs, rm, du, ps, sweep, tools, trust, init, doctor):
+    _add(app, _command.__name__, _command)
 
 config = typer.Typer(help="Show the settings and where each came from.", **_PLAIN)
 config.callback()(lambda: None)
-config.command()(show)
+_add(config, "config show", show)
 app.add_typer(config, name="config")
 
 memory = typer.Typer(help="Show and erase what runs have remembered.", **_PLAIN)
 memory.callback()(lambda: None)
-memory.command("list")(list_notes)
-memory.command("show")(show_note)
-memory.command("rm")(rm_note)
-memory.command()(clear)
+_add(memory, "memory list", list_notes)
+_add(memory, "memory show", show_note)
+_add(memory, "memory rm", rm_note)
+_add(memory, "memory clear", clear)
 app.add_typer(memory, name="memory")
 
 docker = typer.Typer(help="Prepare images for the docker executor.", **_PLAIN)
 docker.callback()(lambda: None)
-docker.command()(build)
+_add(docker, "docker build", build)
 app.add_typer(docker, name="docker")
 
 pyodide = typer.Typer(help="Fetch the runtime of the pyodide executor.", **_PLAIN)
 pyodide.callback()(lambda: None)
-pyodide.command()(fetch)
+_add(pyodide, "pyodide fetch", fetch)
 app.add_typer(pyodide, name="pyodide")

@@ -37,15 +37,21 @@ def ask(
     """
     from rlm_graph.cli import session
     from rlm_graph.cli.asking import check_question, take
+    from rlm_graph.cli.piped import with_piped
     from rlm_graph.cli.trusting import load_settings
 
     question = check_question(question)
     output = shown.checked()
     changes = given.changes(models, ceilings, place, no_ignore=no_ignore, **allowed.changes())
     settings = load_settings(changes, config=place.config)
+    ceilings.remark_on_caps(settings)
+    sources = with_piped(context or [])
     with session.opened(settings) as opened:
-        reference = take(context or [], settings, output)
+        reference = take(sources, settings, output)
         code = opened.carry_out(
-            lambda watch: opened.service.ask(run, question, reference, changes, watch=watch), output, wait=wait
+            lambda watch: opened.service.ask(run, question, reference, changes, watch=watch),
+            output,
+            changes=changes,
+            wait=wait,
         )
     raise typer.Exit(code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,8 +12,10 @@ from rlm_graph.cli import flags as given
 from rlm_graph.cli.hints import advised
 
 if TYPE_CHECKING:
+    from rlm_graph.models.local_servers import Program
     from rlm_graph.settings import Settings
 
+_MODELS_SHOWN = 10
 _PROBE_S = 10.0
 """Seconds that a program such as `docker` may take to answer."""
 _KEYS = (
@@ -46,8 +48,9 @@ def doctor(
 ) -> None:
     """Check whether this machine can run rlm-graph.
 
-    Looks at Python, the sandbox, Docker, Deno, E2B, executors of other packages, keys, the data folder and the
-    database, and with -m at a model.
+    Looks at Python, the sandbox, Docker, Deno, E2B, executors of other packages, keys, servers of models
+    on this machine (Ollama, LM Studio, llama.cpp, vLLM, at their usual ports), the data folder and the database, and
+    with -m at a model.
 
     Ends with 3 if something that is needed does not work. No key's value is ever shown.
     """
@@ -74,6 +77,7 @@ def _checks(settings: Settings, model: str | None) -> Iterator[Check]:
     yield _e2b()
     yield from _packaged()
     yield _keys()
+    yield from local_servers()
     yield _data_dir(settings)
     yield _database(settings)
     if model is not None:
@@ -175,6 +179,25 @@ def _keys() -> Check:
     return Check("keys", "ok", f"set: {', '.join(present + servers)}")
 
 
+def local_servers(programs: Sequence[Program] | None = None) -> Iterator[Check]:
+    """Tell which servers of models answer on this machine, and how a run names their models."""
+    import asyncio
+
+    from rlm_graph.cli.local_models import flags
+    from rlm_graph.models.local_servers import PROGRAMS, find_servers
+
+    programs = PROGRAMS if programs is None else programs
+    found = asyncio.run(find_servers(programs))
+    for server in found:
+        shown = [flags(server, name) for name in server.models[:_MODELS_SHOWN]]
+        more = len(server.models) - len(shown)
+        models = "; ".join([*shown, *([f"and {more} more"] if more > 0 else [])]) or "it has no model yet"
+        yield Check("local models", "ok", f"{server.program.name}, port {server.program.port}: {models}")
+    if not found:
+        looked = ", ".join(f"{program.name} ({program.port})" for program in programs)
+        yield Check("local models", "absent", f"no server answers on this machine; looked for {looked}")
+
+
 def _data_dir(settings: Settings) -> Check:
     import shutil
     import tempfile
@@ -190,19 +213,13 @@ def _data_dir(settings: Settings) -> Check:
 
 
 def _database(settings: Settings) -> Check:
-    import asyncio
-
+    from rlm_graph.cli import session
     from rlm_graph.cli.printing import counted
     from rlm_graph.errors import SetupError, StorageError
-    from rlm_graph.runs.job import opened
-
-    async def count() -> int:
-        async with opened(settings) as runs:
-            await runs.check()
-            return await runs.count()
 
     try:
-        return Check("database", "ok", f"{settings.db}, {counted(asyncio.run(count()), 'run')}")
+        with session.opened(settings) as opened:
+            return Check("database", "ok", f"{settings.db}, {counted(opened.call(opened.service.check()), 'run')}")
     except (SetupError, StorageError) as error:
         return Check("database", "failed", advised(error))
 

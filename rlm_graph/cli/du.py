@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 def du(
     as_json: given.AsJson = False,
     db: given.Database = None,
+    encrypt: given.Encrypt = False,
     config: given.Config = None,
 ) -> None:
     """Show how much room the runs take.
@@ -25,7 +26,7 @@ def du(
     from rlm_graph.storage.data_folder import DataFolder
     from rlm_graph.storage.usage import usage_of
 
-    settings = load_settings(given.settings_flags(db=db), config=config)
+    settings = load_settings(given.settings_flags(db=db, encrypt=encrypt), config=config)
     parts = usage_of(DataFolder(settings.data_dir), settings.db)
     if as_json:
         put_json({"parts": [part._asdict() for part in parts], "bytes": sum(part.bytes for part in parts)})

@@ -15,11 +15,13 @@ import typer
 if TYPE_CHECKING:
     from rlm_graph.cli.output import Output
     from rlm_graph.runs.job import Policy
+    from rlm_graph.settings import Settings
 
 
-def _ceiling(*flags: str, metavar: str, help: str) -> Any:
-    # Text, not a number: the settings read `none` (no ceiling) and numbers alike, whatever place they come from.
-    return typer.Option(*flags, metavar=metavar, help=f"Ceiling, or none: {help}")
+def _ceiling(*flags: str, metavar: str, help: str, default: str) -> Any:
+    # Text, not a number: the settings read `none` (no ceiling) and numbers alike, whatever place they come from. The
+    # default is written out, for help imports no settings; a test holds it against them.
+    return typer.Option(*flags, metavar=metavar, help=f"Ceiling, or none: {help} By default {default}.")
 
 
 Context = Annotated[
@@ -28,7 +30,7 @@ Context = Annotated[
         "--context",
         "-c",
         metavar="PATH|URL|-",
-        help="Long input: a file, a folder, the URL of a file, or - for standard input. Give several for several.",
+        help="Long input: a file, a folder, the URL of a file, or - for standard input. Several may follow.",
     ),
 ]
 NoIgnore = Annotated[
@@ -38,13 +40,24 @@ NoIgnore = Annotated[
     ),
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", "-m", metavar="NAME", help="Root model, such as openai/gpt-5 or ollama/qwen3.")
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="Root model, such as openai/gpt-5 or ollama/qwen3:8b; by default `model` in the settings.",
+    ),
 ]
 SubModel = Annotated[
     str | None, typer.Option("--sub-model", metavar="NAME", help="Model that the code asks; by default the root model.")
 ]
 BaseUrl = Annotated[
-    str | None, typer.Option("--base-url", metavar="URL", help="OpenAI-compatible server that serves the models.")
+    str | None,
+    typer.Option(
+        "--base-url",
+        metavar="URL",
+        help="OpenAI-compatible server that serves the models, such as http://localhost:8000/v1.",
+    ),
 ]
 Tools = Annotated[
     list[str] | None,
@@ -65,29 +78,43 @@ Memory = Annotated[
     bool | None,
     typer.Option(
         "--memory/--no-memory",
-        help="Let code read and write notes that outlive the run; `rlm-graph memory` shows them.",
+        help="Let code read and write notes that outlive the run; `rlm-graph memory` shows them. By default off.",
         show_default=False,
     ),
 ]
-MaxTurns = Annotated[str | None, _ceiling("--max-turns", metavar="N", help="Replies of the root model.")]
-MaxCost = Annotated[str | None, _ceiling("--max-cost", metavar="USD", help="US dollars, sub-calls included.")]
-MaxTokens = Annotated[
-    str | None, _ceiling("--max-tokens", metavar="N", help="Input and output tokens, sub-calls included.")
+MaxTurns = Annotated[str | None, _ceiling("--max-turns", metavar="N", help="Replies of the root model.", default="10")]
+MaxCost = Annotated[
+    str | None, _ceiling("--max-cost", metavar="USD", help="US dollars, sub-calls included.", default="2")
 ]
-Timeout = Annotated[str | None, _ceiling("--timeout", metavar="SECONDS", help="Seconds of work, over all resumes.")]
+MaxTokens = Annotated[
+    str | None,
+    _ceiling("--max-tokens", metavar="N", help="Input and output tokens, sub-calls included.", default="none"),
+]
+Timeout = Annotated[
+    str | None, _ceiling("--timeout", metavar="SECONDS", help="Seconds of work, over all resumes.", default="300")
+]
 MaxSubcalls = Annotated[
-    str | None, _ceiling("--max-subcalls", "--max-sub-calls", metavar="N", help="Calls that the code makes to a model.")
+    str | None,
+    _ceiling(
+        "--max-subcalls", "--max-sub-calls", metavar="N", help="Calls that the code makes to a model.", default="none"
+    ),
 ]
 SubCalls = Annotated[
     bool | None,
-    typer.Option("--sub-calls/--no-sub-calls", help="Let code ask models, or not.", show_default=False),
+    typer.Option(
+        "--sub-calls/--no-sub-calls", help="Let code ask models, or not. By default it may.", show_default=False
+    ),
 ]
 AllowUnpriced = Annotated[
     bool, typer.Option("--allow-unpriced", help="Call models of unknown price even under --max-cost.")
 ]
 Database = Annotated[
     str | None,
-    typer.Option("--db", metavar="FILE|URL", help="Database of runs: a file, or postgresql://user@host/name."),
+    typer.Option(
+        "--db",
+        metavar="FILE|URL",
+        help="Database of runs: a file, or postgresql://user@host/name; by default runs.sqlite in the data folder.",
+    ),
 ]
 Encrypt = Annotated[
     bool, typer.Option("--encrypt", help="The database is encrypted, or is to be; the key is in LANGGRAPH_AES_KEY.")
@@ -139,6 +166,14 @@ class Ceilings:
             if max_subcalls is not None:
                 raise InputError("--max-subcalls and --sub-calls/--no-sub-calls exclude each other: give one of them")
             max_subcalls = "none" if self.sub_calls else "0"
+        for flag, text, whole in (
+            ("--max-turns", self.max_turns, True),
+            ("--max-cost", self.max_cost, False),
+            ("--max-tokens", self.max_tokens, True),
+            ("--timeout", self.timeout, False),
+            ("--max-subcalls", self.max_subcalls, True),
+        ):
+            _check_ceiling(flag, text, whole=whole, least=0 if flag == "--max-subcalls" else 1)
         given: dict[str, Any] = {
             "max_turns": self.max_turns,
             "max_cost_usd": self.max_cost,
@@ -148,6 +183,37 @@ class Ceilings:
             "allow_unpriced": self.allow_unpriced or None,
         }
         return {key: value for key, value in given.items() if value is not None}
+
+    def remark_on_caps(self, settings: Settings) -> None:
+        """Say of each ceiling that was lifted by `none` how far its cap lets it go all the same."""
+        from rlm_graph.cli.printing import remark
+
+        for name, value in self.budget().items():
+            cap = getattr(settings.caps, name, None)
+            if str(value).lower() == "none" and cap is not None:
+                remark(
+                    f"note: {name}: none lifts it up to the cap of {cap:,g} that holds here; "
+                    f"caps.{name} (RLM_CAPS__{name.upper()}=none) raises that"
+                )
+
+
+def _check_ceiling(flag: str, text: str | None, *, whole: bool, least: int) -> None:
+    """Raise `InputError` for a ceiling that is no number."""
+    from math import isfinite
+
+    from rlm_graph.errors import InputError
+
+    if text is None or text.lower() == "none":
+        return
+    try:
+        number = int(text) if whole else float(text)
+        if isfinite(number) and (number >= least or (number > 0 and not whole)):
+            return
+    except ValueError:
+        pass
+    if whole:
+        raise InputError(f"{flag} {text}: give a whole number from {least} on, or none")
+    raise InputError(f"{flag} {text}: give a number above 0, such as 0.50 or 120, or none")
 
 
 @dataclass(frozen=True)
@@ -184,7 +250,9 @@ class Shown:
     def checked(self) -> Output:
         """Return it. Raises `InputError` if the answer could not be written in the end."""
         from rlm_graph.cli.output import Output
+        from rlm_graph.cli.printing import manner
 
+        manner.quiet, manner.json_lines = self.quiet, self.stream and self.as_json
         output = Output(json=self.as_json, file=self.output, stream=self.stream, quiet=self.quiet, verbose=self.verbose)
         output.check()
         return output
@@ -256,7 +324,16 @@ def settings_flags(
     memory: bool | None = None,
     no_ignore: bool = False,
 ) -> dict[str, Any]:
-    """Return the settings that were given as flags, nested as the settings are."""
+    """Return the settings that were given as flags, nested as the settings are.
+
+    Raises `InputError` for a name whose bytes are no UTF-8: no provider and no server has such a name.
+    """
+    from rlm_graph.errors import InputError
+    from rlm_graph.surrogates import has_surrogates
+
+    for flag, name in (("-m", model), ("--sub-model", sub_model), ("--base-url", base_url), ("--protocol", protocol)):
+        if name is not None and has_surrogates(name):
+            raise InputError(f"{flag} {name}: is not text in UTF-8")
     given: dict[str, Any] = {
         "model": model,
         "sub_model": sub_model,

@@ -51,6 +51,7 @@ def fork(
     """
     from rlm_graph.cli import session
     from rlm_graph.cli.asking import check_question, take
+    from rlm_graph.cli.piped import with_piped
     from rlm_graph.cli.trusting import load_settings
     from rlm_graph.errors import InputError
     from rlm_graph.storage.runs import check_name
@@ -64,8 +65,10 @@ def fork(
     output = shown.checked()
     changes = given.changes(models, ceilings, place, no_ignore=no_ignore, **allowed.changes())
     settings = load_settings(changes, config=place.config)
+    ceilings.remark_on_caps(settings)
+    sources = [] if question is None else with_piped(context or [])
     with session.opened(settings) as opened:
-        reference = take(context or [], settings, output)
+        reference = take(sources, settings, output)
 
         def begin(watch: Watch) -> Awaitable[LiveRun]:
             return opened.service.fork(
@@ -76,5 +79,5 @@ def fork(
             forked: Any = live.run.settings["forked"]
             output.say(f"run {live.run.id}: a fork of {forked['run']} after turn {forked['turn']}")
 
-        code = opened.carry_out(begin, output, wait=wait, entered=entered)
+        code = opened.carry_out(begin, output, changes=changes, wait=wait, entered=entered)
     raise typer.Exit(code)

@@ -127,17 +127,15 @@ def _with(
     import asyncio
 
     from rlm_graph.cli.trusting import load_settings
-    from rlm_graph.memory import Notes
-    from rlm_graph.memory.store import opened_store
-    from rlm_graph.runs.job import cipher_of
+    from rlm_graph.memory.store import opened_memory
 
     owner = {name: value for name, value in (("user", user), ("project", project)) if value is not None}
     flags = given.settings_flags(db=db, encrypt=encrypt)
     settings = load_settings({**flags, **({"memory": owner} if owner else {})}, config=config)
 
     async def done() -> T:
-        async with opened_store(settings) as store:
-            return await work(Notes(store, settings.memory, cipher_of(settings)))
+        async with opened_memory(settings) as (_, notes_of):
+            return await work(notes_of(settings.memory))
 
     return asyncio.run(done())
 
@@ -146,19 +144,18 @@ def _everyones(db: str | None, encrypt: bool, config: Path | None) -> list[Note]
     import asyncio
 
     from rlm_graph.cli.trusting import load_settings
-    from rlm_graph.memory import Notes, owners
-    from rlm_graph.memory.store import opened_store
-    from rlm_graph.runs.job import cipher_of
+    from rlm_graph.memory import owners
+    from rlm_graph.memory.store import opened_memory
 
     settings = load_settings(given.settings_flags(db=db, encrypt=encrypt), config=config)
 
     async def found() -> list[Note]:
-        async with opened_store(settings) as store:
+        async with opened_memory(settings) as (store, notes_of):
             of_each = [
                 settings.memory.model_copy(update={"user": user, "project": project})
                 for user, project in sorted(await owners(store))
             ]
-            return [note for owner in of_each for note in await Notes(store, owner, cipher_of(settings)).every()]
+            return [note for owner in of_each for note in await notes_of(owner).every()]
 
     return asyncio.run(found())
 

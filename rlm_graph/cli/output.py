@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlm_graph.cli.exits import Exit
-from rlm_graph.cli.printing import encoded, printable, put, put_json, say, spent
+from rlm_graph.cli.printing import command, encoded, printable, put, put_json, say, spent
 from rlm_graph.errors import InputError, RLMError
 
 if TYPE_CHECKING:
@@ -63,16 +63,16 @@ class Output:
             self._give(run, answer, usage)
         except (OSError, RLMError) as error:
             words = f"{self.file} cannot be written: {error.strerror}" if isinstance(error, OSError) else str(error)
-            raise RLMError(f"{words}; the answer is kept: rlm-graph resume {run.id}") from error
+            raise RLMError(f"{words}; the answer is kept: {command(f'resume {run.id}')}") from error
         self.say(f"{spent(usage)} · run {run.id}")
-        self.say(f"show it: rlm-graph logs {run.id}")
+        self.say(f"show it: {command(f'logs {run.id}')}")
         if answer.complete:
             return Exit.OK
         if answer.ceiling is None:
             say("the model gave no answer of the form that was asked for; this is the best it could say")
             return Exit.FAILED
         flag = "--" + answer.ceiling.removesuffix("_usd").removesuffix("_s").replace("_", "-")
-        say(f"{answer.ceiling} reached: this is the best answer so far; go on: rlm-graph resume {run.id} {flag} …")
+        say(f"{answer.ceiling} reached: this is the best answer so far; go on: {command(f'resume {run.id} {flag} …')}")
         return Exit.BUDGET
 
     def _give(self, run: Run, answer: Answer, usage: Usage) -> None:

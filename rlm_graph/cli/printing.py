@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
@@ -29,22 +30,56 @@ def encoded(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
+@dataclass
+class Manner:
+    """How the command under way speaks on stderr."""
+
+    quiet: bool = False
+    """Errors alone."""
+    json_lines: bool = False
+    """Every line is a JSON object: `{"kind": "message", "text": ...}` for what is said in words."""
+    place: str = ""
+    """The flags that say where runs lie, as they were given, such as ` --db other.sqlite`."""
+
+    def reset(self) -> None:
+        """Speak as a command does that nobody has told otherwise."""
+        self.quiet, self.json_lines, self.place = False, False, ""
+
+
+manner = Manner()
+"""One process, one stderr. Commands set it anew at their start."""
+
+
+def command(words: str) -> str:
+    """Return the call of this command with these words that finds the runs where the present one did."""
+    return f"rlm-graph {words}{manner.place}"
+
+
 def say(text: str) -> None:
-    """Write a line to stderr, if there is one."""
-    write_stderr(f"{printable(text)}\n")
+    """Write a line to stderr, if there is one. Nothing that happens to stderr is an error."""
+    if manner.json_lines:
+        say_json({"kind": "message", "text": text})
+    else:
+        write_stderr(f"{printable(text)}\n")
+
+
+def remark(text: str) -> None:
+    """Say what is no error, unless the user wants to hear of errors alone."""
+    if not manner.quiet:
+        say(text)
 
 
 def say_json(value: Any) -> None:
     """Write `value` to stderr as one line of JSON, in ASCII."""
     import json
 
-    write_stderr(f"{json.dumps(value)}\n")
+    write_stderr(f"{json.dumps(with_unknown_cost(value))}\n")
 
 
 def write_stderr(text: str) -> None:
-    """Write text that is printable to stderr, if there is one."""
+    """Write text that is printable to stderr; drop it where that cannot be."""
     if sys.stderr is not None:
-        with _writing(sys.stderr):
+        with suppress(OSError, ValueError):
             print(text, end="", file=sys.stderr, flush=True)
 
 
@@ -76,10 +111,23 @@ def put(text: str, *, exact: bool = False) -> None:
 
 
 def put_json(value: Any) -> None:
-    """Write `value` to stdout as one JSON object in ASCII, which no terminal obeys."""
+    """Write `value` to stdout as one JSON object in ASCII, which no terminal obeys; in one line beside a stream."""
     import json
 
-    put(json.dumps(value, indent=2), exact=True)
+    put(json.dumps(with_unknown_cost(value), indent=None if manner.json_lines else 2), exact=True)
+
+
+def with_unknown_cost(value: Any) -> Any:
+    """Return the JSON value with `null` for each cost that nobody knows, and what is known of it beside it."""
+    if isinstance(value, list | tuple):
+        return [with_unknown_cost(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: with_unknown_cost(each) for key, each in value.items()}
+    if "cost_usd" in found and "unpriced_calls" in found and "known_cost_usd" not in found:
+        found["known_cost_usd"] = found["cost_usd"]
+        found["cost_usd"] = None if found["unpriced_calls"] else found["cost_usd"]
+    return found
 
 
 def put_drawn(renderable: Any) -> None:

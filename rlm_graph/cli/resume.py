@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rlm_graph.cli import flags as given
+
+if TYPE_CHECKING:
+    from rlm_graph.runs.decisions import Verdict
+    from rlm_graph.runs.service import RunService
+    from rlm_graph.storage.runs import Run
 
 
 @given.expanded
@@ -38,7 +43,7 @@ def resume(
     place: given.Place,
     shown: given.Shown,
 ) -> None:
-    """Go on with a run where it stood.
+    """Go on with a run where it stood, by default the last one that is not finished.
 
     For a run that was interrupted, failed, or met a ceiling. Nothing that was answered is asked again. The run keeps
     the settings that it was started with; flags change them. A run that met a ceiling goes on under a larger one, and
@@ -50,15 +55,41 @@ def resume(
     from rlm_graph.cli.trusting import load_settings
     from rlm_graph.errors import InputError
 
-    if (run is None) != last:
-        raise InputError("say which run: its id, or --last for the one started last; `rlm-graph logs` lists them")
+    if run is not None and last:
+        raise InputError("say which run: its id, or --last for the one started last, not both")
     verdict = verdict_of(approve=approve, reject=reject, reason=reason, edit=edit, call=call)
     output = shown.checked()
     changes = given.changes(models, ceilings, place, **allowed.changes())
     settings = load_settings(changes, config=place.config)
+    ceilings.remark_on_caps(settings)
     with session.opened(settings) as opened:
-        name = run if run is not None else opened.call(opened.service.get()).id
+        name = run or opened.call(opened.service.get() if last else _unfinished(opened.service, verdict)).id
         code = opened.carry_out(
-            lambda watch: opened.service.resume(name, changes, verdict=verdict, watch=watch), output, wait=wait
+            lambda watch: opened.service.resume(name, changes, verdict=verdict, watch=watch),
+            output,
+            changes=changes,
+            wait=wait,
         )
     raise typer.Exit(code)
+
+
+async def _unfinished(service: RunService, verdict: Verdict | None) -> Run:
+    """Return the newest run that was stopped, failed or waits; with a verdict, the newest one that waits.
+
+    Raises `InputError` if there is none.
+    """
+    from rlm_graph.cli.printing import remark
+    from rlm_graph.errors import Hint, InputError
+
+    wanted = ("waiting",) if verdict is not None else ("interrupted", "failed", "waiting")
+    after = None
+    while True:
+        page = await service.list(limit=50, after=after)
+        for run in page.runs:
+            if run.status in wanted:
+                remark(f"run {run.id} ({run.status}): {' '.join(run.question.split())}")
+                return run
+        after = page.after
+        if after is None:
+            what = "waits for approval" if verdict is not None else "was stopped, has failed or waits"
+            raise InputError(f"no run in {service.place} {what}; name one by its id", hint=Hint("list_runs"))

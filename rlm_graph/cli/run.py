@@ -24,13 +24,18 @@ def run(
         typer.Option(
             "--executor",
             metavar="KIND",
-            help="Where the model's code runs: local, docker, pyodide, e2b, or a kind that another package brings.",
+            help="Where the model's code runs: local, docker, pyodide, e2b, or a kind that another package brings. "
+            "By default local.",
         ),
     ] = None,
     unsafe_local: given.UnsafeLocal = False,
     protocol: Annotated[
         str | None,
-        typer.Option("--protocol", metavar="KIND", help="How the root model works: repl (writes code), or tools."),
+        typer.Option(
+            "--protocol",
+            metavar="KIND",
+            help="How the root model works: repl (writes code), or tools. By default repl.",
+        ),
     ] = None,
     tool: given.Tools = None,
     memory: given.Memory = None,
@@ -40,12 +45,16 @@ def run(
         typer.Option(
             "--schema",
             metavar="FILE|MODULE:CLASS",
-            help="Form that the answer must have: a JSON schema, or a pydantic model or TypedDict.",
+            help="Form that the answer must have: a JSON schema, or a pydantic model or TypedDict. By default a text.",
         ),
     ] = None,
     approve: Annotated[
         str | None,
-        typer.Option("--approve", metavar="WHAT", help="Wait for your approval before each: code, or subcalls."),
+        typer.Option(
+            "--approve",
+            metavar="WHAT",
+            help="Wait for your approval before each: code, or subcalls. By default for neither.",
+        ),
     ] = None,
     thread: Annotated[
         str | None, typer.Option("--thread", metavar="ID", help="Name of the new run, instead of a made-up one.")
@@ -61,9 +70,10 @@ def run(
     """
     from rlm_graph.cli import session
     from rlm_graph.cli.asking import check_question, take
+    from rlm_graph.cli.local_models import need_model
+    from rlm_graph.cli.piped import with_piped
     from rlm_graph.cli.trusting import load_settings
     from rlm_graph.context.notes import printable
-    from rlm_graph.runs.building import model_of
     from rlm_graph.runs.job import Job
     from rlm_graph.storage.runs import check_name
 
@@ -81,29 +91,33 @@ def run(
         no_ignore=no_ignore,
     )
     settings = load_settings(changes, config=place.config)
+    ceilings.remark_on_caps(settings)
     policy = given.policy(approve)
     if thread is not None:
         check_name(thread)
     form = _form(schema)
-    model_of(settings)
-    sources = context or []
+    need_model(settings)
+    sources = with_piped(context or [])
     with session.opened(settings) as opened:
         reference = take(sources, settings, output)
         job = Job(question, settings, context=reference, schema=form, approve=policy)
         code = opened.carry_out(
             lambda watch: opened.service.start(job, source=", ".join(map(printable, sources)), id=thread, watch=watch),
             output,
+            changes=changes,
             wait=wait,
         )
     raise typer.Exit(code)
 
 
 def _form(schema: str | None) -> Schema | None:
+    from rlm_graph.cli.standard_streams import others_print_to_stderr
     from rlm_graph.errors import InputError
     from rlm_graph.runs.answer_form import read_schema
 
     try:
-        return None if schema is None else read_schema(schema)
+        with others_print_to_stderr():  # the class's module may
+            return None if schema is None else read_schema(schema)
     except InputError as error:
         error.problem = f"--schema {error.problem}"
         raise

@@ -7,17 +7,19 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
-from rlm_graph.cli.approvals import show
+from rlm_graph.cli.approvals import ask, can_ask, show
 from rlm_graph.cli.exits import Exit
 from rlm_graph.cli.interrupts import Interrupts
 from rlm_graph.cli.output import Output
-from rlm_graph.cli.printing import say, waiting
+from rlm_graph.cli.printing import command, say, waiting
 from rlm_graph.cli.progress import Progress
+from rlm_graph.cli.standard_streams import others_print_to_stderr
 from rlm_graph.cli.streaming import Streamed
-from rlm_graph.errors import InputError, RLMError, SetupError
+from rlm_graph.errors import InputError, RLMError
+from rlm_graph.runs.decisions import Verdict
 from rlm_graph.runs.live import LiveRun, Outcome, Watch
 from rlm_graph.runs.notices import Notice
-from rlm_graph.runs.service import RunService
+from rlm_graph.runs.service import Changes, RunService
 from rlm_graph.settings import Settings
 
 T = TypeVar("T")
@@ -38,13 +40,34 @@ class Session:
         return self._runner.run(work)
 
     def carry_out(
-        self, begin: Begin, output: Output, *, wait: bool, entered: Callable[[LiveRun], None] | None = None
+        self,
+        begin: Begin,
+        output: Output,
+        *,
+        changes: Changes,
+        wait: bool,
+        entered: Callable[[LiveRun], None] | None = None,
     ) -> Exit:
         """Begin work on a run, draw it until it ends, and give out its answer, or say how to go on.
 
-        With `wait`, a run that somebody else holds is waited for. `entered` is called before anything is drawn.
+        On a terminal, the user is asked about what waits for approval, and the run goes on under `changes`. With
+        `wait`, a run that somebody else holds is waited for. `entered` is called before anything is drawn.
         """
-        return report(self.call(_watched(begin, output, wait=wait, entered=entered)), output)
+        with others_print_to_stderr():
+            outcome = self.call(_watched(begin, output, wait=wait, entered=entered))
+        while outcome.waiting and can_ask(output):
+            verdict = ask(outcome.waiting)
+            if verdict is None:
+                break
+            outcome = self._decided(outcome.run.id, verdict, output, changes=changes, wait=wait)
+        return report(outcome, output)
+
+    def _decided(self, run: str, verdict: Verdict, output: Output, *, changes: Changes, wait: bool) -> Outcome:
+        def begin(watch: Watch) -> Awaitable[LiveRun]:
+            return self.service.resume(run, changes, verdict=verdict, watch=watch)
+
+        with others_print_to_stderr():
+            return self.call(_watched(begin, output, wait=wait, entered=None))
 
 
 @contextmanager
@@ -69,7 +92,7 @@ def report(outcome: Outcome, output: Output) -> Exit:
         show(outcome.run.id, outcome.waiting, output)
         return Exit.WAITING
     if outcome.answer is None:
-        say(f"interrupted; go on: rlm-graph resume {outcome.run.id}")
+        say(f"interrupted; go on: {command(f'resume {outcome.run.id}')}")
         return Exit.INTERRUPTED
     return output.report(outcome.run, outcome.answer, outcome.usage)
 
@@ -90,6 +113,6 @@ async def _watched(begin: Begin, output: Output, *, wait: bool, entered: Callabl
         with Interrupts(live), nullcontext() if live.idle else progress.shown():
             return await live.outcome()
     except RLMError as error:
-        if not isinstance(error, InputError | SetupError):
-            say(f"what was done is saved; go on: rlm-graph resume {live.run.id}")
+        if not isinstance(error, InputError):
+            say(f"what was done is saved; go on: {command(f'resume {live.run.id}')}")
         raise

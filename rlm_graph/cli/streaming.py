@@ -28,6 +28,8 @@ class Streamed:
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
         self._in_line = False
+        self._spent = ""
+        """What was last said to be spent."""
         self._depth: dict[str, int] = {}
         """Of each call in the tree, as far as it is known."""
 
@@ -52,6 +54,10 @@ class Streamed:
             return
         self._depth[event.call_id] = depth = 0 if event.parent_id is None else self._depth.get(event.parent_id, 0) + 1
         words = _words(event, depth)
+        if isinstance(event, BudgetEvent):
+            if words == self._spent:
+                return  # nothing was spent since that was said
+            self._spent = words
         if words:
             self._break()
             margin = "  " * depth

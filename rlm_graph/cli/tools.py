@@ -25,10 +25,13 @@ def tools(
 
     `run --tool NAME` gives one to a run; `tools.use` in the settings gives them to all.
     """
+    from rlm_graph.cli.standard_streams import others_print_to_stderr
     from rlm_graph.cli.trusting import load_settings
     from rlm_graph.tools.registry import tool_statuses
 
-    rows = tool_statuses(load_settings(config=config).tools, check=check)
+    settings = load_settings(config=config)
+    with others_print_to_stderr():
+        rows = tool_statuses(settings.tools, check=check)
     if as_json:
         put_json([_as_dict(row, check=check) for row in rows])
     else:

@@ -19,7 +19,6 @@ def trust(
 
     Without that, settings of ./rlm.toml and ./pyproject.toml that start programs, load or send something, or allow
     code more, do not count: whoever made the folder has written them. A file that changes is trusted no longer.
-    Example: rlm-graph trust .
     """
     from rlm_graph.errors import InputError
     from rlm_graph.settings import trusted

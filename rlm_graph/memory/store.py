@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlm_graph.settings import Settings
+from rlm_graph.memory.notes import Notes
+from rlm_graph.settings import MemorySettings, Settings
 from rlm_graph.settings.sources import without_password
 from rlm_graph.storage.data_folder import DataFolder
+from rlm_graph.storage.encryption import Cipher
 from rlm_graph.storage.opening import open_store
 
 if TYPE_CHECKING:
@@ -27,6 +30,17 @@ def opened_store(settings: Settings) -> AbstractAsyncContextManager[BaseStore]:
     The file is the user's alone. Raises `StorageError` if it cannot be used, `SetupError` if a driver is missing.
     """
     return open_store(_place(settings))
+
+
+@asynccontextmanager
+async def opened_memory(settings: Settings) -> AsyncIterator[tuple[BaseStore, Callable[[MemorySettings], Notes]]]:
+    """Open the store as `opened_store` does; give it with what returns the notes of one user in one project.
+
+    Raises `SetupError` too if what runs say is to be encrypted and there is no key.
+    """
+    cipher = Cipher.from_environment() if settings.encrypt else None
+    async with opened_store(settings) as store:
+        yield store, lambda owner: Notes(store, owner, cipher)
 
 
 def _place(settings: Settings) -> Path | str:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
-from rlm_graph.errors import SetupError
+from rlm_graph.errors import Hint, SetupError
 from rlm_graph.models.endpoints import NO_KEY, Endpoint, check_key, endpoint, missing_key
 from rlm_graph.models.library import listed_models, load_litellm, provider_names
 from rlm_graph.models.names import DEFAULTS, base_url, model_name
@@ -170,7 +170,7 @@ def check_model(model: str | BaseChatModel, settings: ModelSettings = DEFAULTS) 
     try:
         _, provider, _, _ = litellm.get_llm_provider(model=model)
     except litellm.BadRequestError:
-        raise SetupError(_unknown(model)) from None
+        raise SetupError(_unknown(model), hint=Hint("name_server")) from None
     if provider in _OTHER_CREDENTIALS or provider in _ON_THIS_MACHINE:
         return
     name = f"{provider.upper()}_API_KEY"
@@ -193,7 +193,9 @@ def _unknown(model: str) -> str:
         close = [
             f"{each}/{bare}" for each in difflib.get_close_matches(provider, sorted(provider_names()), n=3, cutoff=0.6)
         ] or close
-    advice = "name it provider/model, such as openai/gpt-5, or set LLM_BASE_URL for a server of your own"
+    if not slash and ":" in model.strip(":"):
+        return f"unknown model {model!r}: as a model of Ollama's it is named ollama/{model}"
+    advice = "name it provider/model, such as openai/gpt-5"
     return f"unknown model {model!r}: {advice}" + (f"; close matches: {', '.join(close)}" if close else "")
 
 

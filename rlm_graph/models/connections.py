@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
-from rlm_graph.errors import ModelError
+from rlm_graph.errors import ModelError, SetupError
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -171,3 +171,15 @@ def _in_a_network(host: str, networks: str) -> bool:
             if "/" in network and address in ipaddress.ip_network(network.strip(), strict=False):
                 return True
     return False
+
+
+def check_key_log() -> None:
+    """Raise `SetupError` if `SSLKEYLOGFILE` names a file that cannot be written: TLS libraries say less of it."""
+    path = os.environ.get("SSLKEYLOGFILE")
+    if not path:
+        return
+    try:
+        with open(path, "ab"):
+            pass
+    except OSError as error:
+        raise SetupError(f"SSLKEYLOGFILE ({path}) cannot be written: {error.strerror}; unset it") from error

@@ -59,6 +59,9 @@ def _litellm() -> ModuleType:
         # Built by pydantic at their first use, with a warning that is litellm's own affair. Under `-W error` it would
         # break the stream that was the first to use them.
         litellm.ModelResponse(), litellm.ModelResponseStream()
+    # Newer versions import more at their first request, and pydantic says this of types that are litellm's own. The
+    # filter stays, for the block above is over by then.
+    warnings.filterwarnings("ignore", "Items? .* on TypedDict class '_.*`ReadOnly` qualifier", UserWarning)
     litellm.suppress_debug_info = True
     for logger in loggers:
         # Its own handler writes whatever is below a warning to stdout, where only the answer belongs.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.messages import (
@@ -20,6 +18,7 @@ from langchain_core.messages import (
     is_data_content_block,
 )
 
+from rlm_graph.per_message import OncePerMessage
 from rlm_graph.surrogates import each_text
 
 CACHE_MARK = {"type": "ephemeral"}
@@ -31,29 +30,6 @@ _NOT_CONTENT = frozenset(
     }
 )  # fmt: skip
 """Blocks that travel in a field of their own or not at all: a server refuses them within the content."""
-
-
-@dataclass(frozen=True)
-class _Encoded:
-    message: weakref.ref[BaseMessage]
-    fields: tuple[Any, ...]
-    """What was encoded. Held, so that another object at the same address is not taken for it."""
-    content: bytes
-
-
-_encoded: dict[int, _Encoded] = {}
-"""By the message's address."""
-
-
-def encoded(message: BaseMessage) -> bytes:
-    """Return the message as JSON. The same message object is converted and encoded at its first use only."""
-    known, fields = _encoded.get(id(message)), _fields(message)
-    if known is not None and known.message() is message and _same(known.fields, fields):
-        return known.content
-    content = dumped(as_openai(message))
-    place = id(message)
-    _encoded[place] = _Encoded(weakref.ref(message, lambda _: _encoded.pop(place, None)), fields, content)
-    return content
 
 
 def marked(message: BaseMessage) -> bytes:
@@ -132,12 +108,5 @@ def _call(call: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "function", "id": call["id"], "function": {"name": call["name"], "arguments": arguments}}
 
 
-def _fields(message: BaseMessage) -> tuple[Any, ...]:
-    content: Any = message.content
-    parts = tuple(content) if isinstance(content, list) else (content,)
-    calls = tuple(message.tool_calls) if isinstance(message, AIMessage) else ()
-    return (message.name, message.additional_kwargs, *parts, *calls)
-
-
-def _same(fields: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
-    return len(fields) == len(others) and all(one is other for one, other in zip(fields, others, strict=True))
+encoded = OncePerMessage(lambda message: dumped(as_openai(message)))
+"""Returns a message as JSON."""

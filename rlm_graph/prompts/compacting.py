@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.messages.utils import count_tokens_approximately
 
+from rlm_graph.per_message import OncePerMessage
 from rlm_graph.prompts.quoting import cut_middle
 from rlm_graph.prompts.steering import compaction_note
 
@@ -41,10 +42,14 @@ def compacted(
     steps = list(_steps(dialogue, questions))
     taken = tokens(besides)
     forms: list[Form] = []
-    for _ in steps:
+    size = 0
+    for step in steps:
         forms.append("whole")
-        if taken + _size(steps, forms) > FULL * window_tokens:
-            _shorten(steps, forms, room=ROOMY * window_tokens - taken)
+        size += step.whole
+        if taken + size > FULL * window_tokens:
+            size = _shorten(steps, forms, size, room=ROOMY * window_tokens - taken)
+    if taken + size <= FULL * window_tokens and all(form == "whole" for form in forms):
+        return list(dialogue)
     messages = _written(steps, forms)
     if taken + tokens(messages) > FULL * window_tokens:
         return _cut(messages, questions, room=FULL * window_tokens - taken)
@@ -58,11 +63,13 @@ class _Step:
     messages: Sequence[AnyMessage]
     is_question: bool
     whole: int
-    """Tokens, as `short`."""
-    short: int
+    """Tokens."""
 
     def size(self, form: Form) -> int:
-        return {"whole": self.whole, "short": self.short, "gone": 0}[form]
+        """Return the tokens that it takes in that form."""
+        if form == "short":
+            return sum(map(_tokens_shortened, self.messages))
+        return self.whole if form == "whole" else 0
 
 
 def _steps(dialogue: Sequence[AnyMessage], questions: Collection[str | None]) -> Iterator[_Step]:
@@ -78,23 +85,22 @@ def _steps(dialogue: Sequence[AnyMessage], questions: Collection[str | None]) ->
 
 def _step(messages: list[AnyMessage], questions: Collection[str | None]) -> _Step:
     is_question = isinstance(messages[0], HumanMessage) and messages[0].id in questions
-    return _Step(messages, is_question, tokens(messages), tokens([*map(_shortened, messages)]))
+    return _Step(messages, is_question, tokens(messages))
 
 
-def _shorten(steps: Sequence[_Step], forms: list[Form], *, room: float) -> None:
+def _shorten(steps: Sequence[_Step], forms: list[Form], size: int, *, room: float) -> int:
+    """Shorten the steps that have a form, which take `size` tokens, until there is room. Return what they take then."""
     last = len(forms) - 1
     kept = {last, max((at for at in range(len(forms)) if steps[at].is_question), default=last)}
     to: Form
     for to in ("short", "gone"):
         for at in range(last):
-            if _size(steps, forms) <= room:
-                return
+            if size <= room:
+                return size
             if at not in kept and not (to == "short" and steps[at].is_question):
+                size += steps[at].size(to) - steps[at].size(forms[at])
                 forms[at] = to
-
-
-def _size(steps: Sequence[_Step], forms: Sequence[Form]) -> int:
-    return sum(step.size(form) for step, form in zip(steps, forms, strict=False))
+    return size
 
 
 def _written(steps: Sequence[_Step], forms: Sequence[Form]) -> list[AnyMessage]:
@@ -153,4 +159,11 @@ def _clipped(message: AnyMessage, max_chars: int) -> AnyMessage:
 
 def tokens(messages: Sequence[BaseMessage]) -> int:
     """Return about how many tokens the messages take, rather too many than too few."""
-    return count_tokens_approximately(messages, chars_per_token=CHARS_PER_TOKEN)
+    return sum(map(_tokens, messages))
+
+
+# A message's tokens are rounded up, so the sum is what LangChain would count of all together.
+_tokens = OncePerMessage(lambda message: count_tokens_approximately([message], chars_per_token=CHARS_PER_TOKEN))
+_tokens_shortened = OncePerMessage(
+    lambda message: count_tokens_approximately([_shortened(cast(AnyMessage, message))], chars_per_token=CHARS_PER_TOKEN)
+)

@@ -23,6 +23,8 @@ def read_schema(given: str) -> Schema:
 
     Raises `InputError` if there is none, or if it cannot be the form of an answer.
     """
+    from pydantic.errors import PydanticUserError
+
     from rlm_graph.answers import AnswerFormat
 
     try:
@@ -30,6 +32,8 @@ def read_schema(given: str) -> Schema:
         AnswerFormat(form_of(schema))
     except SetupError as error:
         raise InputError(f"{given}: {error.problem}", hint=error.hints) from error
+    except PydanticUserError as error:  # a class that pydantic cannot read, such as `typing.TypedDict` before 3.12
+        raise InputError(f"{given}: {error.message}") from error
     return schema
 
 

@@ -41,7 +41,9 @@ def set_environment(settings: Settings) -> None:
 def check_models(settings: Settings) -> None:
     """Raise `SetupError`, before anything is recorded, if one of the models cannot be asked."""
     from rlm_graph.models import check_model
+    from rlm_graph.models.connections import check_key_log
 
+    check_key_log()
     check_model(model_of(settings), settings.models)
     for model in (settings.sub_model, *(agent.model for agent in settings.agents.values())):
         if model is not None:

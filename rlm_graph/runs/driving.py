@@ -8,6 +8,7 @@ from typing import Any
 
 from rlm_graph.budget import Usage
 from rlm_graph.errors import RLMError
+from rlm_graph.runs.forks import own_usage
 from rlm_graph.runs.job import Job
 from rlm_graph.runs.live import LiveRun, Outcome
 from rlm_graph.runs.notices import Begun, Ended, bodies
@@ -24,7 +25,7 @@ async def drive(graph: Any, runs: Runs, live: LiveRun, standing: Standing, given
     if given is NOTHING:
         return await _book(runs, live.run, standing)
     try:
-        live.tell(Begun(run=live.run.id, usage=standing.usage))
+        live.tell(Begun(run=live.run.id, usage=own_usage(live.run, standing.state)))
         finished = await _work(graph, runs, live, given, job)
         if live.failure is not None:
             raise live.failure
@@ -78,15 +79,16 @@ async def _book(runs: Runs, run: Run, standing: Standing, *, finished: bool = Tr
         status, waiting = ("done" if answer.complete else "partial"), ()
     else:
         answer, waiting = None, ()
-    await runs.finish(run.id, status, standing.usage)
-    booked = run.model_copy(update={"status": status, "usage": standing.usage})
-    return Outcome(booked, answer, standing.usage, waiting)
+    usage = own_usage(run, standing.state)
+    await runs.finish(run.id, status, usage)
+    booked = run.model_copy(update={"status": status, "usage": usage})
+    return Outcome(booked, answer, usage, waiting)
 
 
 async def _book_failure(graph: Any, runs: Runs, run: Run) -> Usage:
     usage = run.usage
     try:
-        usage = (await Standing.read(graph, run.id)).usage
+        usage = own_usage(run, (await Standing.read(graph, run.id)).state)
         await runs.finish(run.id, "failed", usage)
     except (RLMError, *database_errors()):  # type: ignore[misc]
         pass  # the database itself is what failed: the error under way says so

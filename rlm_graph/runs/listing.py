@@ -6,13 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import Field
+
 from rlm_graph.bridge import in_thread
 from rlm_graph.budget import Usage
 from rlm_graph.context import ContextStore
 from rlm_graph.context.kept_answers import opened
 from rlm_graph.errors import InputError
+from rlm_graph.langgraph_internals import joined
 from rlm_graph.runs.decisions import Waiting
-from rlm_graph.state import Answer, ContextRef, Turn
+from rlm_graph.runs.forks import own_usage
+from rlm_graph.runs.story import Exchange, call_replies, exchanges
+from rlm_graph.state import Answer, CallSummary, ContextRef, SubcallReply, Turn
 from rlm_graph.storage.runs import AT_ONCE, Page, Run, Runs, Status
 from rlm_graph.value import Value
 
@@ -26,6 +31,14 @@ class RunRecord(Value):
     answer: Answer | None = None
     usage: Usage
     waiting: tuple[Waiting, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
+    """Each question with its own replies and its own answer, the first one first."""
+    calls: dict[str, tuple[SubcallReply, ...]] = Field(default_factory=dict)
+    """What the calls of the turns were answered, by the namespaces of their records."""
+
+    def replies_to(self, turn: Turn, call: CallSummary) -> tuple[SubcallReply, ...]:
+        """Return what a call of that turn was answered; nothing in runs of older versions."""
+        return self.calls.get(joined(turn.namespace, call.record), ()) if call.record else ()
 
 
 @dataclass(frozen=True)
@@ -90,8 +103,10 @@ async def record(runs: Runs, name: str, contexts: ContextStore) -> RunRecord:
         contexts=tuple(state.get("contexts", ())),
         turns=tuple(state.get("turns", ())),
         answer=answer if isinstance(answer, Answer) else None,
-        usage=state.get("usage", run.usage),
+        usage=own_usage(run, state),
         waiting=tuple(map(Waiting.of, snapshot.interrupts)),
+        exchanges=exchanges(state, run.question),
+        calls=await call_replies(runs, run.id, state.get("turns", ())),
     )
 
 

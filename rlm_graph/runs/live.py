@@ -28,6 +28,7 @@ class Outcome:
     """As it is booked now."""
     answer: Answer | None
     usage: Usage
+    """What the run has spent itself: a fork, since its source was copied."""
     waiting: tuple[Waiting, ...] = ()
     """What waits for approval, in the order of the numbers that a `Verdict` takes."""
 

@@ -229,6 +229,12 @@ class RunService:
         async for notice in feed.follow(since):
             yield notice
 
+    async def check(self) -> int:
+        """Return how many runs there are, once the database has been found whole. Raises `StorageError`."""
+        with self._works.storage_errors():
+            await self._runs.check()
+            return await self._runs.count()
+
     async def users_of(self, repls: Sequence[str]) -> dict[str, str]:
         """Return the runs that use these REPLs, by the REPLs' names."""
         with self._works.storage_errors():

@@ -97,6 +97,8 @@ def continuation(verdict: Verdict | None = None) -> Continuation:
         from langgraph.types import Command
 
         if verdict is not None and not standing.waiting:
+            if standing.answer is not None and not standing.pending:
+                raise Refused(f"run {standing.id} has answered; nothing waits", hint=Hint("show_run", standing.id))
             raise Refused(f"run {standing.id} waits for no approval", hint=Hint("resume", standing.id))
         if not standing.state and not standing.pending:
             return job.given  # it was stopped before its first checkpoint

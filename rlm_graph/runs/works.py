@@ -71,7 +71,10 @@ class Works:
             raise
         if not entered.done():
             await task  # which raises why
-        return entered.result()
+        live = entered.result()
+        if live.idle:
+            await asyncio.wait({task})  # it lets go of the run at once, which may then be taken up again
+        return live
 
     async def go_on(
         self,

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
 
-from rlm_graph.errors import SetupError
+from rlm_graph.errors import SetupError, nearest
 from rlm_graph.value import Value
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ def settings_of(kind: str) -> type[PluginExecutorSettings]:
     """Return the settings of a kind that a package brings. Raises `SetupError` if it cannot be chosen."""
     points = [point for point in installed_plugins() if point.name == kind]
     if not points:
-        raise SetupError(f"{kind!r} is none of {', '.join(map(repr, all_kinds()))}")
+        raise SetupError(f"{kind!r} is none of {', '.join(map(repr, all_kinds()))}{nearest(kind, all_kinds())}")
     if len(points) > 1:
         raise SetupError(f"{kind!r} is brought twice, by {' and '.join(map(package, points))}; uninstall one of them")
     return load(points[0])

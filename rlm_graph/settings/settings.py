@@ -159,12 +159,12 @@ class Settings(BaseSettings):
         `flags` is nested as the settings are. `config` replaces `rlm.toml` of `folder` (the current one unless
         given). A guarded setting of `folder` (see `rlm_graph.settings.marks`) counts if the user has trusted the
         folder; a `config` is the user's own. Raises `UntrustedError` where one would count that may not, `SetupError`
-        for an unknown key or variable, a value that does not fit, or an unreadable file, and `InputError` for a flag's
+        for an unknown key, a value that does not fit, or an unreadable file, and `InputError` for a flag's
         value that does not fit.
         """
-        from rlm_graph.settings.sources import check_trust, merged, read_layers, validated
+        from rlm_graph.settings.sources import check_trust, current_folder, merged, read_layers, validated
 
-        layers = read_layers(cls, flags or {}, config=config, folder=folder or Path.cwd())
+        layers = read_layers(cls, flags or {}, config=config, folder=folder or current_folder())
         check_trust(cls, layers)
         values, origins = merged(layers)
         settings = validated(cls, values, origins)

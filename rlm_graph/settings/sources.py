@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -16,14 +17,18 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError
 from rlm_graph.errors import Hint, InputError, SetupError, UntrustedError
 from rlm_graph.settings import marks, plugins, trusted
 from rlm_graph.settings.trusted import user_folder
+from rlm_graph.surrogates import has_surrogates
 
 FLAG = "flag"
 CONFIG_NAME = "rlm.toml"
 PROJECT_NAME = "pyproject.toml"
 PREFIX = "RLM_"
 
-OTHER_VARIABLES = frozenset({"RLM_LIVE", "RLM_REQUIRE"})
-"""Variables with our prefix that are no settings: our tests read them, to say what may not be skipped."""
+PATHS = frozenset({"db", "data_dir"})
+"""Settings that name files, whose names need not be UTF-8."""
+
+LIKE_OURS = 0.75
+"""How like a setting's name a variable's must be to be taken for a slip of the pen, from 0 to 1."""
 
 SECRET_WORDS = ("api_key", "apikey", "secret", "password")
 
@@ -44,6 +49,14 @@ class Layer(NamedTuple):
 def user_file() -> Path:
     """The file that holds the user's own settings for all folders."""
     return user_folder() / CONFIG_NAME
+
+
+def current_folder() -> Path:
+    """Return the current folder. Raises `SetupError` if it is gone."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise SetupError("the current folder has been deleted; change to another one") from error
 
 
 def settings_files(folder: Path) -> list[Path]:
@@ -131,7 +144,10 @@ def _objection(error: Mapping[str, Any], chosen: str | None) -> str:
     value = error["input"]
     match error["type"]:
         case "literal_error":
-            return f"{value!r} is none of {error['ctx']['expected']}"
+            known = re.findall("'([^']+)'", error["ctx"]["expected"])
+            close = get_close_matches(str(value), known, n=1, cutoff=0.5)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            return f"{value!r} is none of {error['ctx']['expected']}{meant}"
         case "extra_forbidden":
             return f"the {chosen} executor has no such setting" if error["loc"][0] == "executor" else "no such setting"
         case "value_error":  # of our own validators, which know what may be repeated
@@ -172,18 +188,54 @@ class _Environment(EnvSettingsSource):
         return super().prepare_field_value(field_name, field, value, value_is_complex)
 
 
+class SettingsWarning(UserWarning):
+    """A variable looks like one of our settings and is none."""
+
+
 def _environment(settings: type[BaseSettings]) -> dict[str, Any]:
+    """Read our variables. Others have the same prefix: what names none of our settings or tables stops nothing.
+
+    Raises `SetupError` for an unknown key in one of our tables; warns of a variable that may have been meant as ours.
+    """
+    others = set()
     for name in sorted(os.environ):
-        if name.startswith(PREFIX) and name not in OTHER_VARIABLES:
-            path = name.removeprefix(PREFIX).lower().split("__")
-            near = _nearest(settings, path)
-            if near is not None:
-                known = PREFIX + near.replace(".", "__").upper() if near else ""
-                raise _unknown("environment", "variable", name, known)
+        if not name.startswith(PREFIX):
+            continue
+        path = name.removeprefix(PREFIX).lower().split("__")
+        near = _nearest(settings, path)
+        if near is not None and path[0] in settings.model_fields:
+            raise _unknown("environment", "variable", name, PREFIX + near.replace(".", "__").upper())
+        if near is not None or (_is_table(settings, path) and not _fits_table(path[0], os.environ[name])):
+            others.add(name.lower())
+            _warn_of(settings, name, path)
+    source = _Environment(settings)
+    source.env_vars = {name: value for name, value in source.env_vars.items() if name.lower() not in others}
     try:
-        return _Environment(settings)()
+        return source()
     except SettingsError as error:
         raise SetupError(f"environment: {error}; give each field its own variable, as RLM_BUDGET__MAX_TURNS") from error
+
+
+def _fits_table(name: str, value: str) -> bool:
+    """Tell whether the value of a variable that is called as one of our tables can be that table."""
+    return name == "executor" or not value or value.lstrip().startswith("{")
+
+
+def _warn_of(settings: type[BaseSettings], name: str, path: Sequence[str]) -> None:
+    """Warn of a variable that is none of ours, if its name says that it was meant to be."""
+    import warnings
+
+    first, *rest = path
+    tables = {key: list(_models_in(field.annotation)) for key, field in settings.model_fields.items()}
+    meant = ["__".join([key, *rest]) for key in get_close_matches(first, tables, n=1, cutoff=LIKE_OURS) if key != first]
+    meant += [f"{key}__{first}" for key, models in tables.items() if any(first in m.model_fields for m in models)]
+    if any(word in first for word in SECRET_WORDS):
+        advice = "keys are no settings: set the provider's own variable, such as OPENAI_API_KEY"
+    elif meant and first not in tables:
+        advice = f"did you mean {PREFIX}{meant[0].upper()}?"
+    else:
+        return
+    warnings.warn(f"{name} is no variable of rlm-graph, and does not count; {advice}", SettingsWarning, stacklevel=2)
 
 
 def _file(path: Path, *, table: tuple[str, ...] = (), found: bool = False) -> Layer:
@@ -214,7 +266,7 @@ def _plain(layer: Layer, values: Mapping[str, Any]) -> dict[str, Any]:
             plain[key] = None
         elif key == "db" and is_address(value):
             plain[key] = value
-        elif key in {"db", "data_dir"} and isinstance(value, str | Path):
+        elif key in PATHS and isinstance(value, str | Path):
             plain[key] = (layer.folder or Path()) / Path(value).expanduser()
         elif key == "roots" and isinstance(value, list | tuple):
             plain[key] = [(layer.folder or Path()) / Path(root).expanduser() for root in value]
@@ -231,6 +283,8 @@ def _check_keys(settings: type[BaseSettings], layer: Layer) -> None:
         near = _nearest(settings, path)
         if near is not None:
             raise _unknown(layer.place, "key", key, near)
+        if isinstance(value, str) and has_surrogates(value) and path[-1] not in PATHS:
+            raise SetupError(f"{_place(layer, path)}: {key} is not text in UTF-8: {value!r}")
         if _is_table(settings, path) and not isinstance(value, dict | BaseModel):
             raise SetupError(f"{_place(layer, path)}: {key} is a table, not {value!r}")
 

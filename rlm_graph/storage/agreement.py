@@ -34,7 +34,7 @@ async def agree(database: Database, cipher: Cipher | None) -> None:
         cipher.decrypt_text(proof)
     except StorageError as error:
         problem = f"{database.place}: is encrypted with another key; left as it is"
-        raise StorageError(problem, hint=Hint("encrypt")) from error
+        raise StorageError(problem, hint=Hint("give_key")) from error
 
 
 async def _proof(database: Database) -> str | None:

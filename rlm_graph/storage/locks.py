@@ -65,7 +65,7 @@ def location_of(saver: BaseCheckpointSaver[Any]) -> RecordLocation:
         if loop is not None:
             return asyncio.run_coroutine_threadsafe(alocation_of(saver), loop).result()
         connection: sqlite3.Connection = connection_of(saver)
-        return _sqlite(connection.execute("PRAGMA database_list").fetchall(), saver)
+        return _sqlite(connection.execute(_DATABASE_FILE).fetchall(), saver)
     return _elsewhere(saver)
 
 
@@ -73,13 +73,17 @@ async def alocation_of(saver: BaseCheckpointSaver[Any]) -> RecordLocation:
     """Return where a saver keeps its records, asked on its own event loop."""
     if kind_of_saver(saver) == "sqlite" and loop_of(saver) is not None:
         connection = await open_connection(saver)
-        async with connection.execute("PRAGMA database_list") as cursor:
+        async with connection.execute(_DATABASE_FILE) as cursor:
             return _sqlite(await cursor.fetchall(), saver)
     return location_of(saver)
 
 
+_DATABASE_FILE = "SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'"
+"""As bytes, for names of files may be no UTF-8."""
+
+
 def _sqlite(databases: Iterable[Any], saver: BaseCheckpointSaver[Any]) -> RecordLocation:
-    files = [file for _, name, file in databases if name == "main" and file]
+    files = [os.fsdecode(file) for (file,) in databases if file]
     return RecordLocation(files[0], path=Path(files[0])) if files else RecordLocation(f"memory {id(saver)}")
 
 

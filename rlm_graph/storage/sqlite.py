@@ -17,6 +17,7 @@ import aiosqlite
 from rlm_graph.errors import Hint, StorageError
 from rlm_graph.storage.database import BUSY_TIMEOUT_S, ContextNotes, Part, Statement
 from rlm_graph.storage.failures import DAMAGED, RECOVER, is_busy, storage_errors
+from rlm_graph.storage.group_commit import GroupCommit
 from rlm_graph.storage.migrations import another_kind, check_version, steps
 from rlm_graph.storage.noting_saver import noting_contexts
 from rlm_graph.storage.tables import APPLICATION_ID, SQLITE, VERSION
@@ -31,12 +32,12 @@ PATIENCE_S = 10.0
 
 
 class SqliteDatabase:
-    """An open file. Its one connection is the saver's too, and so is the lock that keeps their transactions apart."""
+    """An open file: one connection reads, one writes, and both are the saver's too."""
 
-    def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
+    def __init__(self, connection: aiosqlite.Connection, writer: GroupCommit, path: Path) -> None:
         self._connection = connection
+        self._writer = writer
         self._path = path
-        self._lock = asyncio.Lock()
 
     @classmethod
     @asynccontextmanager
@@ -49,8 +50,11 @@ class SqliteDatabase:
         elsewhere = Hint("name_database")
         with storage_errors(str(path), elsewhere=elsewhere):
             make_private(path, elsewhere)
-            async with aiosqlite.connect(path, timeout=busy_timeout_s) as connection:
-                database = cls(connection, path)
+            async with (
+                aiosqlite.connect(path, timeout=busy_timeout_s) as connection,
+                GroupCommit(path, busy_timeout_s=busy_timeout_s) as writer,
+            ):
+                database = cls(connection, writer, path)
                 await database.prepare(busy_timeout_s)
                 yield database
 
@@ -66,28 +70,15 @@ class SqliteDatabase:
 
     async def write(self, *statements: Statement) -> bool:
         """Execute the statements, all or none of them; False, and none, if what one inserts is there already."""
-        async with self._lock:
-            try:
-                for statement, values in statements:
-                    await self._connection.execute(statement, values)
-                await self._connection.commit()
-            except sqlite3.IntegrityError:
-                await self._connection.rollback()
-                return False
-            except BaseException:
-                await self._connection.rollback()
-                raise
-        return True
+        return await self._writer.write(statements)
 
     def saver(
         self, serde: SerializerProtocol, contexts: ContextNotes, *, encrypted: bool = False
     ) -> BaseCheckpointSaver[Any]:
-        """Return LangGraph's saver on this file; it keeps every value through the serializer."""
-        from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+        """Return a saver on this file; it keeps every value through the serializer."""
+        from rlm_graph.storage.sqlite_saver import GroupedSqliteSaver
 
-        saver = noting_contexts(AsyncSqliteSaver, contexts)(self._connection, serde=serde)
-        saver.lock = self._lock
-        return saver
+        return noting_contexts(GroupedSqliteSaver, contexts)(self._connection, self._writer, serde=serde)
 
     async def check(self) -> None:
         """Read the whole file. Raises `StorageError` if anything in it is damaged."""

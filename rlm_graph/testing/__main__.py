@@ -62,7 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     with contextlib.ExitStack() as stack:
-        server = ScriptedServer(load_script(options.script), port=options.port)
+        script = load_script(options.script)
+        try:
+            server = ScriptedServer(script, port=options.port)
+        except OSError as error:
+            raise SystemExit(f"port {options.port}: {error.strerror}; --port 0 takes a free one") from error
         if options.log is not None:
             # Line-buffered and appended: a line is in the file before the reply leaves, even if we are killed then.
             log = stack.enter_context(options.log.open("a", buffering=1, encoding="ascii"))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from rlm_graph.testing import ScriptedServer
-from tests.cli.conftest import Shell, code
+from tests.cli.conftest import MODEL, Shell, code
 
 Serve = Callable[..., ScriptedServer]
 
@@ -78,3 +78,15 @@ def test_a_decision_that_fits_nothing_is_refused_and_leaves_the_run_as_it_was(sh
         "done": "done",
     }
     assert shell.here("resume", "waits", "--approve").stdout == "1\n"
+
+
+def test_what_code_asks_for_is_shown_with_what_waits(shell: Shell, serve: Serve) -> None:
+    serve(code(f"FINAL(rlm_query('why?', 'text', model={MODEL!r}, budget={{'max_turns': 2}}))"))
+
+    paused = shell.here("run", "q", "--approve", "subcalls", "--thread", "mine")
+    listed = json.loads(shell.here("logs", "mine", "--json").stdout)
+
+    assert f"--- 1 of 1: rlm_query ({MODEL}, max_turns 2) ---" in paused.stderr
+    assert f"rlm_query ({MODEL}, max_turns 2)" in shell.here("logs", "mine").stdout
+    [waiting] = listed["waiting"]
+    assert (waiting["model"], waiting["budget"]["max_turns"]) == (MODEL, 2)

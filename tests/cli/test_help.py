@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from rlm_graph.budget import Budget
+from rlm_graph.cli.examples import EXAMPLES
+from rlm_graph.settings import Settings
 from tests.cli.conftest import Shell
+from tests.test_docs import check_command, commands, root
 
-COMMANDS = ("run", "resume", "ask", "fork", "logs", "rm", "du", "tools", "init", "doctor", "config")
+COMMANDS = ("run", "agent", "resume", "ask", "fork", "logs", "rm", "du", "tools", "init", "doctor", "config")
 HEAVY = ("litellm", "langgraph", "langchain_core", "docker", "e2b", "rich", "pydantic_settings")
 
 
@@ -85,3 +91,44 @@ def test_a_mistyped_command_names_the_one_that_was_meant(shell: Shell) -> None:
 
     assert result.exit_code == 2
     assert "Did you mean 'doctor'" in result.stderr
+
+
+def test_no_help_text_is_cut(shell: Shell) -> None:
+    for group in ("--help",), ("memory", "--help"), ("config", "--help"):
+        assert "..." not in shell.here(*group).stdout.replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize("path", EXAMPLES)
+def test_every_command_shows_an_example_that_its_flags_allow(path: str, shell: Shell) -> None:
+    shown = shell.here(*path.split(), "--help").stdout
+
+    assert "\nExample" in shown.replace("\n  Example", "\nExample")
+    for example in EXAMPLES[path]:
+        assert f"\n    {example}\n" in shown
+        [words] = commands(example)
+        check_command(words)
+
+
+def test_every_command_has_an_example(shell: Shell) -> None:
+    def paths(command: Any, above: tuple[str, ...] = ()) -> Iterator[str]:
+        below = getattr(command, "commands", None)
+        if below is None:
+            yield " ".join(above)
+        else:
+            for name, each in below.items():
+                yield from paths(each, (*above, name))
+
+    assert set(paths(root())) == set(EXAMPLES)
+
+
+def test_the_defaults_that_the_help_names_are_those_that_hold() -> None:
+    options = {name: each for each in root().commands["run"].params for name in each.opts}
+    flags = {"max_turns": "--max-turns", "max_cost_usd": "--max-cost", "max_tokens": "--max-tokens"}
+    flags |= {"timeout_s": "--timeout", "max_subcalls": "--max-subcalls"}
+
+    for name, flag in flags.items():
+        default = getattr(Budget(), name)
+        shown = "none" if default is None else f"{default:g}"
+        assert options[flag].help.endswith(f" By default {shown}."), flag
+    assert f"By default {Settings().executor.kind}." in options["--executor"].help
+    assert f"By default {Settings().protocol}." in options["--protocol"].help

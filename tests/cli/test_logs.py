@@ -89,3 +89,54 @@ def test_markup_and_escapes_of_a_model_are_only_text(shell: Shell, serve: Serve)
     assert "[link=x]y[/link]" in shown
     assert "\x1b" not in shown
     assert "[bold]q[/bold]" in shell.here("logs").stdout
+
+
+def test_what_was_said_is_shown_each_question_with_its_own_answer(shell: Shell, serve: Serve) -> None:
+    first = f"I look first.\n{code('seen = llm_query_batched([chr(120) * 3_000 + str(n) for n in range(7)])')}"
+    serve(
+        first,
+        f"Now I know.\n{code('FINAL(1)')}",
+        "No code here.",
+        code("FINAL(2)"),
+        subcall="it " + "is " * 200,
+    )
+    shell.here("run", "the first?", "--thread", "mine")
+    shell.here("ask", "mine", "the second?")
+
+    shown, full = shell.here("logs", "mine").stdout, shell.here("logs", "mine", "--full").stdout
+
+    order = ["question: the first?", "said: I look first.", "asked: xxx", "said: Now I know.", "answer: 1"]
+    order += ["question: the second?", "reply: No code here.", "answer: 2"]
+    places = [shown.index(words) for words in order]
+    assert places == sorted(places)
+    assert "answered: it is is" in shown
+    assert "and 2 more; --full shows them" in shown
+    assert "it " + "is " * 199 not in shown
+    assert "it " + "is " * 199 in full
+    assert full.count("answered: ") == 7
+    assert "characters more, which are not kept" in full
+    record = json.loads(shell.here("logs", "mine", "--json").stdout)
+    assert [(each["question"], each["answer"]) for each in record["questions"]] == [
+        ("the first?", "1"),
+        ("the second?", "2"),
+    ]
+    [call] = record["turns"][0]["calls"]
+    assert len(call["replies"]) == len(call["prompts"]) == 7
+    assert sum(map(len, call["prompts"])) <= 2_000
+
+
+def test_a_cost_that_nobody_knows_is_null_wherever_it_is_shown_as_json(shell: Shell, serve: Serve) -> None:
+    serve(code("FINAL(llm_query('p'))"))
+    done = shell.here("run", "q", "--thread", "mine", "--stream", "--json", "-m", "openai/unheard-of")
+
+    shown = [json.loads(line) for line in (*done.stderr.splitlines(), *done.stdout.splitlines())]
+    shown += [json.loads(shell.here("logs", *args, "--json").stdout) for args in ((), ("mine",))]
+
+    def costs(value: object) -> list[object]:
+        if isinstance(value, dict):
+            own = [value["cost_usd"]] if value.get("unpriced_calls") else []
+            return own + [cost for each in value.values() for cost in costs(each)]
+        return [cost for each in value for cost in costs(each)] if isinstance(value, list) else []
+
+    assert len(costs(shown)) > 4
+    assert set(costs(shown)) == {None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 import subprocess
@@ -390,6 +391,9 @@ def test_stream_shows_the_models_words_and_what_became_of_them(shell: Shell, ser
     assert "cell 1: ok" in done.stderr
     assert "sub-answer" in done.stderr.partition("cell 1: ok")[2]
     assert "\x1b" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert lines.count("```repl") == 2
+    assert all(one != next for one, next in itertools.pairwise(lines))
 
 
 def test_a_stream_as_json_is_one_object_a_line_and_the_answer_is_alone_on_stdout(shell: Shell, serve: Serve) -> None:
@@ -398,8 +402,9 @@ def test_a_stream_as_json_is_one_object_a_line_and_the_answer_is_alone_on_stdout
     done = shell.here("run", "q", "--stream", "--json")
 
     assert json.loads(done.stdout)["answer"] == "end"
-    told = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-    assert {"token", "turn", "cell", "call", "subcall", "output", "budget", "answer"} == {
+    assert len(done.stdout.splitlines()) == 1
+    told = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {"token", "turn", "cell", "call", "subcall", "output", "budget", "answer", "message"} == {
         event["kind"] for event in told
     }
     [root] = {event["call_id"] for event in told if event["kind"] == "turn"}

@@ -177,3 +177,40 @@ def test_an_interrupt_before_the_run_began_leaves_nothing_behind(shell: Shell, s
 
     assert b"Traceback" not in terminal.text
     assert shell.here("logs").stdout.startswith("no runs yet")
+
+
+def test_what_waits_for_approval_is_asked_about_in_place(shell: Shell, serve: Serve) -> None:
+    server = serve(code("FINAL('too dear')"), code("FINAL('wrong')"), code("seen = 3"), code("FINAL(seen)"))
+    editor = shell.folder / "editor.py"
+    editor.write_text("import pathlib, sys\npathlib.Path(sys.argv[1]).write_text('seen = 4')\n")
+    variables = {"EDITOR": f"{sys.executable} {editor}", "VISUAL": ""}
+
+    with on_terminal(shell, "run", "q", "--approve", "code", "--thread", "mine", **variables) as terminal:
+        terminal.wait_for(b"too dear")
+        terminal.wait_for(b"q: not now")
+        terminal.press(b"maybe\nn\n")
+        terminal.wait_for(b"Why not?")
+        terminal.press(b"it costs\n")
+        terminal.wait_for(b"FINAL('wrong')")
+        terminal.press(b"n\n\n")
+        terminal.wait_for(b"seen = 3")
+        terminal.press(b"e\n")
+        terminal.wait_for(b"FINAL(seen)")
+        terminal.press(b"y\n")
+        assert terminal.end() == 0
+
+    assert shell.here("resume", "mine").stdout == "4\n"
+    assert any("it costs" in request.prompt for request in server.requests)
+
+
+def test_a_decision_can_be_put_off(shell: Shell, serve: Serve) -> None:
+    serve(code("FINAL(llm_query('may I?', model=None))"))
+
+    with on_terminal(shell, "run", "q", "--approve", "subcalls", "--thread", "mine") as terminal:
+        terminal.wait_for(b"q: not now")
+        terminal.press(b"\x04")
+        assert terminal.end() == 7
+
+    assert b"rlm-graph resume mine --approve | --reject" in terminal.text
+    assert "waits for approval, 1 of 1: llm_query" in shell.here("logs", "mine").stdout
+    assert shell.here("resume", "--approve").stdout == "sub-answer\n"

@@ -103,7 +103,7 @@ async def test_the_setting_decides_before_whoever_listens(stream: bool, sent: bo
 
 async def test_a_message_is_encoded_once() -> None:
     said = [HumanMessage("one"), AIMessage("two"), HumanMessage("three")]
-    before = len(openai_messages._encoded)
+    before = len(openai_messages.encoded)
     with ScriptedServer(lambda request: "fine") as server:
         model = model_at(server)
         await ask(model, said[:1])
@@ -111,13 +111,13 @@ async def test_a_message_is_encoded_once() -> None:
         await ask(model, said)
 
         assert openai_messages.encoded(said[0]) is first
-        assert len(openai_messages._encoded) == before + 3
+        assert len(openai_messages.encoded) == before + 3
         said[0].content = "changed"
         await ask(model, said)
         assert server.requests[2].messages[0]["content"] == "changed"
 
     said.clear()
-    assert len(openai_messages._encoded) == before
+    assert len(openai_messages.encoded) == before
 
 
 async def test_a_server_that_takes_another_name_of_the_limit_is_given_that() -> None:

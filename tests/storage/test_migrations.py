@@ -221,6 +221,7 @@ KILLED = """
 import asyncio, os, shutil, signal, sys
 from pathlib import Path
 import aiosqlite
+from rlm_graph.storage.group_commit import GroupCommit
 from rlm_graph.storage.sqlite import SqliteDatabase
 old, folder = Path(sys.argv[1]), Path(sys.argv[2])
 
@@ -233,7 +234,7 @@ def child(number, path):
     async def work():
         async with aiosqlite.connect(path) as connection:
             await connection.set_trace_callback(statement)
-            await SqliteDatabase(connection, path).prepare()
+            await SqliteDatabase(connection, GroupCommit(path, busy_timeout_s=1), path).prepare()
     asyncio.run(work())
 
 for number in range(1, 100):

@@ -241,7 +241,7 @@ async def test_a_full_disk_in_the_middle_of_a_run_loses_nothing_that_was_written
     async def fill() -> None:
         async with Runs.open(path) as runs:
             # SQLite's own bound on the size of a file fails as a full disk does.
-            await runs.saver.conn.execute("PRAGMA max_page_count = 1")
+            await runs.saver.writer.using(lambda connection: connection.execute("PRAGMA max_page_count = 1"))
             for _ in range(100):
                 await create(runs, question="why? " * 1000)
 

@@ -94,7 +94,11 @@ class FolderExecutor(SupervisedExecutor):
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
             return self._folder.resolve()
-        base = Path(tempfile.gettempdir()).resolve() / f"{self.shared_folder}-{os.getuid()}"
+        try:
+            temporary = Path(tempfile.gettempdir()).resolve()
+        except FileNotFoundError as error:  # whose words name each folder that was tried
+            raise SetupError(f"{error.strerror or error}; set TMPDIR to a folder that can be written") from error
+        base = temporary / f"{self.shared_folder}-{os.getuid()}"
         base.mkdir(mode=0o700, exist_ok=True)
         if not _is_ours(base):
             raise SetupError(f"{base} belongs to another user or is open to others; set TMPDIR to a folder of your own")

@@ -7,13 +7,13 @@ import json
 import os
 import select
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rlm_graph.executors.host.bundle import bundle, file_name
+from rlm_graph.executors.machine.interpreter import interpreter
 
 ANSWER_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 10.0
@@ -85,7 +85,7 @@ class _Process:
         archive.write_bytes(bundle())
         self._popen = subprocess.Popen(
             # Without `site`: the start files of this machine's packages do not run there.
-            [sys.executable, "-S", "-s", "-X", "utf8", archive, "fork-server"],
+            [interpreter(), "-S", "-s", "-X", "utf8", archive, "fork-server"],
             # Nothing of this process's environment goes in. The order of sets is fixed so that a replay is faithful.
             env={"PYTHONHASHSEED": "0"},
             cwd="/",

@@ -1,0 +1,61 @@
+"""Runs the engine as a user of the library does, with its own saver or another."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from rlm_graph import AgentOptions, Budget, Caps, ContextStore, ModelSettings, create_rlm_agent
+
+SAVERS = ("ours", "langgraph", "none")
+
+
+@asynccontextmanager
+async def saver(kind: str, folder: Path) -> AsyncIterator[Any]:
+    """Open a saver on an SQLite file in the folder: the one of the database of runs, LangGraph's own, or none."""
+    file = folder / "runs.sqlite"
+    if kind == "ours":
+        from rlm_graph.storage.runs import Runs
+
+        async with Runs.open(file) as runs:
+            yield runs.saver
+    elif kind == "langgraph":
+        from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+        async with AsyncSqliteSaver.from_conn_string(str(file)) as opened:
+            yield opened
+    else:
+        yield None
+
+
+def run(url: str, turns: int, kind: str) -> int:
+    """Answer a question in so many turns. Return the bytes of the database."""
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
+    os.environ.setdefault("OPENAI_API_KEY", "none")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        asyncio.run(_answered(folder, url, turns, kind))
+        return sum(file.stat().st_size for file in folder.glob("runs.sqlite*"))
+
+
+async def _answered(folder: Path, url: str, turns: int, kind: str) -> None:
+    async with saver(kind, folder) as opened:
+        agent = create_rlm_agent(
+            "openai/root",
+            sub_model="openai/sub",
+            checkpointer=opened,
+            budget=Budget(max_turns=turns + 5, max_subcalls=None, timeout_s=None),
+            options=AgentOptions(
+                caps=Caps(max_turns=None, max_subcalls=None, timeout_s=None),
+                models=ModelSettings(base_url=url),
+                contexts=ContextStore(folder / "contexts"),
+            ),
+        )
+        config: Any = {"configurable": {"thread_id": "a run"}}
+        result = await agent.ainvoke({"question": "Go.", "context": "abc"}, config)
+        assert result["answer"].complete, result["answer"]

@@ -1,0 +1,38 @@
+"""Peers, each in an environment of its own, that are asked for the same work as the engine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+PEERS = {"rlms": "rlms==0.1.3"}
+"""What to install, by the name of the program beside this one that runs it."""
+FOLDER = Path(__file__).parents[2] / ".venv-peers"
+
+
+def python_of(peer: str) -> Path | None:
+    """Return the peer's Python, with the peer installed; None, and say why, where that cannot be."""
+    environment = FOLDER / peer
+    python = environment / "bin" / "python"
+    if not python.exists():
+        uv = Path(sys.executable).with_name("uv")
+        try:
+            subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, environment], check=True)
+            subprocess.run([uv, "pip", "install", "--quiet", "--python", python, PEERS[peer]], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            print(f"{peer} is not compared: {error}")
+            return None
+    return python
+
+
+def run(peer: str, url: str, turns: int) -> bool:
+    """Have the peer take so many turns with the provider at `url`. Return whether it could."""
+    python = python_of(peer)
+    if python is None:
+        return False
+    program = Path(__file__).with_name(f"{peer}.py")
+    done = subprocess.run([python, program, url, str(turns)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"{peer} is not compared: {done.stderr.strip().splitlines()[-1:]}")
+    return not done.returncode

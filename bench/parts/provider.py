@@ -1,0 +1,133 @@
+"""A provider for measurements: it answers from a list, in a process of its own, and notes when each request came."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+MODEL = re.compile(rb'"model":\s*"(\w+)"')
+
+
+class Exchange(NamedTuple):
+    """One request: when it had come, when its reply had left, in seconds of one clock, and how long it was."""
+
+    came: float
+    left: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Script:
+    """What the models say: `root` one reply after another, for ever the last; `sub` the same each time."""
+
+    root: Sequence[str]
+    sub: str = "yes"
+    delay_s: float = 0.0
+
+
+class Provider:
+    """The process, seen from the one that measures."""
+
+    def __init__(self, told: Connection, port: int) -> None:
+        self._told = told
+        self.url = f"http://127.0.0.1:{port}/v1"
+
+    def follow(self, script: Script) -> None:
+        """Begin a script; what was noted before is forgotten."""
+        self._told.send(script)
+        self._told.recv()
+
+    def exchanges(self) -> dict[str, list[Exchange]]:
+        """Return what was asked of each model since the script began."""
+        self._told.send("exchanges")
+        noted: dict[str, list[Exchange]] = self._told.recv()
+        return noted
+
+
+@contextmanager
+def provider() -> Iterator[Provider]:
+    """Serve on loopback for as long as the block lasts."""
+    mine, theirs = multiprocessing.Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs,), daemon=True)
+    server.start()
+    try:
+        yield Provider(mine, mine.recv())
+    finally:
+        mine.send(None)
+        server.join(5)
+
+
+class _Answering(asyncio.Protocol):
+    """Speaks as much HTTP/1.1 as clients need that send a length and no stream."""
+
+    script = Script(root=[""])
+    noted: dict[str, list[Exchange]] = {}  # noqa: RUF012 - of the process
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.held = bytearray()
+
+    def data_received(self, data: bytes) -> None:
+        self.held += data
+        end = self.held.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        length = int(bytes(self.held[:end]).lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+        if len(self.held) < end + 4 + length:
+            return
+        came = time.perf_counter()
+        found = MODEL.search(self.held, end)
+        name = found[1].decode() if found else ""
+        del self.held[: end + 4 + length]
+        noted = self.noted.setdefault(name, [])
+        noted.append(Exchange(came, came, length))
+        root = self.script.root
+        said = root[min(len(noted), len(root)) - 1] if name == "root" else self.script.sub
+        if self.script.delay_s:
+            asyncio.get_running_loop().call_later(self.script.delay_s, self.answer, name, len(noted) - 1, said)
+        else:
+            self.answer(name, len(noted) - 1, said)
+
+    def answer(self, name: str, number: int, said: str) -> None:
+        reply = json.dumps(
+            {
+                "id": "x",
+                "object": "chat.completion",
+                "created": 1,
+                "model": name,
+                "choices": [
+                    {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"},
+                ],
+                "usage": {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10},
+            }
+        ).encode()
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(reply)
+        if self.transport.is_closing():
+            return
+        noted = self.noted[name]
+        noted[number] = noted[number]._replace(left=time.perf_counter())
+        self.transport.write(head + reply)
+
+
+def _serve(told: Connection) -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(_Answering, "127.0.0.1", 0, backlog=4096)
+        told.send(server.sockets[0].getsockname()[1])
+        while (message := await asyncio.to_thread(told.recv)) is not None:
+            if isinstance(message, Script):
+                _Answering.script, _Answering.noted = message, {}
+                told.send(True)
+            else:
+                told.send(_Answering.noted)
+        server.close()
+
+    asyncio.run(run())

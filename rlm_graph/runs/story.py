@@ -1,0 +1,94 @@
+"""What was said in a run: each question with the replies of the model, what became of their code, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+
+from rlm_graph.langgraph_internals import allowing, checkpoint_config, joined
+from rlm_graph.state import STORED_TYPES, SubcallReply, Turn
+from rlm_graph.storage.runs import Runs
+from rlm_graph.value import Value
+
+
+class Said(Value):
+    """One reply of the root model."""
+
+    text: str
+    """Whole, with its code."""
+    turn: Turn | None = None
+    """What its code did; None if it held none."""
+
+
+class Exchange(Value):
+    """A question and all that was said about it."""
+
+    question: str
+    said: tuple[Said, ...] = ()
+    answer: str | None = None
+    """As the conversation has it; None while there is none."""
+
+
+def exchanges(state: Mapping[str, Any], question: str) -> tuple[Exchange, ...]:
+    """Read a run's state, oldest question first. `question` is what it was started with, where nothing is recorded."""
+    messages: Sequence[AnyMessage] = state.get("messages", ())
+    asked = {message.id: message for message in messages if isinstance(message, HumanMessage)}
+    answers = _answers(messages)
+    turns = list(state.get("turns", ()))
+    found: list[tuple[str | None, str, list[Said]]] = []
+    for message in state.get("dialogue", ()):
+        if isinstance(message, HumanMessage) and message.id in asked:
+            found.append((message.id, asked[message.id].text, []))
+        elif isinstance(message, AIMessage):
+            if not found:  # the question was removed from the conversation
+                found.append((None, question, []))
+            found[-1][2].append(Said(text=message.text, turn=_turn_of(message, turns)))
+    if turns:  # of replies that are not in the dialogue any more
+        found = found or [(None, question, [])]
+        found[-1][2].extend(Said(text="", turn=turn) for turn in turns)
+    if not found:
+        return (Exchange(question=question),)
+    return tuple(Exchange(question=text, said=tuple(said), answer=answers.get(id)) for id, text, said in found)
+
+
+async def call_replies(runs: Runs, run: str, turns: Sequence[Turn]) -> dict[str, tuple[SubcallReply, ...]]:
+    """Return what the calls of these turns were answered, by the namespaces of their records."""
+    saver = allowing(runs.saver, STORED_TYPES)
+    found = {}
+    for namespace in _records(turns):
+        kept = await saver.aget_tuple(checkpoint_config(run, namespace))
+        replies = {} if kept is None else kept.checkpoint["channel_values"].get("replies", {})
+        found[namespace] = tuple(reply for _, reply in sorted(replies.items()) if isinstance(reply, SubcallReply))
+    return found
+
+
+def _records(turns: Sequence[Turn]) -> Iterator[str]:
+    for turn in turns:
+        yield from (joined(turn.namespace, call.record) for call in turn.calls if call.record)
+
+
+def _turn_of(message: AIMessage, turns: list[Turn]) -> Turn | None:
+    """Take the turn of this reply out of those that are left, which are in the order of the replies."""
+    if not turns:
+        return None
+    codes = [execution.code.strip() for execution in turns[0].executions]
+    is_its = message.tool_calls or any(code in message.text for code in codes) or _was_edited(turns[0])
+    return turns.pop(0) if is_its else None
+
+
+def _was_edited(turn: Turn) -> bool:
+    return any("edited your code" in note for note in turn.notes)
+
+
+def _answers(messages: Sequence[AnyMessage]) -> dict[str | None, str]:
+    """Return the last answer after each question, by the question's id."""
+    answers: dict[str | None, str] = {}
+    question: str | None = None
+    for message in messages:
+        if isinstance(message, HumanMessage):
+            question = message.id
+        elif isinstance(message, AIMessage):
+            answers[question] = message.text
+    return answers
