@@ -143,6 +143,8 @@ def test_whatever_is_said_reaches_a_terminal_as_text_from_every_command(haunted:
     program = Program(haunted.folder, haunted.variables)
 
     with on_terminal(program, *COMMANDS, RLM_MEMORY__ENABLED="1") as terminal:
+        terminal.wait_for(b"Let it happen?", timeout_s=250)
+        terminal.press(b"q\nq\n")  # not now: of the run, and when it is taken up
         terminal.wait_for(b"Delete 1 run for good?", timeout_s=250)
         terminal.press(b"y\n")
         for _ in range(3):
