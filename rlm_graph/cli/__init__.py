@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import warnings
 
+OBJECTS = 50_000
+"""New objects after which Python looks for garbage. With its own 700 it looks hundreds of times while modules load."""
+
 
 def main() -> None:
-    """Run the command that the process was started with."""
+    """Run the command that the process was started with, and leave with its exit code."""
+    gc.set_threshold(OBJECTS)
     try:
-        from rlm_graph.cli.standard_streams import make_lasting
+        from rlm_graph.cli.standard_streams import leave, make_lasting
 
         make_lasting()
         if not sys.warnoptions:  # which PYTHONWARNINGS and -W fill
@@ -22,6 +27,9 @@ def main() -> None:
         guard()
         from rlm_graph.cli.app import app
 
-        app(prog_name="rlm-graph")
+        try:
+            app(prog_name="rlm-graph")
+        except SystemExit as leaving:
+            leave(leaving.code)
     except KeyboardInterrupt:  # before or after the command itself, which sees to its own
         raise SystemExit(130) from None

@@ -45,8 +45,10 @@ class GroupCommit:
         """Write what waits, and close the connection."""
         if self._writing is not None:
             await asyncio.wait({self._writing})
-        self._thread.submit(self._close)
-        self._thread.shutdown(wait=False)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        finally:
+            self._thread.shutdown(wait=False)
 
     async def write(self, statements: Sequence[Statement]) -> bool:
         """Execute the statements, all or none of them; False, and none, if what one inserts is there already.

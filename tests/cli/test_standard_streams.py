@@ -8,6 +8,7 @@ import pty
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -248,3 +249,34 @@ def test_a_stream_as_json_is_json_to_its_last_line_even_when_the_run_fails(shell
     told = [json.loads(line) for line in done.stderr.splitlines()]
     assert told[-1]["kind"] == "message"
     assert "no such thing" in told[-1]["text"]
+
+
+LEAVING = """
+import atexit, sys
+from rlm_graph.cli.standard_streams import leave
+class Slow:
+    def __del__(self):
+        print("taken apart")
+slow = Slow()
+atexit.register(lambda: print("done at the end"))
+sys.stdout.write("said and not flushed; ")
+leave({code})
+"""
+
+
+@pytest.mark.parametrize(("code", "status"), [("None", 0), ("0", 0), ("7", 7)])
+def test_a_command_leaves_when_all_is_done_and_takes_nothing_apart(code: str, status: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LEAVING.format(code=code)], capture_output=True, text=True, timeout=60
+    )
+
+    assert ended.returncode == status
+    assert ended.stdout == "said and not flushed; done at the end\n"
+
+
+def test_a_command_whose_result_cannot_be_written_does_not_end_well() -> None:
+    with open("/dev/full", "w") as full:
+        # Without PYTHONUNBUFFERED, under which already the printing fails.
+        left = subprocess.run([sys.executable, "-Ec", LEAVING.format(code="0")], stdout=full, timeout=60)
+
+    assert left.returncode == 120
