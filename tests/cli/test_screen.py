@@ -29,12 +29,17 @@ DRAWN = re.compile(r"\x1b\[(?:[0-9;]*m|\?25[lh]|2K|1A)|\r(?=\x1b\[(?:2K|1A))")
 
 PROGRAM = """
 import json, sys
-from rlm_graph.cli import main
+from rlm_graph.cli.screen import guard
+from rlm_graph.langgraph_internals import read_strictly
+
+read_strictly()
+guard()
+from rlm_graph.cli.app import app
 
 for number, arguments in enumerate(json.loads(sys.argv[1])):
     sys.argv = ["rlm-graph", *arguments]
     try:
-        main()
+        app(prog_name="rlm-graph")
     except SystemExit as end:
         print(f"== {number} ended with {end.code}")
 import logging, warnings
@@ -159,6 +164,14 @@ def test_whatever_is_said_reaches_a_terminal_as_text_from_every_command(haunted:
     assert shown.count("\\U000e0041") > len(COMMANDS)
     for words in ("UserWarning: E\\x1b[2J", "RuntimeError: E\\x1b[2J"):
         assert words in shown
+
+
+def test_the_command_itself_prints_through_that_place(shell: Shell) -> None:
+    with on_terminal(shell, f"--{EVIL}") as terminal:
+        assert terminal.end() == 2
+
+    assert b"No such option: --E\\x1b[2J" in terminal.text
+    assert b"\x1b" not in terminal.text
 
 
 def test_what_is_redirected_is_exact(haunted: Shell) -> None:
