@@ -89,6 +89,7 @@ def _begin(
         "earlier_subcalls": state.get("earlier_subcalls", 0) + state.get("usage", Usage()).subcalls,
         "ceiling": None,
         "answer": None,
+        **({"structured_response": None} if "structured_response" in state else {}),
     }
 
 

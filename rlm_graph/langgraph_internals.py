@@ -186,6 +186,13 @@ def kind_of_saver(saver: Saver) -> Literal["sqlite", "postgres", "other"]:
     return "postgres" if any(module.startswith("langgraph.checkpoint.postgres") for module in modules) else "other"
 
 
+def is_of_this_machine(saver: Saver) -> bool:
+    """Tell whether what a saver records is read on this machine alone: in a file of SQLite's, or in memory."""
+    inner = getattr(saver, "_saver", saver)  # of our own `ThreadedSaver`
+    modules = [base.__module__ for base in type(inner).__mro__]
+    return any(module.startswith(("langgraph.checkpoint.sqlite", "langgraph.checkpoint.memory")) for module in modules)
+
+
 def loop_of(saver: Saver) -> asyncio.AbstractEventLoop | None:
     """Return the event loop that a saver is bound to, on which alone its connection may be used; None if on none."""
     return getattr(saver, "loop", None)

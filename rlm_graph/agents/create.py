@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import UnionType
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -42,7 +43,7 @@ def create_rlm_agent(
     executor: str | ExecutorSettings | Executor = "local",
     subagents: Mapping[str, AgentSpec] | None = None,
     budget: Budget | Mapping[str, Any] | None = None,
-    response_format: type[Any] | Mapping[str, Any] | None = None,
+    response_format: type[Any] | UnionType | Mapping[str, Any] | None = None,
     interrupt_on: InterruptOn | None = None,
     memory: MemorySettings | None = None,
     checkpointer: BaseCheckpointSaver[Any] | bool | None = None,
@@ -63,8 +64,8 @@ def create_rlm_agent(
         executor: where code runs: a kind, its settings, or an executor.
         subagents: specialists by name, for code to ask with `rlm_query(..., agent="name")`.
         budget: the ceilings of a run that is given none: a `Budget`, or a dict of its fields.
-        response_format: a pydantic model, TypedDict or JSON schema that the answer must fit; the run then also
-            returns it as `structured_response`.
+        response_format: a pydantic model, a dataclass, another type that pydantic can check, or a JSON schema that the
+            answer must fit; the run then also returns it as `structured_response`.
         interrupt_on: what waits for a human: `"code"`, `"subcalls"`, a dict such as `{"code": True, "delete_file":
             True}` with `"code"`, `"llm_query"`, `"rlm_query"` and the names of tools, or a function that decides each
             `ApprovalRequest` and returns None for those that wait. A waiting run shows the request as its interrupt;

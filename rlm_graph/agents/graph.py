@@ -14,6 +14,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 from pydantic import TypeAdapter
 
+from rlm_graph.agents.opened import OpenedGraph
 from rlm_graph.bridge import in_thread
 from rlm_graph.budget import Budget
 from rlm_graph.calls.subcalls import LOCKED
@@ -29,7 +30,7 @@ FAILED = "the database failed"
 """What an error of the checkpointer's database begins with, whosever checkpointer it is."""
 
 
-class RLMGraph(CompiledStateGraph[Any, Any, Any, Any]):
+class RLMGraph(OpenedGraph):
     """A compiled graph that takes the context out of its input before LangGraph sees it.
 
     LangGraph stores the whole input in a run's first checkpoint and hands it to tracers, whatever the channel of a

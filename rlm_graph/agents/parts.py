@@ -179,6 +179,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             executor=parts.executor,
             snapshots=parts.snapshots,
             answer_format=answer_format,
+            store=parts.contexts,
             native=native,
         ),
     }

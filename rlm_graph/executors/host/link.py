@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 
 from rlm_graph.errors import ExecutorError
+from rlm_graph.executors.host.large_frames import FrameReader
 from rlm_graph.executors.host.stream import Connect, Reader, Writer
-from rlm_graph.executors.sandbox.frames import MAX_ITEMS, Frame, FrameError, Splitter, encode
+from rlm_graph.executors.sandbox.frames import MAX_ITEMS, Frame, FrameError, decode, encode
 
 REPLY_TIMEOUT_S = 30.0
 """Seconds that a supervisor, which never blocks, has to answer."""
@@ -153,12 +155,12 @@ class SupervisorLink:
             del self._replies[number]
 
     async def _read_frames(self, reader: Reader) -> None:
-        splitter = Splitter(max_items=MAX_ITEMS)
+        splitter = FrameReader(functools.partial(decode, max_items=MAX_ITEMS))
         end: Exception = ConnectionError("the stream ended")
         opened = time.monotonic()
         try:
             while data := await reader.read(RECEIVE_BYTES):
-                for frame in splitter.feed(data):
+                async for frame in splitter.feed(data):
                     self._sort(frame)
         except FrameError as error:
             end = ExecutorError(f"the sandbox sent nonsense: {error}")
