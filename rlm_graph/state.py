@@ -15,6 +15,7 @@ from pydantic import Field, JsonValue, NonNegativeInt, PrivateAttr, TypeAdapter
 from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
+from rlm_graph import notebook
 from rlm_graph.budget import Budget, Ceiling, Usage
 from rlm_graph.typed_answer import TypedAnswer, TypedAnswerChannel
 from rlm_graph.value import CheckpointValue, Value
@@ -264,6 +265,11 @@ class Answer(CheckpointValue):
     def __str__(self) -> str:
         return self.text
 
+    def _repr_html_(self) -> str:
+        why = f": {self.ceiling} was reached" if self.ceiling else ""
+        remark = "" if self.complete else f"<p><em>This answer is not complete{why}.</em></p>"
+        return notebook.text(self.text) + remark
+
 
 STORED_TYPES = (
     Answer, Budget, CallSummary, Cell, CellError, ContextRef, Execution, FinalAnswer, NativeAnswer, NativeCall,
@@ -277,6 +283,27 @@ allowed types get this one."""
 def extend(items: list[Any], writes: Sequence[list[Any]]) -> list[Any]:
     """Append each write in turn: the reducer of the channels that only grow."""
     return [*items, *(item for write in writes for item in write)]
+
+
+FROM_MESSAGE = "stood in a message"
+"""What the first note of a context begins with that was taken out of a message."""
+
+
+def extend_contexts(items: list[ContextRef], writes: Sequence[list[ContextRef]]) -> list[ContextRef]:
+    """Append each write in turn, but a message's material only once: front ends send the whole conversation again."""
+    extended = list(items)
+    known = {ref.sha256 for ref in items if _is_from_message(ref)}
+    for ref in (ref for write in writes for ref in write):
+        if _is_from_message(ref):
+            if ref.sha256 in known:
+                continue
+            known.add(ref.sha256)
+        extended.append(ref)
+    return extended
+
+
+def _is_from_message(ref: ContextRef) -> bool:
+    return bool(ref.notes) and ref.notes[0].startswith(FROM_MESSAGE)
 
 
 class LastWriteWins(LastValue[Any]):
@@ -344,7 +371,7 @@ class RLMState(TypedDict):
 
     messages: Annotated[list[AnyMessage], add_messages]
     """The conversation as a user sees it: questions and answers."""
-    contexts: Annotated[list[ContextRef], DeltaChannel(extend, snapshot_frequency=SNAPSHOT_EVERY)]
+    contexts: Annotated[list[ContextRef], DeltaChannel(extend_contexts, snapshot_frequency=SNAPSHOT_EVERY)]
     dialogue: Annotated[list[AnyMessage], DeltaChannel(extend, snapshot_frequency=SNAPSHOT_EVERY)]
     """What the root model reads and writes: observations and its replies, verbatim."""
     window: NotRequired[int]

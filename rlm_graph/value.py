@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from rlm_graph import notebook
 from rlm_graph.surrogates import has_surrogates
 
 INTEGERS = range(-(1 << 63), 1 << 64)
@@ -26,6 +27,9 @@ class Value(BaseModel):
     """An immutable record. An unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def _repr_html_(self) -> str:
+        return notebook.table((name, getattr(self, name)) for name in type(self).model_fields)
 
 
 class CheckpointValue(Value):

@@ -13,6 +13,7 @@ from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.store.base import BaseStore
 
+from rlm_graph.agents.checking import check_arguments, check_companions
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.agents.keywords import with_old_names
 from rlm_graph.agents.options import AgentOptions
@@ -81,9 +82,13 @@ def create_rlm_agent(
     `URL`, or a list or dict of texts or JSON values, and `budget`: the ceilings of this run, as above. The output has
     `messages`, `answer` and `usage`.
 
-    Raises `SetupError` if a model, the executor, a tool, a specialist, the budget or the response format cannot be
-    used.
+    Raises `SetupError` for an argument that cannot be used, and for approval without a checkpointer or memory without
+    a store, unless `options` say that a larger graph brings them.
     """
+    check_arguments(
+        model=model, sub_model=sub_model, tools=tools, subagents=subagents, memory=memory, checkpointer=checkpointer,
+        store=store, cache=cache, name=name, options=options,
+    )  # fmt: skip
     settings, caps = options.models, options.caps
     deeper = sub_model if isinstance(sub_model, Sequence) and not isinstance(sub_model, str) else [sub_model or model]
     folder = options.contexts or DataFolder(data_dir()).contexts(encrypted=False)
@@ -94,6 +99,8 @@ def create_rlm_agent(
     experts = specialists(subagents or {}, models=models, settings=settings)
     theirs = [tool for one in experts.values() for tool in one.tools or ()]
     own = [one.model for one in experts.values() if one.model is not None]
+    approval = Approval.of(interrupt_on, tools={*functions, *notes, *theirs})
+    check_companions(options, approval=approval, memory=memory is not None, checkpointer=checkpointer, store=store)
     parts = AgentParts(
         models=models,
         known={model_name(named): named for named in (*own, *models)},
@@ -106,7 +113,7 @@ def create_rlm_agent(
         memory=notes,
         retrieval=retrieval_of(functions, options.retrieval),
         protocol=options.protocol,
-        approval=Approval.of(interrupt_on, tools={*functions, *notes, *theirs}),
+        approval=approval,
         settings=settings,
         replies=None if cache is None else ReplyCache(cache, settings.cache_ttl_s),
         contexts=kept,

@@ -25,6 +25,8 @@ MAX_RESULT_BYTES = 8 << 20
 """The largest result, as JSON. It is recorded with the run, and code that wants more can ask in parts."""
 MAX_RESULT_VALUES = MAX_VALUE_ITEMS
 """Values in the largest result."""
+MAX_STEPS = 10_000
+"""Steps of a graph that a tool runs, if the tool names no limit of its own."""
 MAX_ERRORS = 5
 """Faults of one call's arguments that are told."""
 MAX_WORDS = 2_000
@@ -48,6 +50,9 @@ async def use(
     problem = await asyncio.to_thread(_problem, function, arguments, given)
     if problem is not None:
         return _failure(function, "ValueError", problem)
+    if config is not None:
+        # A run has no limit of steps, for its budget ends it. A graph that a tool runs has no such end.
+        config = {**config, "recursion_limit": min(config.get("recursion_limit", MAX_STEPS), MAX_STEPS)}
     deadline = asyncio.timeout(timeout_s)
     try:
         async with deadline:

@@ -68,6 +68,7 @@ class MCPServers:
         self._thread: threading.Thread | None = None
         self.left_out: list[LeftOut] = []
         """Tools that the servers have and that cannot be called, as `tools` found them last."""
+        self._process = os.getpid()
         self._connections = {name: _Connection(name, settings) for name, settings in servers.items()}
 
     def tools(self) -> list[BaseTool]:
@@ -106,14 +107,25 @@ class MCPServers:
         return self.start(self._connections[server].call(tool, arguments))
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run a coroutine on the loop that all connections live on."""
+        """Run a coroutine on the loop that all connections live on.
+
+        Raises `SetupError` in a process that was forked from the one that opened them.
+        """
+        if self._process != os.getpid():
+            work.close()
+            raise SetupError(
+                "these MCP servers were opened before the process was forked, and belong to its parent; open "
+                "MCPServers(...) in the process that uses them"
+            )
         if self._thread is None:
             self._thread = threading.Thread(target=self._loop.run_forever, name="rlm-graph-mcp", daemon=True)
             self._thread.start()
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
-        """End all connections, and the servers that were started for them. Idempotent."""
+        """End all connections, and the servers that were started for them. Idempotent. A forked process ends none."""
+        if self._process != os.getpid():
+            return
         if self._thread is not None:
             with contextlib.suppress(TimeoutError):
                 self.start(self._close()).result(CLOSING_S)
