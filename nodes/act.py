@@ -11,13 +11,15 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 
+from rlm_graph.bridge import in_thread
 from rlm_graph.budget import Usage
 from rlm_graph.calls.subcalls import CallScope, Subcalls
 from rlm_graph.calls.tool_calls import call_each, each, in_order
 from rlm_graph.context import ContextStore
+from rlm_graph.context.kept_answers import kept
 from rlm_graph.events.emitting import emit_cell, emit_output
 from rlm_graph.executors.base import Executor, Repl, progress_of, repl_name
-from rlm_graph.langgraph_internals import namespace_of
+from rlm_graph.langgraph_internals import checkpointer_of, is_of_this_machine, namespace_of
 from rlm_graph.ledger import Ledger
 from rlm_graph.recovery.replay import Replay
 from rlm_graph.recovery.snapshots import SnapshotStore
@@ -64,6 +66,7 @@ async def act(
                 _make_calls(state, scope),
                 scope=scope,
             )
+            executions = await _with_kept_answer(executions, store, config)
             turn = _turn(state, scope, executions, answers, notes, await repl.variables())
             handle = repl.handle
             if turn.executions[-1].final is None:
@@ -84,6 +87,17 @@ async def act(
         "usage": ledger.used,
         "ceiling": None if met is None else met.ceiling,
     }
+
+
+async def _with_kept_answer(
+    executions: Sequence[Execution], store: ContextStore, config: RunnableConfig
+) -> Sequence[Execution]:
+    """Put a large answer into the store, where the run is recorded on this machine too."""
+    *others, last = executions
+    saver = checkpointer_of(config)
+    if last.final is None or saver is None or not is_of_this_machine(saver):
+        return executions
+    return [*others, last.model_copy(update={"final": await in_thread(kept, last.final, store)})]
 
 
 def _turn(

@@ -21,6 +21,7 @@ from rlm_graph.errors import BudgetExceeded, ModelError
 from rlm_graph.ledger import Ledger
 from rlm_graph.models import ModelReply, ReplyCache, affordable_tokens, ask, media_block, not_whole, unreadable
 from rlm_graph.state import SubcallReply
+from rlm_graph.thinking import without_thinking
 from rlm_graph.tools import HostFunction, use
 
 CHARS_PER_TOKEN = 4
@@ -140,20 +141,22 @@ async def _ask_model(
 
 def _failed(error: ModelError) -> SubcallReply:
     """Return the failure as it is recorded, with the text of a reply that broke off half-way."""
-    if not error.partial:
+    partial = without_thinking(error.partial)
+    if not partial:
         return SubcallReply(error=error.problem)
-    return SubcallReply(error=error.problem, error_type="IncompleteReply", reason="cut", partial=error.partial)
+    return SubcallReply(error=error.problem, error_type="IncompleteReply", reason="cut", partial=partial)
 
 
 def _recorded(answer: ModelReply) -> SubcallReply:
     """Return the reply as it is recorded: the code takes it for an answer only if it is whole."""
+    text = without_thinking(answer.message.text)
     if answer.ending == "complete":
-        return SubcallReply(value=answer.message.text)
+        return SubcallReply(value=text)
     return SubcallReply(
         error=not_whole(answer.message, answer.ending),
         error_type="IncompleteReply",
         reason=answer.ending,
-        partial=answer.message.text,
+        partial=text,
     )
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import HumanMessage
 from langgraph.config import get_config
 
 from rlm_graph.answers import AnswerFormat
+from rlm_graph.bridge import in_thread
 from rlm_graph.budget import Usage
+from rlm_graph.context import ContextStore
+from rlm_graph.context.kept_answers import as_text, message, recorded, whole_final
 from rlm_graph.dialogue import converse
 from rlm_graph.errors import ExecutorError, ModelError
 from rlm_graph.executors.base import Executor
@@ -26,6 +28,7 @@ from rlm_graph.prompts import best_effort_prompt
 from rlm_graph.recovery.snapshots import SnapshotStore
 from rlm_graph.state import Answer, FinalAnswer, ReplHandle, RLMState, RLMUpdate
 from rlm_graph.tools import OfferedTools
+from rlm_graph.typed_answer import TypedAnswer
 
 LAST_CALL_S = 60.0
 """Seconds for the one request that is made after the time ceiling, so that what was found is not lost."""
@@ -40,6 +43,7 @@ async def finalize(
     executor: Executor,
     snapshots: SnapshotStore,
     answer_format: AnswerFormat,
+    store: ContextStore,
     native: OfferedTools | None = None,
 ) -> RLMUpdate:
     """Turn the claimed answer into the run's answer; without one, ask once for the best that the evidence allows.
@@ -47,20 +51,25 @@ async def finalize(
     An answer of the wrong form goes back to the model with the validator's words, a bounded number of times.
     """
     ledger = Ledger(state["budget"], state["usage"])
-    final = state["final"]
+    final, reference = state["final"], None
     if final is None:
         tools = None if native is None else native.options(model)
         final = await _best_effort(state, model, system_prompt, state.get("window") or window_tokens, ledger, tools)
+        fitted = await in_thread(answer_format.settle, final)
         answer = Answer(
-            value=final.value, text=as_text(final), complete=False, ceiling=state["ceiling"], via="best effort"
+            value=final.value, text=as_text(final.value), complete=False, ceiling=state["ceiling"], via="best effort"
         )
     else:
-        problem = answer_format.problem(final)
+        reference, final = final.kept, await in_thread(whole_final, final, store)
+        fitted = await in_thread(answer_format.settle, final)
+        problem = fitted.problem
         if problem is not None and ledger.exceeded() is None and state["misfits"] < MAX_CORRECTIONS:
             return {"final": None, "problem": problem, "misfits": state["misfits"] + 1, "usage": ledger.used}
-        answer = Answer(value=final.value, text=as_text(final), complete=problem is None, via=final.via)
+        text = await in_thread(as_text, final.value)
+        whole = Answer(value=final.value, text=text, complete=problem is None, via=final.via)
+        answer = recorded(whole, reference)
     repl = await _closed(executor, state.get("repl"))
-    said = AIMessage(answer.text, id=str(uuid.uuid4()))
+    said = message(answer, id=str(uuid.uuid4()))
     await asyncio.to_thread(snapshots.forget, state.get("turns", []))
     return {
         "answer": answer,
@@ -69,8 +78,13 @@ async def finalize(
         "told": str(said.id),
         "repl": repl,
         "usage": ledger.used,
-        **answer_format.output(answer),
+        **_typed(state, fitted.typed),
     }
+
+
+def _typed(state: RLMState, answer: TypedAnswer | None) -> RLMUpdate:
+    """Return what becomes of the typed answer: a question that has none must not keep an earlier question's."""
+    return {"structured_response": answer} if answer is not None or "structured_response" in state else {}
 
 
 async def _closed(executor: Executor, repl: ReplHandle | None) -> ReplHandle | None:
@@ -127,8 +141,3 @@ def _last_words(state: RLMState) -> str:
             if words:
                 return words
     return ""
-
-
-def as_text(final: FinalAnswer) -> str:
-    """Return a text as it is, and any other value as JSON."""
-    return final.value if isinstance(final.value, str) else json.dumps(final.value, ensure_ascii=False, indent=2)

@@ -11,6 +11,7 @@ from langgraph.types import Overwrite
 from rlm_graph.budget import Budget, Caps, Usage
 from rlm_graph.errors import Hint, InputError, SetupError
 from rlm_graph.models import has_price, model_name, unreadable
+from rlm_graph.nodes.history import alternating
 from rlm_graph.nodes.questions import NONE, mark_of, new_question
 from rlm_graph.prompts import correction, native_correction, observation, question_prompt, tool_messages
 from rlm_graph.state import RLMState, RLMUpdate
@@ -72,8 +73,10 @@ def _begin(
     if problem is not None:
         raise InputError(f"{problem}: ask a model that does, or leave it out of the question")
     content = prompt if isinstance(question.content, str) else [{"type": "text", "text": prompt}, *_media(question)]
+    dialogue = state.get("dialogue", [])
+    asked_now = HumanMessage(content, id=question.id)
     return {
-        "dialogue": [*settled(state), *earlier, HumanMessage(content, id=question.id)],
+        "dialogue": alternating([*settled(state), *earlier, asked_now], after=dialogue[-1] if dialogue else None),
         "seen": len(state["messages"]),
         "asked": mark_of(question),
         "told": str(state["messages"][-1].id),
@@ -89,6 +92,7 @@ def _begin(
         "earlier_subcalls": state.get("earlier_subcalls", 0) + state.get("usage", Usage()).subcalls,
         "ceiling": None,
         "answer": None,
+        **({"structured_response": None} if "structured_response" in state else {}),
     }
 
 

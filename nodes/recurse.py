@@ -22,10 +22,6 @@ from rlm_graph.models import has_price, model_name
 from rlm_graph.nodes.call import CallIndex, shown
 from rlm_graph.state import SubcallReply
 
-MAX_STEPS = 10_000
-"""Steps that an agent below may take: its budget ends it long before. The limit that a config within a node names by
-default, langchain-core's 25, would fail the whole run at the ninth turn."""
-
 SANDBOX_ATTEMPTS = 2
 """How often an agent is begun whose sandbox fails. The next time it goes on in another, from its record."""
 
@@ -112,7 +108,6 @@ async def _ask_agent(
     config = get_config()
     # LangGraph counts the agent of another attempt as another agent, which would start over.
     config = child_config(config, namespace_of(config))
-    config["recursion_limit"] = max(config.get("recursion_limit", 0), MAX_STEPS)
     with batch.ledger.reserved(grant.max_tokens or 0, cost_usd=grant.max_cost_usd or 0.0) as reservation:
         result: dict[str, Any] = {}
         try:

@@ -2,100 +2,169 @@
 
 from __future__ import annotations
 
+import ast
+import base64
+import contextlib
+import inspect
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
-from typing_extensions import is_typeddict
+from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 
 from rlm_graph.errors import SetupError
-from rlm_graph.state import Answer, FinalAnswer
+from rlm_graph.json_schema import JSONSchema, UnusableSchema
+from rlm_graph.state import FinalAnswer
+from rlm_graph.typed_answer import TypedAnswer, as_typed
+
+MAX_FAULTS = 5
+"""Faults of one answer that are told."""
+MAX_DIGITS = 3500
+"""Of an integer in a text, in decimal or hexadecimal: Python writes none of more than 4300 in decimal."""
+
+_INTEGER = re.compile(rf"-?(?:0x[0-9a-f]{{16,{MAX_DIGITS}}}|[0-9]{{19,{MAX_DIGITS}}})")
+_BYTES = re.compile(r"b['\"]")
+
+_WRAPPING = ("json_schema", "schema", "parameters", "input_schema", "function", "response_format")
+"""Keys under which providers' requests hold a schema."""
+_ANNOTATING = frozenset(
+    {"title", "description", "default", "examples", "$comment", "deprecated", "readOnly", "writeOnly"}
+)
+"""Words of JSON Schema that demand nothing."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """An answer against its form: either the value that fits it, or words for what is wrong."""
+
+    typed: TypedAnswer | None = None
+    problem: str | None = None
 
 
 class AnswerFormat:
-    """Holds answers to `response_format`: a pydantic model, a TypedDict, a JSON schema as a dict, or None for any.
+    """Holds answers to `response_format`: a type that pydantic can check, a JSON schema as a dict, or None for any.
 
-    Raises `SetupError` for anything else, and for a dict that is no valid JSON schema.
+    Such types are pydantic models, dataclasses, TypedDicts, enums, unions and lists of them, and plain ones such as
+    `int`. Raises `SetupError` for what is none, for a dict that is no JSON schema or refers to elsewhere, and for one
+    that only holds a schema, as OpenAI's requests do.
     """
 
-    def __init__(self, response_format: type | Mapping[str, Any] | None = None) -> None:
-        self.type: type | None = None
+    def __init__(self, response_format: Any = None) -> None:
+        self.type: Any = None
         self.schema: Mapping[str, Any] | None = None
         self._adapter: TypeAdapter[Any] | None = None
+        self._sound: JSONSchema | None = None
         if response_format is None:
             return
         if isinstance(response_format, Mapping):
-            self.schema = _checked(response_format)
-        elif is_typeddict(response_format) or _is_model(response_format):
-            self.type = response_format
+            self.schema = response_format
+            self._sound = _sound(response_format)
+            return
+        try:
+            if inspect.isroutine(response_format):
+                raise TypeError("it is a function")  # which pydantic would call with the answer
             self._adapter = TypeAdapter(response_format)
             self.schema = self._adapter.json_schema()
-        else:
+        except (PydanticUserError, PydanticSchemaGenerationError, TypeError, NameError) as error:
             raise SetupError(
-                f"response_format is {response_format!r}; give a pydantic model, a TypedDict or a JSON schema"
-            )
+                f"response_format is {response_format!r}: {str(error).splitlines()[0][:200]}; give a pydantic model, "
+                "another type that pydantic can check, or a JSON schema"
+            ) from error
+        self.type = response_format
 
-    def problem(self, final: FinalAnswer) -> str | None:
-        """Say in the validator's words what is wrong with the answer; None if nothing is."""
-        words = None
-        for value in _readings(final.value):
-            words = self._objection(value)
-            if words is None:
-                return None
-        return f"The answer does not have the form that was asked for: {words}. Give FINAL a value of that form."
-
-    def output(self, answer: Answer) -> dict[str, Any]:
-        """Return the typed object as the state's `structured_response`; nothing without a format or a match."""
+    def settle(self, final: FinalAnswer) -> Settled:
+        """Find the reading of the answer that has the form, or say in the validator's words what is wrong with it."""
         if self.schema is None:
-            return {}
-        for value in _readings(answer.value):
-            if self._objection(value) is None:
-                return {"structured_response": self._adapter.validate_python(value) if self._adapter else value}
-        return {}
+            return Settled()
+        words = ""
+        for value in _readings(final):
+            objection = self._objection(value)
+            if objection is None:
+                return Settled(typed=TypedAnswer(value=value))
+            words = objection
+        return Settled(
+            problem=f"The answer does not have the form that was asked for: {words}. Give FINAL a value of that form."
+        )
 
     def _objection(self, value: Any) -> str | None:
-        if self.schema is None:
-            return None
         if self._adapter is None:
-            return _against_schema(value, self.schema)
+            assert self._sound is not None
+            faults = islice(self._sound.faults(value), MAX_FAULTS)
+            return "; ".join(f"{fault.json_path}: {fault.message[:300]}" for fault in faults) or None
         try:
-            self._adapter.validate_python(value)
+            as_typed(self._adapter, value)
         except ValidationError as error:
             return "; ".join(
                 f"{'.'.join(map(str, found['loc'])) or 'the value'}: {found['msg']}"
-                for found in error.errors(include_url=False, include_input=False)[:5]
+                for found in error.errors(include_url=False, include_input=False, include_context=False)[:MAX_FAULTS]
             )
+        except Exception as error:  # the caller's own validators may raise anything, and the model can mend it
+            return f"{type(error).__name__}: {error}"[:300]
         return None
 
 
-def _is_model(given: object) -> bool:
-    return isinstance(given, type) and issubclass(given, BaseModel)
-
-
-def _checked(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
-
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        raise SetupError(f"response_format is no valid JSON schema: {error.message}") from error
-    return schema
-
-
-def _against_schema(value: Any, schema: Mapping[str, Any]) -> str | None:
+def _sound(schema: Mapping[str, Any]) -> JSONSchema:
+    """Check the caller's own schema, before anything is paid for. Raises `SetupError`."""
     from jsonschema import Draft202012Validator
 
-    errors = [f"{error.json_path}: {error.message[:300]}" for error in Draft202012Validator(schema).iter_errors(value)]
-    return "; ".join(errors[:5]) or None
-
-
-def _readings(value: Any) -> list[Any]:
-    """Return the value, and what it holds if it is a text in JSON: models often give the object in words."""
-    if not isinstance(value, str):
-        return [value]
+    known = {*Draft202012Validator.VALIDATORS, "$defs", "$schema", "$id", "definitions"}
+    inside = next((key for key in _WRAPPING if isinstance(schema.get(key), Mapping)), None)
+    if inside is not None and not (known - {"type", "$schema", "$id"}) & schema.keys():
+        raise SetupError(
+            f"response_format is no JSON schema but holds one: give what is under {inside!r}, such as "
+            '{"type": "object", "properties": {...}}'
+        )
+    if schema and not {*known, *_ANNOTATING} & schema.keys():
+        raise SetupError(
+            f"response_format is no valid JSON schema: it demands nothing, for none of {', '.join(map(repr, schema))} "
+            'is a word of JSON Schema; give one such as {"type": "object", "properties": {...}}'
+        )
     try:
-        return [value, json.loads(value)]
-    except ValueError:
-        return [value]
+        return JSONSchema(schema, strict=True)
+    except UnusableSchema as error:
+        raise SetupError(f"response_format is no valid JSON schema: {error}") from error
+
+
+def _readings(final: FinalAnswer) -> Iterator[Any]:
+    """Yield what the answer may stand for: models often give the object as a text in JSON.
+
+    Where it is not exact, it may hold texts in the place of integers of more than 64 bits, and of bytes, for which
+    JSON has no form: pydantic reads them from UTF-8 or, where a model is so configured, from Base64.
+    """
+    if not final.exact:
+        for encoding in ("utf-8", "base64"):
+            with contextlib.suppress(ValueError):
+                yield _restored(final.value, encoding)
+    yield final.value
+    if isinstance(final.value, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            yield json.loads(final.value)
+    if final.exact:  # in a message, such integers are texts too
+        yield _restored(final.value, "")
+
+
+def _restored(value: Any, encoding: str) -> Any:
+    """Read the texts that are integers, and those that are bytes if `encoding` says how JSON gives these.
+
+    Raises `ValueError` for bytes that are no UTF-8, where that is the encoding.
+    """
+    if isinstance(value, str):
+        if _INTEGER.fullmatch(value):
+            return int(value, 0)
+        return _bytes_as_text(value, encoding) if encoding and _BYTES.match(value) else value
+    if isinstance(value, list):
+        return [_restored(item, encoding) for item in value]
+    return {key: _restored(item, encoding) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _bytes_as_text(literal: str, encoding: str) -> str:
+    try:
+        raw = ast.literal_eval(literal)
+    except (ValueError, SyntaxError):
+        return literal
+    if not isinstance(raw, bytes):
+        return literal
+    return raw.decode("utf-8") if encoding == "utf-8" else base64.urlsafe_b64encode(raw).decode("ascii")

@@ -108,6 +108,13 @@ class Approval:
             return self._interrupt_on.get("code", False)
         return self._interrupt_on is not None and self._interrupt_on != "subcalls"
 
+    @property
+    def waits(self) -> bool:
+        """Whether something is sure to wait for a human. A function may decide everything itself."""
+        if isinstance(self._interrupt_on, Mapping):
+            return any(self._interrupt_on.values())
+        return self._interrupt_on in ("code", "subcalls")
+
     def rejection(self, request: ApprovalRequest) -> str | None:
         """Return why the request must not be met, in words for the code that made it; None if it may be."""
         decision = self.decide(request)

@@ -11,14 +11,21 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from concurrent.futures import CancelledError, Future, wait
+from typing import Any, Generic, ParamSpec, TypeVar
 
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+ENDING_S = 10.0
+"""Seconds that a coroutine has to end after it was cancelled."""
+UNDER_WAY = "__rlm_graph_under_way"
+"""Key in a config for the `UnderWay` of its stream."""
 
 _under_invoke: contextvars.ContextVar[bool] = contextvars.ContextVar("rlm_graph_under_invoke", default=False)
 
@@ -34,21 +41,84 @@ def node(work: Callable[..., Awaitable[T]], **given: Any) -> RunnableLambda[Any,
     async def run(state: Any) -> T:
         return await work(state, **given)
 
-    def run_under_invoke(state: Any) -> T:
-        return run_blocking(run(state))
+    def run_under_invoke(state: Any, config: RunnableConfig) -> T:
+        return run_blocking(run(state), config.get("configurable", {}).get(UNDER_WAY))
 
     return RunnableLambda(run_under_invoke, afunc=run, name=work.__name__)
 
 
-def run_blocking(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the bridge's loop and wait for it; a `KeyboardInterrupt` cancels it."""
-    context = contextvars.copy_context()
-    context.run(_under_invoke.set, True)
-    future = context.run(asyncio.run_coroutine_threadsafe, work, _loop())
+class UnderWay:
+    """What the nodes of one `stream` are at work on, so that whoever leaves the stream can end it."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._works: set[_Work[Any]] = set()
+        self._over = False
+
+    def add(self, work: _Work[Any]) -> None:
+        """Note that a node is at work, until it has ended."""
+        with self._guard:
+            self._works.add(work)
+            over = self._over
+        work.outcome.add_done_callback(lambda _: self._works.discard(work))
+        if over:
+            work.cancel()
+
+    def cancel(self) -> None:
+        """End what is under way, and whatever would begin now."""
+        with self._guard:
+            self._over = True
+            works = list(self._works)
+        for work in works:
+            work.cancel()
+
+
+class _Work(Generic[T]):
+    """A coroutine on the bridge's loop. Its outcome is there when nothing of the coroutine runs any more."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self.outcome: Future[T] = Future()
+        self._coroutine = coroutine
+        self._loop = _loop()
+        self._task: asyncio.Task[T] | None = None
+        context = contextvars.copy_context()
+        context.run(_under_invoke.set, True)
+        self._loop.call_soon_threadsafe(self._begin, context=context)
+
+    def cancel(self) -> None:
+        """Have the coroutine end; from any thread."""
+        self._loop.call_soon_threadsafe(self._cancel)
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._coroutine)
+        self._task.add_done_callback(self._settle)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _settle(self, task: asyncio.Task[T]) -> None:
+        error = CancelledError() if task.cancelled() else task.exception()
+        if error is None:
+            self.outcome.set_result(task.result())
+        else:
+            self.outcome.set_exception(error)
+
+
+def run_blocking(coroutine: Coroutine[Any, Any, T], under_way: UnderWay | None = None) -> T:
+    """Run a coroutine on the bridge's loop and wait for it; a `KeyboardInterrupt` cancels it, as `under_way` does.
+
+    Either way nothing of it runs any more when this returns, or `ENDING_S` later.
+    """
+    work = _Work(coroutine)
+    if under_way is not None:
+        under_way.add(work)
     try:
-        return future.result()
+        return work.outcome.result()
     except BaseException:
-        future.cancel()
+        if not work.outcome.done():
+            work.cancel()
+            wait([work.outcome], timeout=ENDING_S)
         raise
 
 
@@ -93,6 +163,20 @@ def _loop() -> asyncio.AbstractEventLoop:
             _running = asyncio.new_event_loop()
             threading.Thread(target=_run, args=(_running,), name="rlm-graph-loop", daemon=True).start()
         return _running
+
+
+_inherited: list[asyncio.AbstractEventLoop] = []
+"""The loop of the process that this one was forked from: its thread is not here, and to close it would disturb it."""
+
+
+def _after_fork() -> None:
+    global _lock, _running
+    if _running is not None:
+        _inherited.append(_running)
+    _lock, _running = threading.Lock(), None
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

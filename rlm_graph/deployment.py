@@ -19,4 +19,4 @@ def agent() -> RLMGraph:
     is set cannot be used here.
     """
     # Never left: the server builds the agent once, and its tools live as long as it does.
-    return ExitStack().enter_context(built_agent(Settings.load()))
+    return ExitStack().enter_context(built_agent(Settings.load(), nested=True))

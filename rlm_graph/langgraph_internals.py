@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
     from langgraph.graph.state import CompiledStateGraph
+    from langgraph.types import StateSnapshot
 
     Saver = BaseCheckpointSaver[Any]
 
@@ -37,6 +38,10 @@ _NAMESPACE = "checkpoint_ns"
 _METADATA_NAMESPACE = "langgraph_checkpoint_ns"
 _LATEST = "_last_v6_timestamp"
 _INTERRUPT = re.compile("[0-9a-f]{32}")
+_ERROR = "__error__"
+_ERROR_SOURCE = "__error_source_node__"
+_WAY_ON = "branch:to:"
+_WHOLE = "_rlm_graph_whole_steps_of"
 _LEVEL = "|"
 _TASK_MARK = ":"
 
@@ -48,6 +53,12 @@ def checkpointer_of(config: RunnableConfig) -> Saver | None:
     """Return the saver of the graph that runs the step which got this config; None if that graph records nothing."""
     saver: Saver | None = config["configurable"].get(_CHECKPOINTER)
     return saver
+
+
+def step_of(config: RunnableConfig) -> object | None:
+    """Return what all graphs have in common that a step of a larger graph runs, in one attempt; None outside of one."""
+    step: object | None = config.get("configurable", {}).get(_SCRATCHPAD)
+    return step
 
 
 def checkpointer_for(graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig) -> Saver | None:
@@ -208,6 +219,77 @@ def reporting(saver: Saver, written: Callable[[str, Sequence[tuple[str, Any]]], 
     return reports
 
 
+def stay_quiet_about(types: Iterable[type]) -> None:
+    """Have LangGraph read these types back without a warning that they are unregistered; also those of their fields.
+
+    A saver that reads strictly is given a list of them by the graph. One that reads everything, as a saver does that
+    was made without a word about it, warns once of each type that is not its own.
+    """
+    from langgraph._internal._serde import collect_allowlist_from_schemas
+    from langgraph.checkpoint.serde import jsonplus
+
+    warned = getattr(jsonplus, "_warned_unregistered_types", None)
+    if isinstance(warned, set):
+        named = list(types)
+        warned.update((kind.__module__, kind.__name__) for kind in named)
+        warned.update(collect_allowlist_from_schemas(schemas=named))
+
+
+def keeping_whole_steps(kind: type[GraphT], *, last_channels: frozenset[str]) -> None:
+    """Have the savers of all graphs of this class keep no half of a nested graph's step.
+
+    A step writes what its node has returned, and then which way it goes on. Where it was cancelled in between,
+    LangGraph saves the first without the second, and takes that for all of it when the run goes on: the graph would end
+    there. A run's own graph is mended when it goes on, see `cut_off`; those below it go on by themselves.
+    `last_channels` are what the last step of a graph writes, which goes on nowhere.
+    """
+    resolve = kind._resolve_checkpointer
+
+    def resolved(graph: GraphT, config: RunnableConfig) -> Saver | None:
+        saver = resolve(graph, config)
+        return _keeping_whole_steps(saver, last_channels) if saver is not None and hasattr(saver, "aput") else saver
+
+    cast(Any, kind)._resolve_checkpointer = resolved
+
+
+def cut_off(snapshot: StateSnapshot) -> tuple[str, Mapping[str, Any]] | None:
+    """Return the node that was cancelled between its result and the choice of what comes next, and that result.
+
+    LangGraph has recorded what such a node wrote as all of it, and finds nothing to go on with: write the result once
+    more, as that node.
+    """
+    if snapshot.next:
+        return None
+    cut = ((task.name, task.result) for task in snapshot.tasks if task.error is not None and task.result)
+    return next(cut, None)
+
+
+def _keeping_whole_steps(saver: Saver, last_channels: frozenset[str]) -> Saver:
+    """Return a copy of the saver, of its class and with all that it has, which saves a step whole or not at all."""
+    if _WHOLE in vars(saver):
+        return saver
+    from langgraph.checkpoint.base import WRITES_IDX_MAP
+
+    def whole(config: RunnableConfig, writes: Sequence[tuple[str, Any]]) -> Sequence[tuple[str, Any]]:
+        if not namespace_of(config) or all(channel != _ERROR for channel, _ in writes):
+            return writes
+        if any(
+            channel.startswith(_WAY_ON) or (channel in last_channels and value is not None) for channel, value in writes
+        ):
+            return writes
+        return [write for write in writes if write[0] in WRITES_IDX_MAP or write[0] == _ERROR_SOURCE]
+
+    def put_writes(config: RunnableConfig, writes: Sequence[tuple[str, Any]], *rest: Any, **more: Any) -> None:
+        saver.put_writes(config, whole(config, writes), *rest, **more)
+
+    async def aput_writes(config: RunnableConfig, writes: Sequence[tuple[str, Any]], *rest: Any, **more: Any) -> None:
+        await saver.aput_writes(config, whole(config, writes), *rest, **more)
+
+    shared = copy.copy(saver)
+    vars(shared).update({_WHOLE: saver, "put_writes": put_writes, "aput_writes": aput_writes})
+    return shared
+
+
 # --- Graphs and savers ---------------------------------------------------------------------------------------------
 
 
@@ -230,9 +312,22 @@ def is_shallow(saver: Saver) -> bool:
     return any("Shallow" in base.__name__ for base in type(saver).__mro__)
 
 
+def is_of_this_machine(saver: Saver) -> bool:
+    """Tell whether what a saver records is read on this machine alone: in a file of SQLite's, or in memory."""
+    inner = getattr(saver, "_saver", saver)  # of our own `ThreadedSaver`
+    modules = [base.__module__ for base in type(inner).__mro__]
+    return any(module.startswith(("langgraph.checkpoint.sqlite", "langgraph.checkpoint.memory")) for module in modules)
+
+
 def loop_of(saver: Saver) -> asyncio.AbstractEventLoop | None:
     """Return the event loop that a saver is bound to, on which alone its connection may be used; None if on none."""
     return getattr(saver, "loop", None)
+
+
+def identity_of(saver: Saver) -> object:
+    """Return what a saver shares with all that were made of it here, and no other has: its lock, or its memory."""
+    original = vars(saver).get(_WHOLE, saver)
+    return getattr(original, "lock", getattr(original, "storage", original))
 
 
 def connection_of(saver: Saver) -> Any:

@@ -11,11 +11,13 @@ from langchain_core.messages import AnyMessage
 from langgraph.channels.delta import DeltaChannel
 from langgraph.channels.last_value import LastValue
 from langgraph.graph.message import add_messages
-from pydantic import Field, JsonValue, NonNegativeInt
+from pydantic import Field, JsonValue, NonNegativeInt, PrivateAttr, TypeAdapter
 from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
+from rlm_graph import notebook
 from rlm_graph.budget import Budget, Ceiling, Usage
+from rlm_graph.typed_answer import TypedAnswer, TypedAnswerChannel
 from rlm_graph.value import CheckpointValue, Value
 
 
@@ -71,6 +73,13 @@ class CellError(CheckpointValue):
     """Cut to the frames in cells."""
 
 
+class KeptValue(Value):
+    """Where the value of a large answer lies: in the store of contexts, see `rlm_graph.context.kept_answers`."""
+
+    ref: ContextRef
+    form: Literal["text", "json"]
+
+
 class FinalAnswer(CheckpointValue):
     """What the code gave as the answer."""
 
@@ -79,6 +88,10 @@ class FinalAnswer(CheckpointValue):
     exact: bool = True
     """False if `value` is a `repr`."""
     via: Literal["FINAL", "FINAL_VAR", "answer"] = "FINAL"
+    kept: KeptValue | None = None
+    """Where the value lies, if it is too large for a checkpoint; `value` is then the beginning of it."""
+    _whole: FinalAnswer | None = PrivateAttr(default=None)
+    """The answer with its value, in the process that was given it."""
 
 
 class Execution(CheckpointValue):
@@ -241,14 +254,29 @@ class Answer(CheckpointValue):
     ceiling: Ceiling | None = None
     """The ceiling that ended the run."""
     via: Literal["FINAL", "FINAL_VAR", "answer", "prose", "best effort"] = "FINAL"
+    kept: KeptValue | None = None
+    """Where the value lies, if it is too large for a checkpoint: callers never see that."""
+    _whole: Answer | None = PrivateAttr(default=None)
+    """The answer with its value, in the process that gave it."""
+
+    @property
+    def length(self) -> int:
+        """Characters of the whole text."""
+        return len((self._whole or self).text)
 
     def __str__(self) -> str:
         return self.text
 
+    def _repr_html_(self) -> str:
+        why = f": {self.ceiling} was reached" if self.ceiling else ""
+        remark = "" if self.complete else f"<p><em>This answer is not complete{why}.</em></p>"
+        return notebook.text(self.text) + remark
+
 
 STORED_TYPES = (
     Answer, Budget, CallSummary, Cell, CellError, ContextRef, Execution, FinalAnswer, NativeAnswer, NativeCall,
-    PendingToolCall, ReplHandle, SubcallReply, ToolCallAnswer, Turn, Usage, Variable,
+    PendingToolCall, ReplHandle, SubcallReply, ToolCallAnswer, Turn, TypedAnswer, Usage,
+    Variable,
 )  # fmt: skip
 """Every type of ours that a checkpoint can hold, under each name that it has had. Serializers that want a list of
 allowed types get this one."""
@@ -257,6 +285,27 @@ allowed types get this one."""
 def extend(items: list[Any], writes: Sequence[list[Any]]) -> list[Any]:
     """Append each write in turn: the reducer of the channels that only grow."""
     return [*items, *(item for write in writes for item in write)]
+
+
+FROM_MESSAGE = "stood in a message"
+"""What the first note of a context begins with that was taken out of a message."""
+
+
+def extend_contexts(items: list[ContextRef], writes: Sequence[list[ContextRef]]) -> list[ContextRef]:
+    """Append each write in turn, but a message's material only once: front ends send the whole conversation again."""
+    extended = list(items)
+    known = {ref.sha256 for ref in items if _is_from_message(ref)}
+    for ref in (ref for write in writes for ref in write):
+        if _is_from_message(ref):
+            if ref.sha256 in known:
+                continue
+            known.add(ref.sha256)
+        extended.append(ref)
+    return extended
+
+
+def _is_from_message(ref: ContextRef) -> bool:
+    return bool(ref.notes) and ref.notes[0].startswith(FROM_MESSAGE)
 
 
 class LastWriteWins(LastValue[Any]):
@@ -324,7 +373,7 @@ class RLMState(TypedDict):
 
     messages: Annotated[list[AnyMessage], add_messages]
     """The conversation as a user sees it: questions and answers."""
-    contexts: Annotated[list[ContextRef], DeltaChannel(extend, snapshot_frequency=SNAPSHOT_EVERY)]
+    contexts: Annotated[list[ContextRef], DeltaChannel(extend_contexts, snapshot_frequency=SNAPSHOT_EVERY)]
     dialogue: Annotated[list[AnyMessage], DeltaChannel(extend, snapshot_frequency=SNAPSHOT_EVERY)]
     """What the root model reads and writes: observations and its replies, verbatim."""
     window: NotRequired[int]
@@ -362,21 +411,23 @@ class RLMState(TypedDict):
     ceiling: Ceiling | None
     """The ceiling that was met."""
     answer: Answer | None
-    structured_response: NotRequired[Annotated[Any, BoxedText]]
+    structured_response: NotRequired[Annotated[Any, TypedAnswerChannel]]
 
 
-def state_schema(answer_type: type | None) -> type:
+def state_schema(answer_type: Any) -> type:
     """Return the state of an agent whose typed answers are of `answer_type`.
 
-    LangGraph allows a strict serializer the types that it finds in the schema, so the answer's type must stand there.
+    LangGraph allows a strict serializer the types that it finds in the schema, so the answer's type must stand there:
+    version 0.1.0 recorded the object itself.
     """
     if answer_type is None:
         return RLMState
+    channel = TypedAnswerChannel(answer_type, adapter=TypeAdapter(answer_type))
     schema: type = new_class(
         "TypedRLMState",
         (RLMState,),
         exec_body=lambda body: body.update(
-            __annotations__={"structured_response": NotRequired[Annotated[answer_type, BoxedText]]}, __module__=__name__
+            __annotations__={"structured_response": NotRequired[Annotated[answer_type, channel]]}, __module__=__name__
         ),
     )
     return schema

@@ -13,7 +13,11 @@ from pydantic import (
     model_validator,
 )
 
+from rlm_graph import notebook
 from rlm_graph.surrogates import has_surrogates
+
+INTEGERS = range(-(1 << 63), 1 << 64)
+"""Those that LangGraph's serializer has a form for."""
 
 ESCAPED = "__escaped__"
 """Marks the dump of a record whose texts stand in another form."""
@@ -24,46 +28,56 @@ class Value(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    def _repr_html_(self) -> str:
+        return notebook.table((name, getattr(self, name)) for name in type(self).model_fields)
+
 
 class CheckpointValue(Value):
     """A value that checkpoints hold, with texts that a model or its code has written.
 
     Such a text may hold lone surrogates, for which UTF-8 has no form: LangGraph's serializer puts a question mark in
-    their place. So the dump holds such texts as bytes, and the mark that tells it from another.
+    their place. An integer may have more than 64 bits, which it refuses. So the dump holds both as bytes, and the mark
+    that tells it from another.
     """
 
     @model_serializer(mode="wrap")
-    def _without_surrogates(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+    def _in_storable_form(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         dumped: dict[str, Any] = handler(self)
-        if info.mode != "python" or not _any_surrogates(dumped):
+        if info.mode != "python" or not _any_unstorable(dumped):
             return dumped
         return {**_escaped(dumped), ESCAPED: True}
 
     @model_validator(mode="before")
     @classmethod
-    def _with_surrogates(cls, given: Any) -> Any:
+    def _from_storable_form(cls, given: Any) -> Any:
         if isinstance(given, dict) and given.get(ESCAPED) is True:
             return {key: _restored(value) for key, value in given.items() if key != ESCAPED}
         return given
 
 
-def _any_surrogates(value: Any) -> bool:
+def _any_unstorable(value: Any) -> bool:
     if isinstance(value, str):
         return has_surrogates(value)
+    if isinstance(value, int):
+        return value not in INTEGERS
     if isinstance(value, dict):
-        return any(_any_surrogates(part) for pair in value.items() for part in pair)
-    return isinstance(value, list | tuple) and any(map(_any_surrogates, value))
+        return any(_any_unstorable(part) for pair in value.items() for part in pair)
+    return isinstance(value, list | tuple) and any(map(_any_unstorable, value))
 
 
 def _escaped(value: Any) -> Any:
-    """Write texts with surrogates as `{"text": bytes}`, and dicts with such keys as `{"items": …, "kind": b"dict"}`.
+    """Write what cannot be stored in forms of their own.
 
-    What JSON can say holds no bytes, so neither can be mistaken for a value.
+    They are `{"text": bytes}` for texts with surrogates, `{"integer": bytes}` for integers of more than 64 bits, and
+    `{"items": …, "kind": b"dict"}` for dicts with such keys. What JSON can say holds no bytes, so none can be mistaken
+    for a value.
     """
     if isinstance(value, str):
-        return {"text": value.encode("utf-8", "surrogatepass")} if _any_surrogates(value) else value
+        return {"text": value.encode("utf-8", "surrogatepass")} if _any_unstorable(value) else value
+    if isinstance(value, int) and value not in INTEGERS:
+        return {"integer": value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)}
     if isinstance(value, dict):
-        if any(map(_any_surrogates, value)):
+        if any(map(_any_unstorable, value)):
             return {"items": [[_escaped(key), _escaped(part)] for key, part in value.items()], "kind": b"dict"}
         return {key: _escaped(part) for key, part in value.items()}
     return [_escaped(part) for part in value] if isinstance(value, list | tuple) else value
@@ -73,6 +87,8 @@ def _restored(value: Any) -> Any:
     if isinstance(value, dict):
         if value.keys() == {"text"} and isinstance(value["text"], bytes):
             return value["text"].decode("utf-8", "surrogatepass")
+        if value.keys() == {"integer"} and isinstance(value["integer"], bytes):
+            return int.from_bytes(value["integer"], "big", signed=True)
         if value.keys() == {"items", "kind"} and value["kind"] == b"dict":
             return {_restored(key): _restored(part) for key, part in value["items"]}
         return {key: _restored(part) for key, part in value.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import UnionType
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -12,6 +13,7 @@ from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.store.base import BaseStore
 
+from rlm_graph.agents.checking import check_arguments, check_companions
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.agents.keywords import with_old_names
 from rlm_graph.agents.options import AgentOptions
@@ -43,7 +45,7 @@ def create_rlm_agent(
     executor: str | ExecutorSettings | Executor = "local",
     subagents: Mapping[str, AgentSpec] | None = None,
     budget: Budget | Mapping[str, Any] | None = None,
-    response_format: type[Any] | Mapping[str, Any] | None = None,
+    response_format: type[Any] | UnionType | Mapping[str, Any] | None = None,
     interrupt_on: InterruptOn | None = None,
     memory: MemorySettings | None = None,
     checkpointer: BaseCheckpointSaver[Any] | bool | None = None,
@@ -64,8 +66,8 @@ def create_rlm_agent(
         executor: where code runs: a kind, its settings, or an executor.
         subagents: specialists by name, for code to ask with `rlm_query(..., agent="name")`.
         budget: the ceilings of a run that is given none: a `Budget`, or a dict of its fields.
-        response_format: a pydantic model, TypedDict or JSON schema that the answer must fit; the run then also
-            returns it as `structured_response`.
+        response_format: a pydantic model, a dataclass, another type that pydantic can check, or a JSON schema that the
+            answer must fit; the run then also returns it as `structured_response`.
         interrupt_on: what waits for a human: `"code"`, `"subcalls"`, a dict such as `{"code": True, "delete_file":
             True}` with `"code"`, `"llm_query"`, `"rlm_query"` and the names of tools, or a function that decides each
             `ApprovalRequest` and returns None for those that wait. A waiting run shows the request as its interrupt;
@@ -82,9 +84,13 @@ def create_rlm_agent(
     `URL`, or a list or dict of texts or JSON values, and `budget`: the ceilings of this run, as above. The output has
     `messages`, `answer` and `usage`.
 
-    Raises `SetupError` if a model, the executor, a tool, a specialist, the budget, the response format or the
-    checkpointer cannot be used.
+    Raises `SetupError` for an argument that cannot be used, such as a checkpointer that records too little, and for
+    approval without a checkpointer or memory without a store, unless `options` say that a larger graph brings them.
     """
+    check_arguments(
+        model=model, sub_model=sub_model, tools=tools, subagents=subagents, memory=memory, checkpointer=checkpointer,
+        store=store, cache=cache, name=name, options=options,
+    )  # fmt: skip
     check_saver(checkpointer)
     settings, caps = options.models, options.caps
     deeper = sub_model if isinstance(sub_model, Sequence) and not isinstance(sub_model, str) else [sub_model or model]
@@ -96,6 +102,8 @@ def create_rlm_agent(
     experts = specialists(subagents or {}, models=models, settings=settings)
     theirs = [tool for one in experts.values() for tool in one.tools or ()]
     own = [one.model for one in experts.values() if one.model is not None]
+    approval = Approval.of(interrupt_on, tools={*functions, *notes, *theirs})
+    check_companions(options, approval=approval, memory=memory is not None, checkpointer=checkpointer, store=store)
     parts = AgentParts(
         models=models,
         known={model_name(named): named for named in (*own, *models)},
@@ -108,7 +116,7 @@ def create_rlm_agent(
         memory=notes,
         retrieval=retrieval_of(functions, options.retrieval),
         protocol=options.protocol,
-        approval=Approval.of(interrupt_on, tools={*functions, *notes, *theirs}),
+        approval=approval,
         settings=settings,
         replies=None if cache is None else ReplyCache(cache, settings.cache_ttl_s),
         contexts=kept,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, ValidationError
 
 from rlm_graph.budget import Caps
 from rlm_graph.context import ContextStore
+from rlm_graph.errors import SetupError, nearest
 from rlm_graph.settings import ModelSettings, Protocol, SnapshotSettings
 from rlm_graph.value import Value
 
@@ -37,3 +39,22 @@ class AgentOptions(Value):
     """Nodes before which every run pauses; go on with `invoke(None, config)`."""
     interrupt_after: Sequence[str] = ()
     """Nodes after which every run pauses."""
+    nested: bool = False
+    """The agent is a node of a larger graph, or runs in a server, which brings the checkpointer and the store that
+    approval and memory need."""
+
+    if not TYPE_CHECKING:  # users' type checkers see the fields
+
+        def __init__(self, **given: Any) -> None:
+            try:
+                super().__init__(**given)
+            except ValidationError as failed:
+                raise _refusal(failed) from None
+
+
+def _refusal(failed: ValidationError) -> SetupError:
+    first = failed.errors(include_url=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    if name not in AgentOptions.model_fields:
+        return SetupError(f"AgentOptions has no field {name!r}{nearest(name, AgentOptions.model_fields)}")
+    return SetupError(f"AgentOptions({name}=...): {first['msg']}, not {first['input']!r}")

@@ -12,6 +12,8 @@ from langchain_core.runnables import Runnable
 
 from rlm_graph import bridge
 from rlm_graph.agents.graph import RLMGraph
+from rlm_graph.agents.intake import Intake
+from rlm_graph.agents.long_messages import most_chars
 from rlm_graph.answers import AnswerFormat
 from rlm_graph.approval import Approval
 from rlm_graph.budget import Budget, Caps
@@ -22,6 +24,7 @@ from rlm_graph.events.emitting import with_events
 from rlm_graph.executors.base import Executor
 from rlm_graph.graphs.agent import agent_graph
 from rlm_graph.graphs.subcall import create_subcall
+from rlm_graph.langgraph_internals import stay_quiet_about
 from rlm_graph.models import ReplyCache, profile, retry_policy, window
 from rlm_graph.nodes.act import act
 from rlm_graph.nodes.approve import approve
@@ -33,7 +36,7 @@ from rlm_graph.nodes.think import think
 from rlm_graph.prompts import system_prompt
 from rlm_graph.recovery.snapshots import SnapshotStore
 from rlm_graph.settings import ModelSettings, Protocol
-from rlm_graph.state import state_schema
+from rlm_graph.state import STORED_TYPES, state_schema
 from rlm_graph.tools import HostFunction, OfferedTools, retrieval_of
 
 
@@ -179,10 +182,13 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             executor=parts.executor,
             snapshots=parts.snapshots,
             answer_format=answer_format,
+            store=parts.contexts,
             native=native,
         ),
     }
     if parts.approval.of_code:
         nodes["approve"] = bridge.node(approve, approval=parts.approval, agent=named)
     graph = agent_graph(nodes, schema=state_schema(answer_format.type), retry=failures.retry)
-    return RLMGraph.of(graph.compile(name=named or parts.name, **options), parts.contexts)
+    stay_quiet_about([*STORED_TYPES, *([answer_format.type] if answer_format.type else ())])
+    intake = Intake(parts.contexts, most_chars(window_tokens))
+    return RLMGraph.of(graph.compile(name=named or parts.name, **options), intake)

@@ -34,8 +34,8 @@ def durable(
     Raises `SetupError` if the saver or the durability would record nothing while a step is under way. What a larger
     graph around the agent was told cannot be changed here: for that there is a `RuntimeWarning`.
     """
-    if saver is None:
-        return options
+    if saver is None:  # nothing is recorded, and LangGraph would wait for it
+        return {name: value for name, value in options.items() if name != "durability"}
     check_saver(saver)
     asked = options.get("durability")
     if asked == "exit" or options.get("checkpoint_during") is False:

@@ -11,6 +11,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
+from rlm_graph.agents.checking import check_model_argument
 from rlm_graph.budget import Budget
 from rlm_graph.calls.specialist import Specialist
 from rlm_graph.errors import InputError, SetupError
@@ -96,6 +97,8 @@ def _built(name: str, spec: AgentSpec, settings: ModelSettings) -> Specialist:
     if not isinstance(spec, AgentSpec):
         raise SetupError(f"agent {name}: give an AgentSpec, not {type(spec).__name__}")
     try:
+        if spec.model is not None:
+            check_model_argument("model", spec.model)
         return Specialist(
             name=name,
             description=spec.description,

@@ -22,6 +22,9 @@ def main() -> None:
         from rlm_graph.langgraph_internals import read_strictly
 
         read_strictly()
+        from rlm_graph.cli.screen import guard
+
+        guard()
         from rlm_graph.cli.app import app
 
         try:

@@ -23,7 +23,7 @@ from rlm_graph.cli.logs import logs
 from rlm_graph.cli.memory import clear, list_notes
 from rlm_graph.cli.memory import rm as rm_note
 from rlm_graph.cli.memory import show as show_note
-from rlm_graph.cli.printing import manner, say
+from rlm_graph.cli.printing import manner, put, say
 from rlm_graph.cli.ps import ps
 from rlm_graph.cli.pyodide import fetch
 from rlm_graph.cli.resume import resume
@@ -58,7 +58,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        print(f"rlm-graph {version('rlm-graph')}")
+        put(f"rlm-graph {version('rlm-graph')}")
         raise typer.Exit
 
 

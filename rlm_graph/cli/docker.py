@@ -43,4 +43,4 @@ def build(
         executor["image"] = image
     settings = load_settings(given.settings_flags(executor=executor), config=config).executor
     assert isinstance(settings, DockerSettings)
-    put(Daemon(settings.host).call_now(lambda client: build(client, settings, wheels=wheels, tell=say)))
+    put(Daemon(settings.host).call_now(lambda client: build(client, settings, wheels=wheels, tell=say)), exact=True)

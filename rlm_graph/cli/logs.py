@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rlm_graph.cli import flags as given
-from rlm_graph.cli.printing import console, cost, printable, put, put_json
+from rlm_graph.cli.printing import cost, printable, put, put_drawn, put_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,7 @@ def _list(runs: Sequence[Run], *, as_json: bool, place: str) -> None:
         row = [Text(printable(cell)) for cell in cells]
         row[2].stylize(_STYLES[run.status])
         table.add_row(*row)
-    _print(table)
+    put_drawn(table)
 
 
 def _show(record: RunRecord, *, as_json: bool, full: bool) -> None:
@@ -89,19 +89,4 @@ def _show(record: RunRecord, *, as_json: bool, full: bool) -> None:
     if as_json:
         put_json(run_view.as_json(record))
     else:
-        _print(run_view.tree_of(record, full=full))
-
-
-def _print(renderable: Any) -> None:
-    """Lay a table or a tree out and put it to stdout, in colour where there is a terminal for it."""
-    import sys
-
-    screen = console(stderr=False)
-    with screen.capture() as captured:
-        screen.print(renderable)
-    # Every text in it is printable already; what is left of escapes is rich's own.
-    lines = "\n".join(line.rstrip() for line in captured.get().splitlines())
-    if sys.stdout.isatty():
-        print(lines)
-    else:
-        put(lines)
+        put_drawn(run_view.tree_of(record, full=full))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from rlm_graph.cli import flags as given
-from rlm_graph.cli.printing import counted, printable, put, put_json, say
+from rlm_graph.cli.printing import confirm, counted, printable, put, put_json, say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +68,7 @@ def show(
     if as_json:
         put_json(note.model_dump(mode="json"))
         return
-    put(note.text)
+    put(note.text, exact=True)
     say(" · ".join(word for word in (note.key, note.remembered_at, note.run and f"run {note.run}") if word))
     for name, value in note.metadata.items():
         say(f"{name}: {value}")
@@ -181,7 +181,7 @@ def _confirm(count: int, yes: bool) -> None:
         return
     if sys.stdin is None or not sys.stdin.isatty():
         raise InputError("nobody is there to be asked; --yes erases without asking")
-    typer.confirm(f"Erase {counted(count, 'note')} for good?", abort=True, err=True)
+    confirm(f"Erase {counted(count, 'note')} for good?")
 
 
 def _line(note: Note, *, named: bool) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlm_graph.cli.exits import Exit
-from rlm_graph.cli.printing import command, encoded, put, put_json, say, spent
+from rlm_graph.cli.printing import command, encoded, printable, put, put_json, say, spent
 from rlm_graph.errors import InputError, RLMError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Output:
 
     def _give(self, run: Run, answer: Answer, usage: Usage) -> None:
         if self.file is None:
-            put_json(_record(run, answer, usage)) if self.json else put(answer.text)
+            put_json(_record(run, answer, usage)) if self.json else put(answer.text, exact=True)
         elif self.json:
             import json
 
@@ -110,7 +110,8 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that at every moment it holds all of the old content or all of the new."""
     target = path.resolve()
     if target.exists() and not target.is_file():  # a device or a pipe cannot be replaced
-        target.write_bytes(data)
+        with target.open("wb") as file:
+            file.write(printable(data.decode("utf-8", "replace")).encode() if file.isatty() else data)
         return
     mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:

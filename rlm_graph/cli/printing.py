@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,26 +11,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from rlm_graph.cli.characters import printable as printable
 from rlm_graph.cli.exits import Exit
+from rlm_graph.cli.screen import unguarded
 from rlm_graph.errors import RLMError, RunHeldError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from rlm_graph.budget import Usage
-
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What moves a cursor, sets a colour, turns the direction of text, or cannot be written: all but \\n and \\t."""
-
-
-def printable(text: str) -> str:
-    """Return `text` with every character that a terminal would obey written out, such as `\\x1b`."""
-    return _OBEYED.sub(_written_out, text.replace("\r\n", "\n"))
-
-
-def _written_out(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def encoded(text: str) -> bytes:
@@ -100,17 +88,20 @@ def waiting(held: RunHeldError) -> None:
     say(f"waiting: run {held.run} is held by {held.holder}")
 
 
-def put(text: str) -> None:
-    """Write a command's result to stdout: to a terminal made printable, else as it is, with one newline at its end.
+def put(text: str, *, exact: bool = False) -> None:
+    """Write a command's result to stdout, made printable, with one newline at its end.
 
+    What is `exact` goes to anything but a terminal as it is: an answer, a name that another program takes.
     Raises `RLMError` if it cannot be written.
     """
     if sys.stdout is None:
         raise RLMError("standard output is closed")
     with _writing(sys.stdout):
         line_end = "" if text.endswith("\n") else "\n"
+        if not exact or sys.stdout.isatty():
+            text = printable(text)
         if sys.stdout.isatty():
-            print(printable(text), end=line_end, flush=True)
+            print(text, end=line_end, flush=True)
         else:
             sys.stdout.flush()
             left = memoryview(encoded(text + line_end))
@@ -123,7 +114,7 @@ def put_json(value: Any) -> None:
     """Write `value` to stdout as one JSON object in ASCII, which no terminal obeys; in one line beside a stream."""
     import json
 
-    put(json.dumps(with_unknown_cost(value), indent=None if manner.json_lines else 2))
+    put(json.dumps(with_unknown_cost(value), indent=None if manner.json_lines else 2), exact=True)
 
 
 def with_unknown_cost(value: Any) -> Any:
@@ -137,6 +128,29 @@ def with_unknown_cost(value: Any) -> Any:
         found["known_cost_usd"] = found["cost_usd"]
         found["cost_usd"] = None if found["unpriced_calls"] else found["cost_usd"]
     return found
+
+
+def put_drawn(renderable: Any) -> None:
+    """Lay a table or a tree of rich's out and write it to stdout, in colour where there is a terminal for it.
+
+    Raises `RLMError` if it cannot be written.
+    """
+    if sys.stdout is None:
+        raise RLMError("standard output is closed")
+    screen = console(stderr=False)
+    with screen.capture() as captured:
+        screen.print(renderable)
+    lines = "\n".join(line.rstrip() for line in captured.get().splitlines())
+    if not sys.stdout.isatty():
+        put(lines)
+        return
+    with _writing(sys.stdout):
+        print(lines, file=unguarded(sys.stdout), flush=True)  # its texts are printable, its colours are the console's
+
+
+def confirm(question: str) -> None:
+    """Ask on stderr, and end the command if the answer is not yes."""
+    typer.confirm(printable(question), abort=True, err=True)
 
 
 @contextmanager
@@ -153,12 +167,24 @@ def _writing(stream: TextIO) -> Iterator[None]:
 
 
 def console(*, stderr: bool) -> Console:
-    """Return a rich console that takes no text for markup. Redirected, it is plain and does not cut lines."""
-    from rich.console import Console
+    """Return a rich console that takes no text for markup, and no part of a text for what a terminal obeys.
 
-    stream = sys.stderr if stderr else sys.stdout
+    Redirected, it is plain and does not cut lines.
+    """
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class TextConsole(Console):
+        def render(self, *args: Any, **kwargs: Any) -> Iterator[Segment]:
+            for segment in super().render(*args, **kwargs):
+                shown = segment.text if segment.control else printable(segment.text)
+                yield segment if shown == segment.text else Segment(shown, segment.style)
+
+    stream = unguarded(sys.stderr if stderr else sys.stdout)
     width = None if stream.isatty() else 10_000
-    return Console(file=stream, markup=False, highlight=False, emoji=False, soft_wrap=width is not None, width=width)
+    return TextConsole(
+        file=stream, markup=False, highlight=False, emoji=False, soft_wrap=width is not None, width=width
+    )
 
 
 def cost(usage: Usage) -> str:

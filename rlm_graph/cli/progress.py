@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rlm_graph.budget import Usage
 from rlm_graph.cli.output import Output
 from rlm_graph.cli.printing import console, cost, counted, say
+from rlm_graph.cli.screen import guarded
 from rlm_graph.runs.notices import Begun, Body, Step
 from rlm_graph.state import Execution, Turn
 
@@ -76,7 +77,10 @@ class Progress:
             return spinner
 
         # Lines that are said meanwhile come out above it.
-        with Live(get_renderable=rendered, console=console(stderr=True), transient=True, redirect_stdout=False):
+        with (
+            Live(get_renderable=rendered, console=console(stderr=True), transient=True, redirect_stdout=False),
+            guarded(),
+        ):
             yield
 
     def _step(self, step: Step) -> None:

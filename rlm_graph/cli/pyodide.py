@@ -36,4 +36,4 @@ def fetch(
     folder = fetch(store, source)
     say(f"Pyodide {VERSION} is there; making what REPLs start from")
     image(store)
-    put(str(folder))
+    put(str(folder), exact=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlm_graph.cli import flags as given
-from rlm_graph.cli.printing import counted, say, waiting
+from rlm_graph.cli.printing import confirm, counted, say, waiting
 
 if TYPE_CHECKING:
     from rlm_graph.storage.runs import Run
@@ -55,4 +55,4 @@ def _confirm(runs: list[Run], yes: bool) -> None:
         raise InputError("nobody is there to be asked; --yes deletes without asking")
     for run in runs:
         say(f"{run.id} · {run.status} · {' '.join(run.question.split())}")
-    typer.confirm(f"Delete {counted(len(runs), 'run')} for good?", abort=True, err=True)
+    confirm(f"Delete {counted(len(runs), 'run')} for good?")

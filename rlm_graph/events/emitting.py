@@ -124,7 +124,7 @@ def _of_agent(state: Mapping[str, Any], update: Mapping[str, Any]) -> Iterator[E
     answer = update.get("answer")
     if isinstance(answer, Answer):
         yield AnswerEvent(
-            **ids, text=_cut(answer.text), chars=len(answer.text), complete=answer.complete, ceiling=answer.ceiling
+            **ids, text=_cut(answer.text), chars=answer.length, complete=answer.complete, ceiling=answer.ceiling
         )
 
 

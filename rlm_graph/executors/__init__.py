@@ -14,6 +14,7 @@ def create_executor(settings: ExecutorSettings | str | Executor) -> Executor:
 
     Raises `SetupError` for a name that there is not.
     """
+    from rlm_graph.errors import SetupError
     from rlm_graph.settings import DockerSettings, E2BSettings, LocalSettings, PyodideSettings
     from rlm_graph.settings.plugins import PluginExecutorSettings
 
@@ -22,6 +23,10 @@ def create_executor(settings: ExecutorSettings | str | Executor) -> Executor:
     if not isinstance(
         settings, LocalSettings | DockerSettings | PyodideSettings | E2BSettings | PluginExecutorSettings
     ):
+        if not callable(getattr(settings, "attached", None)) or isinstance(settings, type):
+            raise SetupError(
+                f"executor: give a kind such as 'local', its settings or an executor, not {settings!r}"[:300]
+            )
         return settings
     match settings:
         case LocalSettings():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from langchain_core.messages import AIMessage
+
+from rlm_graph.thinking import without_thinking
 
 Ending = Literal["complete", "cut", "filtered", "refused", "empty"]
 """`complete`: the model was done. `cut`: it met the limit of tokens. `filtered`: the provider held words back.
@@ -22,7 +23,6 @@ _FILTERED = frozenset(
     }
 )  # fmt: skip
 _REFUSED = frozenset({"refusal"})
-_THINKING = re.compile(r"<(think|thinking|thought|reasoning)>.*?(</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 
 
 def ending(message: AIMessage) -> Ending:
@@ -40,7 +40,7 @@ def ending(message: AIMessage) -> Ending:
         return "refused"
     if message.tool_calls or message.invalid_tool_calls:
         return "complete"
-    return "complete" if _THINKING.sub("", message.text).strip() else "empty"
+    return "complete" if without_thinking(message.text).strip() else "empty"
 
 
 _WORDS: dict[Ending, str] = {

@@ -129,6 +129,14 @@ def provider_names() -> frozenset[str]:
     )
 
 
+def _after_fork() -> None:
+    global _loading
+    _loading = threading.Lock()  # a thread that is not here may have held the other
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 def _shipped_json(name: str) -> dict[str, Any]:
     # Read as a file: importing litellm would be seconds for one number.
     path = _folder() / name

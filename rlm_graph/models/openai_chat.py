@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 CLOSING_S = 0.2
 """Seconds that the end of a body is waited for when all of the reply is there."""
 
+_BETWEEN_LINES = re.compile(rb"\}[ \t]*\r?\n[ \t]*\{")
 _NOT_SENT = frozenset({"stream", "extra_body", "extra_headers"})
 """Options that are not fields of the request."""
 _CHOICES = {True: "required", "any": "required"}
@@ -213,7 +215,8 @@ async def _reply(response: ClientResponse) -> AIMessage | AsyncGenerator[AIMessa
     if response.content_type == "text/event-stream":
         return _chunks(response.content.iter_any())
     body = await _read(response, MAX_BYTES)
-    if body.lstrip().startswith((b"data:", b"event:", b": ")):  # a stream, though its type does not say so
+    # A stream, though its type does not say so: of events, or of lines of JSON, between which stands no comma.
+    if body.lstrip().startswith((b"data:", b"event:", b": ")) or _BETWEEN_LINES.search(body):
         return _chunks(_in_one_piece(body))
     return message_of(parsed(body, response.content_type))
 

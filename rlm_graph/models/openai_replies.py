@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
@@ -16,29 +16,46 @@ from rlm_graph.models.errors import ServerError
 MAX_BYTES = 64_000_000
 """Of one event, or of a reply that is not streamed: more is no reply of a language model."""
 
+MAX_TOKENS = 10**12
+"""Of one reply: a larger count is a mistake of the server."""
+
 _TITLE = re.compile(rb"<title[^>]*>\s*([^<]{1,100})", re.IGNORECASE)
 
 
 async def events(pieces: AsyncIterator[bytes]) -> AsyncGenerator[dict[str, Any] | None, None]:
     """Yield the JSON of each server-sent event in the pieces of a body, and None for `[DONE]`.
 
-    Raises `ServerError` for an event that is no JSON object.
+    Some servers put no empty line between their events, and some send a line of JSON for each, or the whole reply in
+    one. Raises `ServerError` for an event that is no JSON object.
     """
     data: list[bytes] = []
     async for line in _lines(pieces):
         if line.startswith(b"data:"):
+            if data and _is_whole(data):
+                yield _event(b"\n".join(data))
+                data = []
             data.append(line[5:].lstrip(b" "))
         elif not line and data:
             yield _event(b"\n".join(data))
             data = []
-        elif line.startswith((b"{", b"<")):
+        elif line.startswith(b"{"):
+            yield _event(line)
+        elif line.startswith(b"<"):
             raise _no_reply(line)
     if data:
         yield _event(b"\n".join(data))
 
 
+def _is_whole(data: Sequence[bytes]) -> bool:
+    try:
+        json.loads(b"\n".join(data))
+    except ValueError:
+        return data == [b"[DONE]"]
+    return True
+
+
 async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the lines of a body, which end in LF or CR LF, the last perhaps in nothing."""
+    """Yield the lines of a body, which end in LF, CR LF or CR, the last perhaps in nothing."""
     rest = b""
     parts: list[bytes] = []
     held = 0
@@ -52,9 +69,11 @@ async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         *lines, rest = b"".join([*parts, piece]).split(b"\n")
         parts, held = [rest], len(rest)
         for line in lines:
-            yield line.removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf")
+            for part in line.removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf").split(b"\r"):
+                yield part
     if last := b"".join(parts):
-        yield last.removesuffix(b"\r")
+        for part in last.removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf").split(b"\r"):
+            yield part
 
 
 def _event(data: bytes) -> dict[str, Any] | None:
@@ -238,6 +257,9 @@ def usage_of(reply: Mapping[str, Any]) -> UsageMetadata | None:
 def _count(counts: Any, *names: str) -> int | None:
     for name in names:
         value = counts.get(name) if isinstance(counts, dict) else None
-        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        if isinstance(value, str) and value.isdecimal() and len(value) < 20:
+            value = int(value)
+        # A count that JSON can write may be none: NaN, or more than any model reads in a year.
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS:
             return int(value)
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 
@@ -29,3 +30,11 @@ async def turn(destination: str) -> None:
     """Wait until requests may go to `destination`."""
     if (pause := seconds_to_wait(destination)) > 0:
         await asyncio.sleep(pause)
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()  # a thread that is not here may have held the other
+
+
+os.register_at_fork(after_in_child=_after_fork)

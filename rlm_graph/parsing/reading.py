@@ -30,7 +30,8 @@ from rlm_graph.parsing.reply import Reply, ToolRequest
 from rlm_graph.parsing.source import is_python, mended
 from rlm_graph.parsing.tools import asked
 from rlm_graph.state import Cell, FinalAnswer
-from rlm_graph.surrogates import whole
+from rlm_graph.surrogates import each_text, whole
+from rlm_graph.thinking import without_thinking
 
 NOTE_UNSEEN = (
     "FINAL(...) in the prose was not taken, because the code beside it had not run yet. Read its output first."
@@ -188,8 +189,9 @@ def _helper_cells(text: str) -> list[Cell]:
 
 
 def final_answer(value: JsonValue) -> FinalAnswer:
-    """Return the answer in a form that a checkpoint can hold."""
+    """Return the answer in a form that a checkpoint can hold, without what was thought aloud in its texts."""
     try:
+        value = each_text(value, lambda words: without_thinking(words) or words)
         text = json.dumps(value, ensure_ascii=False)
     except RecursionError:
         return FinalAnswer(value="", exact=False)

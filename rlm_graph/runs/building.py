@@ -60,10 +60,12 @@ def built_agent(
     store: BaseStore | None = None,
     model: BaseChatModel | None = None,
     executor: Executor | None = None,
+    nested: bool = False,
 ) -> Iterator[RLMGraph]:
     """Give the agent that the settings describe; the servers of its tools live as long.
 
-    `model` and `executor` stand in for those that the settings name. Raises `SetupError` if what is set cannot be used.
+    `model` and `executor` stand in for those that the settings name. A `nested` agent is given checkpointer and store
+    by who runs it. Raises `SetupError` if what is set cannot be used.
     """
     from rlm_graph.agents.create import create_rlm_agent
     from rlm_graph.agents.options import AgentOptions
@@ -94,6 +96,7 @@ def built_agent(
                 snapshots=settings.snapshots,
                 protocol=settings.protocol,
                 retrieval=settings.tools.retrieval,
+                nested=nested,
             ),
         )
 

@@ -8,7 +8,10 @@ from typing import Any
 
 from pydantic import Field
 
+from rlm_graph.bridge import in_thread
 from rlm_graph.budget import Usage
+from rlm_graph.context import ContextStore
+from rlm_graph.context.kept_answers import opened
 from rlm_graph.errors import InputError
 from rlm_graph.langgraph_internals import joined
 from rlm_graph.runs.decisions import Waiting
@@ -86,12 +89,15 @@ async def page(runs: Runs, wanted: Wanted, *, limit: int | None, after: str | No
         after = some.after
 
 
-async def record(runs: Runs, name: str) -> RunRecord:
-    """Return what is recorded of the run called `name`, read once. Raises `RunNotFoundError`."""
+async def record(runs: Runs, name: str, contexts: ContextStore) -> RunRecord:
+    """Return what is recorded of the run called `name`, read once. Raises `RunNotFoundError`.
+
+    A large answer lies in `contexts`: `InputError` if that is the folder of another machine.
+    """
     [run] = await runs.seen([await runs.get(name)])
     snapshot = await runs.snapshot(run.id)
     state: Mapping[str, Any] = dict(snapshot.values)
-    answer = state.get("answer")
+    answer = await in_thread(opened, state.get("answer"), contexts)
     return RunRecord(
         run=run,
         contexts=tuple(state.get("contexts", ())),

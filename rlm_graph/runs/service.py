@@ -197,7 +197,7 @@ class RunService:
     async def record(self, name: str) -> RunRecord:
         """Return a run with its turns, its answer and what waits for approval."""
         with self._works.storage_errors():
-            return await record(self._runs, name)
+            return await record(self._runs, name, contexts_of(self.settings))
 
     async def list(
         self,

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from rlm_graph.budget import Usage
 from rlm_graph.errors import Hint, InputError
+from rlm_graph.langgraph_internals import cut_off
 from rlm_graph.runs.decisions import Verdict, Waiting
 from rlm_graph.runs.job import Job
 from rlm_graph.state import Answer, ContextRef
@@ -31,8 +32,7 @@ class Standing:
     """Whether a step is under way."""
     waiting: tuple[Waiting, ...] = ()
     cut: tuple[str, Mapping[str, Any]] | None = None
-    """The node that was cancelled between its result and the choice of what comes next, and that result. LangGraph
-    records what such a node has written as all of it, and would find nothing to go on with."""
+    """See `rlm_graph.langgraph_internals.cut_off`."""
 
     @classmethod
     async def read(cls, graph: Any, id: str) -> Standing:
@@ -40,13 +40,12 @@ class Standing:
         snapshot = await graph.aget_state(config_of(id))
         # A step whose tasks have all ended, while no checkpoint holds it yet, has tasks and no `next`.
         pending = bool(snapshot.next or snapshot.tasks)
-        cut = [(task.name, task.result) for task in snapshot.tasks if task.error is not None and task.result]
         return cls(
             id,
             dict(snapshot.values),
             pending,
             tuple(map(Waiting.of, snapshot.interrupts)),
-            cut[0] if cut and not snapshot.next else None,
+            cut_off(snapshot),
         )
 
     @property

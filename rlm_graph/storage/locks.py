@@ -15,16 +15,17 @@ import socket
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from rlm_graph.errors import Hint, RunHeldError, StorageError
-from rlm_graph.langgraph_internals import connection_of, kind_of_saver, loop_of, open_connection
+from rlm_graph.langgraph_internals import connection_of, identity_of, kind_of_saver, loop_of, open_connection
 from rlm_graph.storage.data_folder import locks_beside
 from rlm_graph.storage.failures import storage_errors
 
@@ -45,8 +46,22 @@ LOOK_S = 0.05
 SETUP_POLL_S = 0.05
 """Between two attempts to be the one who makes the tables."""
 
+HERE = "this process, in another task or thread, or by a stream that was neither read to its end nor closed"
+"""Who holds a run that this process holds itself."""
+
 _here: set[tuple[str, str]] = set()
 _guard = threading.Lock()
+
+
+def _after_fork() -> None:
+    """Have a forked process hold nothing: what its parent holds stays the parent's."""
+    global _guard
+    _guard = threading.Lock()
+    _here.clear()
+    _shared.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @dataclass(frozen=True)
@@ -58,24 +73,68 @@ class RecordLocation:
     conninfo: str | None = None
 
 
+def know(saver: BaseCheckpointSaver[Any]) -> None:
+    """Remember that the saver's connection belongs to this process, and to none that is forked from it."""
+    with suppress(TypeError):  # a saver in memory is copied with the process
+        _opened.setdefault(identity_of(saver), os.getpid())
+
+
+_opened: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
+"""By what makes a saver itself, the process that its connection belongs to."""
+
+
+def _check_process(saver: BaseCheckpointSaver[Any]) -> None:
+    know(saver)
+    if _opened.get(identity_of(saver)) != os.getpid():
+        raise StorageError(
+            f"the connection of this {type(saver).__name__} was opened before the process was forked, and belongs to "
+            "its parent: open a checkpointer in the process that uses it, and make the agent there"
+        )
+
+
 def location_of(saver: BaseCheckpointSaver[Any]) -> RecordLocation:
-    """Return where a saver keeps its records. A saver that is bound to an event loop is asked there."""
+    """Return where a saver keeps its records. A saver that is bound to an event loop is asked there.
+
+    Raises `StorageError` on that loop itself, which would wait for itself, and where the loop does not run any more;
+    also for a connection that this process has from the one that it was forked from.
+    """
+    loop = loop_of(saver)
+    if loop is not None:
+        _check_process(saver)
+        _check_loop(saver, loop)
     if kind_of_saver(saver) == "sqlite":
-        loop = loop_of(saver)
         if loop is not None:
             return asyncio.run_coroutine_threadsafe(alocation_of(saver), loop).result()
         connection: sqlite3.Connection = connection_of(saver)
-        return _sqlite(connection.execute(_DATABASE_FILE).fetchall(), saver)
+        place = _sqlite(connection.execute(_DATABASE_FILE).fetchall(), saver)
+        if place.path is not None:
+            _check_process(saver)
+        return place
     return _elsewhere(saver)
+
+
+def _check_loop(saver: BaseCheckpointSaver[Any], loop: asyncio.AbstractEventLoop) -> None:
+    if loop is asyncio._get_running_loop():
+        raise StorageError(
+            f"a synchronous call, such as invoke() or stream(), with {type(saver).__name__} on the event loop that the "
+            "saver works on would wait for itself: call `await agent.ainvoke(...)` or `agent.astream(...)`, or give "
+            "the agent a synchronous saver"
+        )
+    if not loop.is_running():
+        raise StorageError(
+            f"the event loop of this {type(saver).__name__} does not run any more; open the saver on the loop that "
+            "uses it, or give the agent a synchronous saver"
+        )
 
 
 async def alocation_of(saver: BaseCheckpointSaver[Any]) -> RecordLocation:
     """Return where a saver keeps its records, asked on its own event loop."""
     if kind_of_saver(saver) == "sqlite" and loop_of(saver) is not None:
+        _check_process(saver)
         connection = await open_connection(saver)
         async with connection.execute(_DATABASE_FILE) as cursor:
             return _sqlite(await cursor.fetchall(), saver)
-    return location_of(saver)
+    return location_of(saver) if loop_of(saver) is None else _elsewhere(saver)
 
 
 _DATABASE_FILE = "SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'"
@@ -84,14 +143,19 @@ _DATABASE_FILE = "SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name
 
 def _sqlite(databases: Iterable[Any], saver: BaseCheckpointSaver[Any]) -> RecordLocation:
     files = [os.fsdecode(file) for (file,) in databases if file]
-    return RecordLocation(files[0], path=Path(files[0])) if files else RecordLocation(f"memory {id(saver)}")
+    return RecordLocation(files[0], path=Path(files[0])) if files else _in_memory(saver)
+
+
+def _in_memory(saver: BaseCheckpointSaver[Any]) -> RecordLocation:
+    return RecordLocation(f"memory {id(identity_of(saver))}")
 
 
 def _elsewhere(saver: Any) -> RecordLocation:
     if kind_of_saver(saver) == "postgres":
+        _check_process(saver)
         conninfo = _conninfo(connection_of(saver))
         return RecordLocation(conninfo, conninfo=conninfo)
-    return RecordLocation(f"memory {id(saver)}")
+    return _in_memory(saver)
 
 
 def _conninfo(connection: Any) -> str:
@@ -144,6 +208,58 @@ async def alock_run(
         lock.__exit__(None, None, None)
 
 
+@dataclass
+class _Shared:
+    """A lock that several graphs of one step hold together."""
+
+    step: object
+    users: int = 1
+    lock: ExitStack = field(default_factory=ExitStack)
+    ready: threading.Event = field(default_factory=threading.Event)
+    failed: bool = False
+
+
+_shared: dict[tuple[str, str], _Shared] = {}
+
+
+@contextmanager
+def lock_run_of_step(place: RecordLocation, run: str, step: object) -> Iterator[None]:
+    """Hold a run that is nested in a step of a larger graph, together with whatever else the step runs. Blocks.
+
+    A step that calls two tools at once may run two agents under one name. Raises `RunHeldError` as `lock_run` does.
+    """
+    key = (place.name, run)
+    with _guard:
+        shared = _shared.get(key)
+        if shared is not None and shared.step is not step:
+            raise RunHeldError(run, HERE)
+        if first := shared is None:
+            shared = _shared[key] = _Shared(step)
+        else:
+            shared.users += 1
+    try:
+        if first:
+            try:
+                shared.lock.enter_context(lock_run(place, run))
+            except BaseException:
+                shared.failed = True
+                raise
+            finally:
+                shared.ready.set()
+        else:
+            shared.ready.wait()
+            if shared.failed:
+                raise RunHeldError(run, HERE)
+        yield
+    finally:
+        with _guard:
+            shared.users -= 1
+            if last := shared.users == 0:
+                del _shared[key]
+        if last:
+            shared.lock.close()
+
+
 def free_runs(place: RecordLocation, runs: Iterable[str]) -> set[str]:
     """Return those of the runs that no process holds. Blocks on files and sockets: use it in a thread."""
     with _guard:
@@ -171,7 +287,7 @@ def forget_lock(place: RecordLocation, run: str) -> None:
 def _held_here(place: str, run: str) -> Iterator[None]:
     with _guard:
         if (place, run) in _here:
-            raise RunHeldError(run, "this process, in another task or thread")
+            raise RunHeldError(run, HERE)
         _here.add((place, run))
     try:
         yield
@@ -193,11 +309,13 @@ def _held_by_file(path: Path, run: str) -> Iterator[None]:
         raise RunHeldError(run, _read(path)) from None
     except OSError as error:
         raise StorageError(f"{path}: cannot be locked: {error.strerror}", hint=Hint("name_database")) from error
+    process = os.getpid()
     try:
         path.write_text(_holder(), encoding="utf-8")
         yield
     finally:
-        lock.release()
+        if os.getpid() == process:  # a forked process shares the lock: to release it would let go of its parent's
+            lock.release()
 
 
 def _is_locked(path: Path) -> bool:
@@ -233,6 +351,7 @@ def _held_by_postgres(conninfo: str, run: str) -> Iterator[None]:
     key = _key(run)
     with storage_errors(f"run {run} cannot be locked"):
         connection = psycopg.connect(conninfo, autocommit=True, application_name=_holder()[:63])
+    process = os.getpid()
     try:
         row = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (LOCK_SPACE, key)).fetchone()
         if not (row and row[0]):
@@ -240,9 +359,11 @@ def _held_by_postgres(conninfo: str, run: str) -> Iterator[None]:
         yield
         # The server takes a moment to notice that a connection is closed, and the next holder may be there at once.
         with suppress(psycopg.Error):
-            connection.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_SPACE, key))
+            if os.getpid() == process:
+                connection.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_SPACE, key))
     finally:
-        connection.close()
+        if os.getpid() == process:  # in a forked process, the connection is its parent's
+            connection.close()
 
 
 def _key(run: str) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from rlm_graph.state import ContextRef
+from rlm_graph.state import Answer, ContextRef, FinalAnswer
 from rlm_graph.storage.database import Database, Statement
 from rlm_graph.storage.encryption import Cipher
 
@@ -57,9 +57,11 @@ class RunContexts:
 
 
 def instances_in(value: Any, kind: type[T]) -> Iterator[T]:
-    """Yield everything of that type in a value, at any depth of its lists, tuples and dicts."""
+    """Yield everything of that type in a value, at any depth of its lists, tuples and dicts, and in its answers."""
     if isinstance(value, kind):
         yield value
+    elif isinstance(value, FinalAnswer | Answer):
+        yield from instances_in(value.kept and value.kept.ref, kind)
     elif isinstance(value, Mapping):
         for part in value.values():
             yield from instances_in(part, kind)

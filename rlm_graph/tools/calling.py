@@ -15,7 +15,7 @@ from pydantic import JsonValue, ValidationError
 from rlm_graph.errors import RLMError
 from rlm_graph.executors.sandbox.frames import MAX_VALUE_ITEMS
 from rlm_graph.executors.sandbox.worker.values import TooManyValues, as_json
-from rlm_graph.schema_bounds import bounded_validator, faults
+from rlm_graph.json_schema import UnusableSchema
 from rlm_graph.state import SubcallReply
 from rlm_graph.surrogates import has_surrogates, whole
 from rlm_graph.tools.functions import HostFunction
@@ -25,6 +25,8 @@ MAX_RESULT_BYTES = 8 << 20
 """The largest result, as JSON. It is recorded with the run, and code that wants more can ask in parts."""
 MAX_RESULT_VALUES = MAX_VALUE_ITEMS
 """Values in the largest result."""
+MAX_STEPS = 10_000
+"""Steps of a graph that a tool runs, if the tool names no limit of its own."""
 MAX_ERRORS = 5
 """Faults of one call's arguments that are told."""
 MAX_WORDS = 2_000
@@ -48,6 +50,9 @@ async def use(
     problem = await asyncio.to_thread(_problem, function, arguments, given)
     if problem is not None:
         return _failure(function, "ValueError", problem)
+    if config is not None:
+        # A run has no limit of steps, for its budget ends it. A graph that a tool runs has no such end.
+        config = {**config, "recursion_limit": min(config.get("recursion_limit", MAX_STEPS), MAX_STEPS)}
     deadline = asyncio.timeout(timeout_s)
     try:
         async with deadline:
@@ -71,25 +76,29 @@ async def use(
 
 def own_arguments(function: HostFunction, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments that code gave under the names that the tool itself has for them."""
-    return {
+    named = {
         own: arguments[name]
         for name, own in function.parameters.items()
         # Models write null for what they leave out.
         if name in arguments and (arguments[name] is not None or own in function.required)
     }
+    if not function.is_open:
+        return named
+    return named | {name: value for name, value in arguments.items() if name not in function.parameters}
 
 
 def _problem(function: HostFunction, arguments: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
     unknown = [name for name in arguments if name not in function.parameters]
-    if unknown:
+    if unknown and not function.is_open:
         there_are = ", ".join(function.parameters) or "none"
         return f"there is no argument {unknown[0]!r}; the arguments are: {there_are}"
     if not isinstance(function.tool.args_schema, dict):
         return None  # LangChain checks them against the model
-    from jsonschema import Draft202012Validator
-
-    found = faults(bounded_validator(Draft202012Validator, function.schema), given)
-    return _listed((fault.absolute_path, fault.message[:MAX_WORDS]) for fault in found) or None
+    try:
+        faults = function.checked.faults(given)
+    except UnusableSchema as error:
+        return f"the tool cannot be called: {error}"
+    return _listed((fault.absolute_path, fault.message[:MAX_WORDS]) for fault in faults) or None
 
 
 def _listed(faults: Iterable[tuple[Iterable[Any], str]]) -> str:

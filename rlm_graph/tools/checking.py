@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
 from langchain_core.tools import BaseTool
 
 from rlm_graph import bridge
 from rlm_graph.errors import RLMError, SetupError
 from rlm_graph.executors.sandbox.worker.values import as_json
+from rlm_graph.json_schema import JSONSchema, UnusableSchema
 from rlm_graph.tools.calling import own_arguments, use
-from rlm_graph.tools.functions import HostFunction, host_functions
+from rlm_graph.tools.functions import HostFunction, as_tool, name_problem, python_name, unusable
 
 CALL_S = 60.0
 """Seconds that one example may take."""
@@ -34,9 +32,11 @@ def check_tool(
     an error and with a value that JSON holds as it is.
     """
     try:
-        [function] = host_functions([tool]).values()
+        function = HostFunction(as_tool(tool))
     except SetupError as error:
         return [str(error)]
+    if problem := name_problem(python_name(function.tool.name)) or unusable(function):
+        return [f"tool {function.tool.name!r}: {problem}"]
     problems = list(_problems(function))
     given = (function.tool.metadata or {}).get("examples", ()) if examples is None else examples
     if not problems and given:
@@ -50,21 +50,17 @@ def _problems(function: HostFunction) -> Iterator[str]:
     if not function.tool.description.strip():
         yield "there is no description: write a docstring that says what it does and returns"
     try:
-        Draft202012Validator.check_schema(function.schema)
+        JSONSchema(function.schema)
         json.dumps(function.schema, allow_nan=False)
-    except (SchemaError, TypeError, ValueError) as error:
-        yield f"its arguments have no JSON schema: {getattr(error, 'message', error)}"
+    except (UnusableSchema, TypeError, ValueError) as error:
+        yield f"its arguments have no JSON schema: {error}"
         return
     for name, own in function.parameters.items():
         schema = function.schema["properties"][own]
-        if not {"type", "anyOf", "oneOf", "allOf", "enum", "const"} & set(schema):
+        if not {"$ref", "type", "anyOf", "oneOf", "allOf", "enum", "const"} & set(schema):
             yield f"the argument {name} has no type: annotate it with one that JSON has"
-    if len(function.parameters) < len(function.schema["properties"]):
-        yield "two of its arguments have the same name in Python"
-    try:
-        ast.parse(f"def {function.signature}: ...")
-    except SyntaxError as error:
-        yield f"it cannot be written as a function: {function.signature}: {error.msg}"
+    for number, own in ((name, own) for name, own in function.parameters.items() if python_name(own) != name):
+        yield f"two of its arguments have the same name in Python: {own!r} is {number}"
 
 
 async def _call_each(function: HostFunction, examples: Sequence[Mapping[str, Any]]) -> list[str]:

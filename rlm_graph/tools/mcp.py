@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -23,8 +25,10 @@ from pydantic import PrivateAttr
 
 from rlm_graph.errors import Hint, SetupError
 from rlm_graph.settings import MCPSettings
-from rlm_graph.tools.functions import python_name
+from rlm_graph.tools.functions import HostFunction, distinct, python_name, unusable
+from rlm_graph.tools.mcp_mending import mending
 from rlm_graph.tools.mcp_transport import check_reply, over_pipes
+from rlm_graph.tools.schemas import mended
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from mcp.types import Tool as ServerTool
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 MAX_TOOLS = 500
 """Tools of one server that are taken."""
@@ -43,6 +48,15 @@ CLOSING_S = 15.0
 """Seconds that all servers have to end."""
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A tool of a server that cannot be called."""
+
+    server: str
+    name: str
+    problem: str
+
+
 class MCPServers:
     """Connections to MCP servers by their names, opened when first needed and held until `close`.
 
@@ -52,30 +66,37 @@ class MCPServers:
     def __init__(self, servers: Mapping[str, MCPSettings]) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread: threading.Thread | None = None
+        self.left_out: list[LeftOut] = []
+        """Tools that the servers have and that cannot be called, as `tools` found them last."""
+        self._process = os.getpid()
         self._connections = {name: _Connection(name, settings) for name, settings in servers.items()}
 
     def tools(self) -> list[BaseTool]:
         """Ask each server for its tools; they are named `<server>_<tool>`.
 
-        Raises `SetupError` for a server that cannot be reached, or a tool of it that cannot be called.
+        A tool that cannot be called is left out, named in the log as a warning, and kept in `left_out`. Raises
+        `SetupError` for a server that cannot be reached.
         """
         listed = {name: self.start(connection.tools()) for name, connection in self._connections.items()}
-        return [self._tool(name, tool) for name, tools in listed.items() for tool in tools.result()]
+        self.left_out = []
+        return [made for name, tools in listed.items() for made in self._tools(name, tools.result())]
 
-    def _tool(self, server: str, tool: ServerTool) -> MCPTool:
-        from jsonschema import Draft202012Validator
-        from jsonschema.exceptions import SchemaError
+    def _tools(self, server: str, listed: Sequence[ServerTool]) -> Iterator[MCPTool]:
+        first = {tool.name: tool for tool in reversed(listed)}
+        for name, own in distinct(tool.name for tool in listed).items():
+            tool = self._tool(server, f"{python_name(server)}_{name}", first[own])
+            problem = unusable(HostFunction(tool))
+            if problem is None:
+                yield tool
+            else:
+                self.left_out.append(LeftOut(server, own, problem))
+                _log.warning("MCP server %s: the tool %r is left out: %s", server, own, problem)
 
-        try:
-            Draft202012Validator.check_schema(tool.input_schema)
-        except SchemaError as error:
-            raise SetupError(
-                f"MCP server {server}: the schema of {tool.name!r} is no JSON schema: {error.message}"
-            ) from error
+    def _tool(self, server: str, name: str, tool: ServerTool) -> MCPTool:
         made = MCPTool(
-            name=f"{python_name(server)}_{python_name(tool.name)}",
+            name=name,
             description=tool.description or tool.title or tool.name,
-            args_schema=tool.input_schema,
+            args_schema=mended(tool.input_schema),
             metadata={"version": self._connections[server].version, "source": f"mcp:{server}"},
         )
         made._servers, made._server, made._own_name = self, server, tool.name
@@ -86,14 +107,25 @@ class MCPServers:
         return self.start(self._connections[server].call(tool, arguments))
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run a coroutine on the loop that all connections live on."""
+        """Run a coroutine on the loop that all connections live on.
+
+        Raises `SetupError` in a process that was forked from the one that opened them.
+        """
+        if self._process != os.getpid():
+            work.close()
+            raise SetupError(
+                "these MCP servers were opened before the process was forked, and belong to its parent; open "
+                "MCPServers(...) in the process that uses them"
+            )
         if self._thread is None:
             self._thread = threading.Thread(target=self._loop.run_forever, name="rlm-graph-mcp", daemon=True)
             self._thread.start()
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
-        """End all connections, and the servers that were started for them. Idempotent."""
+        """End all connections, and the servers that were started for them. Idempotent. A forked process ends none."""
+        if self._process != os.getpid():
+            return
         if self._thread is not None:
             with contextlib.suppress(TimeoutError):
                 self.start(self._close()).result(CLOSING_S)
@@ -236,7 +268,7 @@ class _Connection:
                 httpx2.AsyncClient(
                     headers=headers, timeout=settings.timeout_s, event_hooks={"response": [check_reply]}
                 ) as http,
-                Client(streamable_http_client(settings.url, http_client=http)) as client,
+                Client(mending(streamable_http_client(settings.url, http_client=http))) as client,
             ):
                 yield client
             return
@@ -246,7 +278,7 @@ class _Connection:
             started = over_pipes(
                 settings.command, settings.args, environment=environment, cwd=settings.cwd, errlog=stderr
             )
-            async with Client(started) as client:
+            async with Client(mending(started)) as client:
                 yield client
 
     def _has_ended(self, error: Any) -> bool:

@@ -27,7 +27,7 @@ class OfferedTools:
     @property
     def hosts(self) -> dict[str, str]:
         """The host's function by the name of each tool that runs outside of the REPL."""
-        return {**SUBCALLS, **{name: name for name in self.functions}}
+        return {**SUBCALLS, **{function.offered_name: name for name, function in self.functions.items()}}
 
     @property
     def definitions(self) -> list[dict[str, Any]]:

@@ -92,6 +92,10 @@ def tool_statuses(settings: ToolSettings, *, check: bool = False) -> list[ToolSt
                 rows.append(ToolStatus(server, "MCP server", "", server in settings.use, None, (str(error),)))
                 continue
             used = server in settings.use
+            rows += [
+                ToolStatus(left.name, f"MCP server {server}", "", False, None, (f"left out: {left.problem}",))
+                for left in servers.left_out
+            ]
             rows += [_status(tool, f"MCP server {server}", used or tool.name in settings.use, check) for tool in found]
     return rows
 

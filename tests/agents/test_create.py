@@ -217,7 +217,9 @@ def test_a_dict_names_what_waits_and_all_else_passes(
 def test_a_dict_may_name_the_tools_of_specialists() -> None:
     spec = AgentSpec(tools=[weather])
 
-    create_rlm_agent(ScriptedModel([]), subagents={"a": spec}, interrupt_on={"weather": True})
+    create_rlm_agent(
+        ScriptedModel([]), subagents={"a": spec}, interrupt_on={"weather": True}, checkpointer=InMemorySaver()
+    )
 
 
 @pytest.mark.parametrize(

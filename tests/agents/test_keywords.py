@@ -43,7 +43,7 @@ def test_an_old_name_works_and_warns_of_the_new_one_and_of_the_version_that_drop
     value, new = OLD[old]
 
     with pytest.warns(DeprecationWarning, match="is now") as warned:
-        create(ScriptedModel([]), tools=[search], **{old: value})
+        create(ScriptedModel([]), tools=[search], checkpointer=InMemorySaver(), **{old: value})
 
     [warning] = warned
     assert str(warning.message) == f"create_rlm_agent({old}=...) is now {new}; rlm-graph 0.3 drops the old name"

@@ -42,7 +42,11 @@ def refused(shell: Shell, *args: object, status: int, **variables: str) -> str:
         (["run", "q", "--schema", "list.json"], 2, "a JSON schema is an object"),
         (["run", "q", "--schema", "wrong.json"], 2, "no valid JSON schema"),
         (["run", "q", "--schema", "nowhere:Form"], 2, "--schema nowhere:Form: No module named 'nowhere'; give module"),
-        (["run", "q", "--schema", "json:dumps"], 2, "give a pydantic model, a TypedDict or a JSON schema"),
+        (
+            ["run", "q", "--schema", "json:dumps"],
+            2,
+            "give a pydantic model, another type that pydantic",
+        ),
         (["run", "q", "--thread", "a b"], 2, "no name for a run"),
         (["run", "q", "--max-turns", "many"], 2, "--max-turns many: give a whole number from 1 on, or none"),
         (["run", "q", "--max-cost", "-1"], 2, "--max-cost -1: give a number above 0"),

@@ -119,10 +119,15 @@ async def test_the_model_is_told_of_it_where_it_is_on(agent: Build) -> None:
     assert "`memory.recall(query, limit=5)`" in model.calls[0][0].text
 
 
-async def test_without_a_store_the_run_says_what_is_missing(agent: Build, tmp_path: Path) -> None:
+def test_without_a_store_no_agent_is_made(agent: Build) -> None:
+    with pytest.raises(SetupError, match="memory: notes are kept in a store, and there is none"):
+        agent([], memory=ANN)
+
+
+async def test_a_nested_agent_without_a_store_says_what_is_missing(agent: Build, tmp_path: Path) -> None:
     executor = LocalExecutor(LocalSettings(idle_timeout_s=60), folder=tmp_path / "repls")
     with pytest.raises(SetupError, match=r"memory is on, but there is no store: give create_rlm_agent\(store=\.\.\.\)"):
-        await said(agent([repl("memory.list()")], memory=ANN, executor=executor))
+        await said(agent([repl("memory.list()")], memory=ANN, executor=executor, options=AgentOptions(nested=True)))
     kill_workers(executor)
 
 

@@ -19,7 +19,7 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from rlm_graph import AgentOptions, Budget, ContextStore, SetupError, create_rlm_agent
 from rlm_graph.cli.progress import outcome
@@ -254,6 +254,21 @@ async def test_the_answers_schema_is_that_of_the_call_and_a_misfit_goes_back(too
     assert "river" in told(watched, 1)[0].text
     answer = bound[0][1]["function"]["parameters"]["properties"]["answer"]
     assert answer["properties"]["river"]["enum"] == ["Aare", "Limmat"]
+
+
+class Counted(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    atoms: int
+
+
+async def test_an_integer_of_more_than_64_bits_in_a_call_reaches_the_caller_and_the_record(tools_agent: Build) -> None:
+    saver = InMemorySaver()
+    graph = tools_agent(ScriptedModel([final({"atoms": 10**80})]), response_format=Counted, checkpointer=saver)
+
+    result = await graph.ainvoke({"question": "?"}, {"configurable": {"thread_id": "1"}})
+
+    assert result["structured_response"] == Counted(atoms=10**80)
 
 
 async def test_sub_calls_are_held_to_the_budget(tools_agent: Build) -> None:

@@ -18,8 +18,8 @@ TOOLS = AIMessage("", tool_calls=[{"name": "final", "args": {}, "id": id} for id
 ANSWER = Answer(value="old", text="old")
 
 
-async def asked_again(dialogue: list[AnyMessage], **state: Any) -> list[AnyMessage]:
-    """Ask a run with that dialogue another question; return what was added before the question."""
+async def asked_again(dialogue: list[AnyMessage], *, all: bool = False, **state: Any) -> list[AnyMessage]:
+    """Ask a run with that dialogue another question; return what was added before the question, or with it."""
     given: Any = {
         "messages": [HumanMessage("old?"), HumanMessage("new?")], "seen": 1, "dialogue": dialogue, "turns": [],
         "cells": [], "budget": Budget(max_cost_usd=None), "usage": Usage(), "answer": None, **state,
@@ -27,20 +27,21 @@ async def asked_again(dialogue: list[AnyMessage], **state: Any) -> list[AnyMessa
     update = await observe(given, models=[ScriptedModel([])], budget=Budget(), caps=Caps(), window_tokens=100_000)
     *before, question = update["dialogue"]
     assert "new?" in question.text
-    return list(before)
+    return [*before, question] if all else list(before)
 
 
-async def test_code_that_has_not_run_is_answered_with_that() -> None:
-    [told] = await asked_again([HumanMessage("old?"), CODE], cells=[Cell(code="print()")], turns=[TURN])
+async def test_code_that_has_not_run_is_answered_with_that_in_one_message_with_the_question() -> None:
+    told = await asked_again([HumanMessage("old?"), CODE], cells=[Cell(code="print()")], turns=[TURN], all=True)
 
-    assert (told.type, told.text) == ("human", "This was not run: there is another question.")
+    assert [message.type for message in told] == ["human"]
+    assert told[0].text.startswith("This was not run: there is another question.\n\n# Question")
 
 
-async def test_code_that_has_run_is_answered_with_its_output() -> None:
-    [told] = await asked_again([HumanMessage("old?"), CODE], turns=[TURN])
+async def test_code_that_has_run_is_answered_with_its_output_in_one_message_with_the_question() -> None:
+    told = await asked_again([HumanMessage("old?"), CODE], turns=[TURN], all=True)
 
-    assert told.type == "human"
-    assert "printed" in told.text
+    assert [message.type for message in told] == ["human"]
+    assert "printed" in told[0].text
 
 
 @pytest.mark.parametrize("state", [{"answer": ANSWER}, {"turns": [TURN]}, {"cells": [Cell(code="1")]}])

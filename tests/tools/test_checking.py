@@ -48,7 +48,7 @@ def test_a_good_tool_has_no_problems_and_is_called_with_its_examples() -> None:
         (of_schema({}, name="FINAL"), None, "a name that the REPL has already"),
         (of_schema({}, name="größe"), None, "as providers want it"),
         (of_schema({}, description=" "), None, "no description"),
-        (of_schema({"properties": {"a": {"type": "strng"}}}), None, "no JSON schema"),
+        (of_schema({"properties": {"a": {"type": "strng"}}}), None, "its schema cannot be used"),
         (of_schema({"properties": {"a-b": {"type": "string"}, "a_b": {"type": "string"}}}), None, "same name"),
         (lambda x: x, None, "cannot be made a tool"),
     ],

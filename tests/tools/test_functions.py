@@ -93,9 +93,7 @@ def undocumented(x: int) -> int:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ([of_schema({}, name="print")], "Python's own"),
-        ([of_schema({}, name="llm_query")], "the REPL has already"),
-        ([of_schema({}, name="get-page"), of_schema({}, name="get_page")], "two tools are named 'get_page'"),
+        ([of_schema({}, name="get_page"), of_schema({}, name="get_page")], "two tools are named 'get_page'"),
         ([undocumented], "undocumented cannot be made a tool"),
         ([functools.partial(print, 1)], "cannot be made a tool"),
         ([42], "42 is no tool"),

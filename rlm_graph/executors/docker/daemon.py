@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import threading
 import weakref
@@ -37,6 +38,7 @@ class Daemon:
         self._address = address
         self._lock = threading.Lock()
         self._client: APIClient | None = None
+        _all.add(self)
         self._endpoint = Endpoint("")
 
     async def call(self, work: Callable[[APIClient], T]) -> T:
@@ -77,7 +79,7 @@ class Daemon:
         with self._lock:
             if self._client is None:
                 self._client = self._connect()
-                weakref.finalize(self, self._client.close)
+                weakref.finalize(self, _close, self._client, os.getpid())
             client = self._client
         try:
             return work(client)
@@ -98,11 +100,34 @@ class Daemon:
                 "start one, or name another by DOCKER_HOST"
             ) from error
 
+    def forget(self) -> None:
+        """Have no connection any more, in a forked process: those that there are belong to its parent."""
+        if self._client is not None:
+            _inherited.append(self._client)  # collected, it would end what the parent works with
+        self._client, self._lock = None, threading.Lock()
+
     def _lost(self, error: Exception) -> DaemonLost:
         return DaemonLost(
             f"the Docker daemon at {self._endpoint.url} does not answer: {_reason(error)}; "
             "start it, then resume the run"
         )
+
+
+_all: weakref.WeakSet[Daemon] = weakref.WeakSet()
+_inherited: list[APIClient] = []
+
+
+def _close(client: APIClient, process: int) -> None:
+    if os.getpid() == process:
+        client.close()
+
+
+def _after_fork() -> None:
+    for daemon in list(_all):
+        daemon.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class DaemonLost(LinkLost):

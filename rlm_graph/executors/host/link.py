@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 
 from rlm_graph.errors import ExecutorError
+from rlm_graph.executors.host.large_frames import FrameReader
 from rlm_graph.executors.host.stream import Connect, Reader, Writer
-from rlm_graph.executors.sandbox.frames import MAX_ITEMS, Frame, FrameError, Splitter, encode
+from rlm_graph.executors.sandbox.frames import MAX_ITEMS, Frame, FrameError, decode, encode
 
 REPLY_TIMEOUT_S = 30.0
 """Seconds that a supervisor, which never blocks, has to answer."""
@@ -46,7 +48,12 @@ class SupervisorLink:
 
     async def open(self) -> None:
         """Open the stream. Raises `OSError` if nobody listens, `LinkLost` if that cannot be told."""
-        reader, self._writer = await self._connect()
+        connecting = asyncio.ensure_future(self._connect())
+        try:
+            reader, self._writer = await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            connecting.add_done_callback(_close_unwanted)
+            raise
         self._end = None
         self._reading = asyncio.create_task(self._read_frames(reader))
 
@@ -129,11 +136,12 @@ class SupervisorLink:
                 return  # the reader finds that out too, and tells
 
     async def _drop(self) -> None:
+        if self._writer is not None:
+            self._writer.close()  # before anything is awaited: a cancel may come in between
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
         if self._writer is not None:
-            self._writer.close()
             # Nothing more is to be sent: how the supervisor's side takes it does not matter.
             await asyncio.gather(self._writer.wait_closed(), return_exceptions=True)
             self._writer = None
@@ -153,12 +161,12 @@ class SupervisorLink:
             del self._replies[number]
 
     async def _read_frames(self, reader: Reader) -> None:
-        splitter = Splitter(max_items=MAX_ITEMS)
+        splitter = FrameReader(functools.partial(decode, max_items=MAX_ITEMS))
         end: Exception = ConnectionError("the stream ended")
         opened = time.monotonic()
         try:
             while data := await reader.read(RECEIVE_BYTES):
-                for frame in splitter.feed(data):
+                async for frame in splitter.feed(data):
                     self._sort(frame)
         except FrameError as error:
             end = ExecutorError(f"the sandbox sent nonsense: {error}")
@@ -179,3 +187,9 @@ class SupervisorLink:
             self._events.put_nowait(frame)
         elif not (isinstance(re, int) and 0 < re <= self._numbers):  # else nobody waits for it any more
             raise FrameError(f"an event that there is not: {str(frame.get('ev'))[:40]!r}")
+
+
+def _close_unwanted(connecting: asyncio.Future[tuple[Reader, Writer]]) -> None:
+    """Close a stream that came to be after whoever wanted it was cancelled."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result()[1].close()

@@ -322,10 +322,13 @@ def _stub(calls: HostCalls, signature: str) -> Callable[..., Any]:
     """Return the function that code calls for a tool of the host."""
     name, has_parameters, _ = signature.partition("(")
     parameters = _signature(signature) if has_parameters else None
+    kinds = {} if parameters is None else {each.kind: each.name for each in parameters.parameters.values()}
+    more = kinds.get(inspect.Parameter.VAR_KEYWORD)
 
     def tool(*args: Any, **kwargs: Any) -> Any:
         if parameters is not None:
-            return calls.ask(name, dict(parameters.bind(*args, **kwargs).arguments))
+            given = dict(parameters.bind(*args, **kwargs).arguments)
+            return calls.ask(name, {**given.pop(more, {}), **given} if more is not None else given)
         return calls.ask(name, {**({"args": list(args)} if args else {}), **kwargs})
 
     tool.__name__ = tool.__qualname__ = name
@@ -350,6 +353,8 @@ def _signature(text: str) -> inspect.Signature:
         )
         for index, argument in enumerate(arguments.args)
     ]
+    if arguments.kwarg is not None:
+        parameters.append(inspect.Parameter(arguments.kwarg.arg, inspect.Parameter.VAR_KEYWORD))
     return inspect.Signature(parameters)
 
 
