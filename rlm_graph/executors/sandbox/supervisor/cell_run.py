@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from rlm_graph.executors.sandbox.frames import MAX_VALUE, MAX_VALUE_ITEMS, Frame, count_items, is_deep
+from rlm_graph.executors.sandbox.frames import MAX_VALUE, MAX_VALUE_ITEMS, Frame, count_items, encode, is_deep
 from rlm_graph.executors.sandbox.supervisor.metering import processor_time
 from rlm_graph.executors.sandbox.supervisor.process import STREAMS, WorkerProcess
 from rlm_graph.executors.sandbox.supervisor.stillness import is_still, turns_of_sleepers
@@ -24,6 +24,9 @@ PATIENCE_CPU_S, LEAST_PATIENCE_CPU_S = 0.1, 0.005
 least, if it never was of late. A machine that is busy does not shorten it."""
 PATIENCE_S = 2.0
 """Seconds after which it gets the next answer in any case."""
+MAX_HELD_ANSWER_BYTES = 64 << 20
+"""Of the answers behind the one that is due next. Beyond it they are passed on whatever the code does, so that those
+which it does not read are found out, and are not kept."""
 CHECK_S = 10.0
 """Seconds that the interpreter has, after the end of a cell, to show that nothing which the cell left holds it."""
 ANNOUNCE_BYTES, ANNOUNCE_ITEMS = 8 << 20, 100_000
@@ -72,7 +75,9 @@ class CellRun:
         """Whether the last call came from a cell that has no other thread."""
         self._keys: dict[int, str] = {}
         self._given: list[str] = []
-        self._held: dict[int, Frame] = {}
+        self._held: dict[int, bytes] = {}
+        """Frames with one answer each, by the ids of their calls, in the order in which they came."""
+        self._held_answer_bytes = 0
         self._held_since = 0.0
         self._looked_at, self._look_s = 0.0, LOOK_S
         self._cpu_s, self._patience_cpu_s = 0.0, PATIENCE_CPU_S
@@ -130,33 +135,39 @@ class CellRun:
             yield {"ev": "calls", "cell": self.number, "calls": together}
 
     def hold(self, results: list[Frame]) -> None:
-        """Take in answers, to be passed on in this order; those to calls already answered are dropped."""
+        """Take in answers, to be passed on in this order; those to calls already answered are dropped.
+
+        Raises `FrameError` for one that no frame can say.
+        """
         for result in results:
             if result["id"] in self.unanswered and result["id"] not in self._held:
                 answer = {key: result.get(key) for key in ("id", "value", "error", "error_type")}
                 answer |= {key: result[key] for key in ("reason", "partial") if key in result}
+                line = encode({"op": "results", "results": [answer]})
                 if not self._held:
                     self._begin_waiting(time.monotonic())
-                self._held[result["id"]] = answer
+                self._held[result["id"]] = line
+                self._held_answer_bytes += len(line)
                 self._given.append(self._keys.pop(result["id"]))
 
-    def passed_on(self, now: float) -> Iterator[Frame]:
-        """Yield the answers that the code is to be given now, one at a time.
+    def passed_on(self, now: float) -> Iterator[bytes]:
+        """Yield frames with the answers that the code is to be given now, one in each.
 
         Each is due when the code has done all that the answer before it has led to, so that the same answers in the
         same order lead to the same calls. Code that is never still is given them after a while, for it may be waiting
-        for them in a loop.
+        for them in a loop, and at once what is more than is held.
         """
-        while self._held and self._is_due(now):
-            number, answer = next(iter(self._held.items()))
+        while self._held and (self._holds_too_much() or self._is_due(now)):
+            number, line = next(iter(self._held.items()))
             del self._held[number], self.unanswered[number]
+            self._held_answer_bytes -= len(line)
             size, items = self._sizes.pop(number)
             self.held_bytes -= size
             self.held_items -= items
             self._begin_waiting(now)
             if not self.unanswered and self._since is None:
                 self._since = now
-            yield answer
+            yield line
 
     def progress(self, *, answered: bool) -> Frame:
         """Tell how far the code is: the last call it made, and what it does; on demand the calls that are answered."""
@@ -165,6 +176,9 @@ class CellRun:
         still = turns is not None and heard and turns == turns_of_sleepers(self.worker.pid)
         told: Frame = {"calls": self._last_id, "still": still, "turns": sum((turns or {}).values())}
         return {**told, "answered": self._given} if answered else told
+
+    def _holds_too_much(self) -> bool:
+        return self._held_answer_bytes - len(next(iter(self._held.values()))) > MAX_HELD_ANSWER_BYTES
 
     def _is_due(self, now: float) -> bool:
         if self._alone and len(self.unanswered) == 1:  # its only thread waits for this answer

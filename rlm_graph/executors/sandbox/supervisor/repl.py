@@ -146,8 +146,8 @@ class KeptRepl:
     def pass_on(self, now: float) -> None:
         """Give the code the answers that are due."""
         if self.run is not None:
-            for answer in self.run.passed_on(now):
-                self.run.worker.link.send({"op": "results", "results": [answer]})
+            for line in self.run.passed_on(now):
+                self.run.worker.link.send_line(line)
 
     def end_worker(self, kind: str, message: str | None) -> None:
         """End the worker, and with it the running cell; start another, with nothing in it."""
