@@ -47,7 +47,7 @@ def memory_functions(settings: MemorySettings, cipher: Cipher | None = None) -> 
         StructuredTool.from_function(coroutine=function)
         for function in (rlm_remember, rlm_recall, rlm_forget, rlm_notes)
     ]
-    return {tool.name: HostFunction(tool) for tool in tools}
+    return {tool.name: HostFunction(tool, renamed=tool.name) for tool in tools}
 
 
 def _shown(note: Note) -> dict[str, Any]:

@@ -32,7 +32,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"subagents": {"a": AgentSpec(model=5)}}, "agent a: model: give a name"),  # type: ignore[arg-type]
     ({"budget": 5}, "budget: give a Budget"),
     ({"budget": {"max_turn": 5}}, "did you mean max_turns"),
-    ({"response_format": list[int]}, "response_format"),
+    ({"response_format": 5}, "response_format"),
     ({"interrupt_on": "codes", "checkpointer": InMemorySaver()}, "interrupt_on: give 'code', 'subcalls'"),
     ({"interrupt_on": "code"}, "interrupt_on: a run that waits for a human needs a checkpointer"),
     ({"interrupt_on": {"code": True}}, "interrupt_on: a run that waits for a human needs a checkpointer"),

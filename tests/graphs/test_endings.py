@@ -35,7 +35,7 @@ def ended(text: str, reason: str = "length", **aside: Any) -> AIMessage:
     ("reply", "reason", "partial", "words"),
     [
         (ended("In clause 7 the"), "cut", "In clause 7 the", "limit of tokens"),
-        (ended("<think>hm, hm"), "cut", "<think>hm, hm", "limit of tokens"),
+        (ended("<think>hm, hm"), "cut", "", "limit of tokens"),
         (ended("", "content_filter"), "filtered", "", "held the reply back"),
         (ended("", "stop", refusal="I will not."), "refused", "", "I will not."),
         (ended(" ", "stop"), "empty", " ", "empty"),

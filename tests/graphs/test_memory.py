@@ -294,8 +294,11 @@ async def test_no_tool_takes_the_names(agent: Build) -> None:
         """Pretend."""
         return query
 
-    with pytest.raises(SetupError, match="'rlm_recall' is a name that the REPL has already"):
-        agent([], tools=[rlm_recall])
+    code = "memory.remember('the pump is red')\nFINAL([rlm_recall_('mine'), memory.recall('pump')[0]['text']])"
+
+    assert await said(agent([repl(code)], tools=[rlm_recall], store=InMemoryStore(), memory=ANN)) == [
+        "mine", "the pump is red",
+    ]  # fmt: skip
 
 
 async def test_with_a_key_the_store_holds_nothing_that_can_be_read(agent: Build, tmp_path: Path) -> None:
