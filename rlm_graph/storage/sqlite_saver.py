@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,12 @@ from langgraph.checkpoint.base import (
     ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
+    CheckpointTuple,
+    get_checkpoint_id,
     get_checkpoint_metadata,
 )
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.checkpoint.sqlite.utils import load_pending_writes, pending_writes_sql
 
 from rlm_graph.storage.group_commit import GroupCommit
 
@@ -32,6 +36,10 @@ _WRITE = (
     " (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_GET = (
+    "SELECT checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata FROM checkpoints"
+    " WHERE thread_id = ? AND checkpoint_ns = ?"
+)
 
 
 class GroupedSqliteSaver(AsyncSqliteSaver):
@@ -46,6 +54,30 @@ class GroupedSqliteSaver(AsyncSqliteSaver):
         super().__init__(connection, serde=serde)
         self.writer = writer
         """Does all its writing."""
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return a checkpoint, by default the newest of its namespace, with what was written on top of it."""
+        if not self.is_setup:
+            await self.setup()
+        place = config["configurable"]
+        thread, namespace = str(place["thread_id"]), place.get("checkpoint_ns", "")
+        asked = get_checkpoint_id(config)
+        found = await self.writer.using(lambda connection: _read(connection, thread, namespace, asked))
+        if found is None:
+            return None
+        (id, parent, kind, kept, described), writes = found
+
+        def at(checkpoint: str) -> RunnableConfig:
+            there = {"thread_id": thread, "checkpoint_ns": namespace, "checkpoint_id": checkpoint}
+            return {"configurable": there}
+
+        return CheckpointTuple(
+            config if asked else at(id),
+            self.serde.loads_typed((kind, kept)),
+            json.loads(described) if described is not None else {},
+            at(parent) if parent else None,
+            load_pending_writes(writes, self.serde),
+        )
 
     async def aput(
         self,
@@ -109,3 +141,17 @@ class GroupedSqliteSaver(AsyncSqliteSaver):
         if not self.is_setup:
             await self.setup()
         await self.writer.write(statements)
+
+
+def _read(
+    connection: sqlite3.Connection, thread: str, namespace: str, checkpoint: str | None
+) -> tuple[Any, list[Any]] | None:
+    """Return the row of a checkpoint, and the rows that were written on top of it."""
+    if checkpoint:
+        found = connection.execute(f"{_GET} AND checkpoint_id = ?", (thread, namespace, checkpoint)).fetchone()
+    else:
+        found = connection.execute(f"{_GET} ORDER BY checkpoint_id DESC LIMIT 1", (thread, namespace)).fetchone()
+    if found is None:
+        return None
+    writes = connection.execute(pending_writes_sql(has_task_path=True), (thread, namespace, found[0])).fetchall()
+    return found, writes

@@ -43,17 +43,17 @@ def connections() -> Iterator[list[str]]:
 async def latest_reads(service: RunService) -> AsyncIterator[list[str]]:
     """The reads of a run's last checkpoint that the service's connection makes within the block."""
     reads: list[str] = []
-    connection = service._runs.saver.conn  # type: ignore[attr-defined]  # that of LangGraph's SQLite saver
+    writer = service._runs.saver.writer  # type: ignore[attr-defined]  # of the saver for SQLite, which reads there too
 
     def trace(statement: str) -> None:
         if "FROM checkpoints" in statement and "LIMIT 1" in statement:
             reads.append(statement)
 
-    await connection.set_trace_callback(trace)
+    await writer.using(lambda connection: connection.set_trace_callback(trace))
     try:
         yield reads
     finally:
-        await connection.set_trace_callback(None)
+        await writer.using(lambda connection: connection.set_trace_callback(None))
 
 
 async def test_to_take_up_a_run_opens_the_database_once(opened: Open, job: MakeJob) -> None:
