@@ -88,7 +88,7 @@ def plan(scenario: Scenario, events: Sequence[str], every: int, pairs: int) -> I
         for number in range(first, len(events) + 1, every):
             yield Job(scenario, (number,), lose_repl)
         for _ in range(pairs):
-            number = chance.randint(first, len(events))
+            number = chance.randint(min(first, len(events)), len(events))
             yield Job(scenario, (number, number + chance.randint(1, len(events))), lose_repl)
 
 
