@@ -53,13 +53,14 @@ exclude-operators = {skipped}
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--module", action="append", help="a module, for instance rlm_graph/ledger.py; by default all")
+    parser.add_argument("--tests", help="run these instead of the module's own, for instance a single file")
     parser.add_argument("--timeout", type=float, default=240, help="seconds after which the tests count as failed")
     given = parser.parse_args(arguments)
     ray = Path(os.environ["COSMIC_RAY"])
     survived = 0
     for module, tests in _modules(given.module):
         with tempfile.TemporaryDirectory() as folder:
-            survived += _try(ray, Path(folder), module, tests, timeout_s=given.timeout)
+            survived += _try(ray, Path(folder), module, given.tests or tests, timeout_s=given.timeout)
     return 1 if survived else 0
 
 
