@@ -93,7 +93,8 @@ class Never(SnapshotStore):
     def __init__(self) -> None:
         super().__init__(Path("nowhere"))
 
-    async def restore(self, *_: Any) -> int:
+    async def restore(self, repl: Any, *_: Any) -> int:
+        assert not repl.past, "a REPL that lives is no place for a snapshot"
         return 0
 
 
@@ -117,8 +118,9 @@ async def test_the_cells_that_are_lost_run_again_with_the_contexts_that_they_had
 
 
 @pytest.mark.parametrize("status", ["ok", "error", "final"])
-async def test_a_cell_that_does_something_else_is_named(replay: Replay, status: Any) -> None:
-    repl = Held(again=[cell(1), cell(2).model_copy(update={"digest": "another", "status": status}), cell(4)])
+@pytest.mark.parametrize("digest", ["another", "yet another"])
+async def test_a_cell_that_does_something_else_is_named(replay: Replay, status: Any, digest: str) -> None:
+    repl = Held(again=[cell(1), cell(2).model_copy(update={"digest": digest, "status": status}), cell(4)])
 
     [note] = await replay.rebuild(repl, TURNS, [])  # type: ignore[arg-type]  # what is asked of a REPL
 
