@@ -32,6 +32,7 @@ GraphT = TypeVar("GraphT", bound="CompiledStateGraph[Any, Any, Any, Any]")
 
 _CHECKPOINTER = "__pregel_checkpointer"
 _RESUMING = "__pregel_resuming"
+_REPLAY_STATE = "__pregel_replay_state"
 _SCRATCHPAD = "__pregel_scratchpad"
 _DURABILITY = "__pregel_durability"
 _NAMESPACE = "checkpoint_ns"
@@ -85,7 +86,8 @@ def child_config(config: RunnableConfig, namespace: str, *, saver: Saver | None 
     The scratchpad counts the subgraphs that a task has invoked, and LangGraph appends that number to the namespace of
     all but the first; a counter of its own makes every child the first. `resuming` makes a child that has a record go
     on from it instead of starting over, and does nothing to one that has none. A limit on tasks at once is not handed
-    on: LangGraph has what a task wrote wait for a free place among the tasks.
+    on: LangGraph has what a task wrote wait for a free place among the tasks. Nor is it that the run goes back to an
+    earlier step: LangGraph would then start each child over, and an act of another branch has a namespace of its own.
     """
     configurable = dict(config["configurable"])
     if saver is not None:
@@ -93,6 +95,7 @@ def child_config(config: RunnableConfig, namespace: str, *, saver: Saver | None 
     scratchpad = configurable[_SCRATCHPAD]
     configurable[_NAMESPACE] = namespace
     configurable[_RESUMING] = True
+    configurable[_REPLAY_STATE] = None
     configurable[_SCRATCHPAD] = dataclasses.replace(scratchpad, subgraph_counter=itertools.count().__next__)
     child: RunnableConfig = {**config, "configurable": configurable}
     child.pop("max_concurrency", None)

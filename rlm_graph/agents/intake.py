@@ -23,6 +23,10 @@ _IGNORED = frozenset(RLMOutput.__annotations__)
 """A run's result may be given to another run."""
 
 
+class _TakenState(dict[str, Any]):
+    """A state that was taken in. A result is streamed inside, and a second look could take marks for a long message."""
+
+
 @dataclass(frozen=True)
 class Taken:
     """An input as LangGraph may see it."""
@@ -46,8 +50,10 @@ class Intake:
         A `nested` run is a node of a larger graph and given all of its state; any other is given nothing that it does
         not know. Raises `InputError` for what cannot be used.
         """
+        if isinstance(given, _TakenState):
+            return Taken(given)
         if isinstance(given, Command):
-            if not isinstance(given.update, dict):
+            if not isinstance(given.update, dict) or isinstance(given.update, _TakenState):
                 return Taken(given)
             taken = self._state_of(given.update)
             return Taken(Command(**{**vars(given), "update": taken.input}), taken.given)
@@ -90,7 +96,7 @@ class Intake:
             found.append(self.contexts.take(context))
         if found:
             state["contexts"] = [*(state.get("contexts") or ()), *found]
-        return Taken(state, originals)
+        return Taken(_TakenState(state), originals)
 
 
 def _question(question: Any) -> str:

@@ -26,8 +26,11 @@ Lock = Callable[[], AbstractContextManager[None]]
 LEAVING_S = 30.0
 """Seconds that the ends of streams that were left are waited for. A step under way is cancelled, which takes less."""
 
-_left: dict[concurrent.futures.Future[None], asyncio.AbstractEventLoop] = {}
-"""The streams that were left and have not ended, each as what is done at its end, with the loop that ends it."""
+_left: dict[concurrent.futures.Future[None], tuple[asyncio.AbstractEventLoop, ExitStack | None]] = {}
+"""The streams that were left and have not ended, each as what is done at its end.
+
+With the loop that ends it, and with what its generator has entered.
+"""
 _closing: set[asyncio.Task[None]] = set()
 """Loops refer to their tasks weakly."""
 
@@ -64,7 +67,7 @@ class GraphStream(AsyncIterator[T]):
             if self._hold is not None:
                 self._hold.close()  # no code of the generator can run any more
         else:
-            _leave(self._parts, self._loop)
+            _leave(self._parts, self._loop, self._hold)
 
 
 class OwnedStream(AsyncIterator[T]):
@@ -94,9 +97,9 @@ class OwnedStream(AsyncIterator[T]):
         await self._parts.aclose()
 
 
-def _leave(parts: AsyncGenerator[Any, None], loop: asyncio.AbstractEventLoop) -> None:
+def _leave(parts: AsyncGenerator[Any, None], loop: asyncio.AbstractEventLoop, hold: ExitStack | None) -> None:
     ended: concurrent.futures.Future[None] = concurrent.futures.Future()
-    _left[ended] = loop
+    _left[ended] = loop, hold
 
     def end(task: asyncio.Task[None] | None = None) -> None:
         _left.pop(ended, None)
@@ -155,4 +158,9 @@ def _streams_left(
         raise error
     if not _left:
         gc.collect()  # an exception that was handled may hold the stream in a cycle
-    return {ended: loop for ended, loop in list(_left.items()) if not loop.is_closed()}
+    for ended, (loop, hold) in list(_left.items()):
+        if loop.is_closed():  # before the generator had ended, and no code of it can run any more
+            _left.pop(ended, None)
+            if hold is not None:
+                hold.close()
+    return {ended: loop for ended, (loop, _) in list(_left.items())}

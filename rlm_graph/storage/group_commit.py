@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from rlm_graph.storage.database import Statement
+from rlm_graph.storage.failures import is_busy
 
 T = TypeVar("T")
 
@@ -95,8 +96,9 @@ class GroupCommit:
         if len(together) > 1:
             try:
                 return self._attempt(together)
-            except sqlite3.Error:
-                pass
+            except Exception as error:
+                if isinstance(error, sqlite3.Error) and is_busy(error):  # each would wait as long once more
+                    return [error] * len(together)
         outcomes: list[bool | Exception] = []
         for write in together:
             try:

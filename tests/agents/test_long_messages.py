@@ -203,3 +203,14 @@ def test_a_larger_graph_keeps_its_message_as_it_was(agent: Build, model: Scripte
 
     assert [len(message.text) for message in result["messages"]][::2] == [len(QUESTION) + 2 + len(LONG), 8]
     assert str(len(LONG)) in result["messages"][-1].text
+
+
+async def test_a_message_is_taken_in_once_however_the_agent_is_called(agent: Build, model: ScriptedModel) -> None:
+    graph = agent(model)
+    # What stands in the place of the long one is short, and too long beside the other.
+    short, long = "a " * (graph.intake.max_chars // 2 - 50), "b " * graph.intake.max_chars
+    given: Any = {"messages": [HumanMessage([{"type": "text", "text": text} for text in (short, long)])]}
+
+    results = [graph.invoke(given), await graph.ainvoke(given), list(graph.stream(given, stream_mode="values"))[-1]]
+
+    assert [result["answer"].value for result in results] == [["str", len(long), 1]] * 3

@@ -128,6 +128,19 @@ def test_a_stream_whose_loop_was_closed_frees_the_run(graph: RLMGraph) -> None:
     assert graph.invoke(None, CONFIG)["answer"].value == ["A", "B", "C"]
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_stream_that_was_left_as_its_loop_was_closed_frees_the_run(graph: RLMGraph) -> None:
+    async def leave() -> None:
+        async for _ in graph.astream(GIVEN, CONFIG):
+            break
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(leave())
+    loop.close()
+
+    assert graph.invoke(None, CONFIG)["answer"].value == ["A", "B", "C"]
+
+
 async def test_a_synchronous_call_on_the_loop_of_its_saver_is_refused_in_words(agent: Build, tmp_path: Path) -> None:
     async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
         with pytest.raises(StorageError, match=r"would wait for itself: call `await agent\.ainvoke"):

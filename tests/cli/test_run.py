@@ -136,6 +136,17 @@ def test_an_answer_that_cannot_be_written_is_kept(shell: Shell, serve: Serve) ->
     assert server.count == 1
 
 
+def test_a_table_that_cannot_be_written_is_an_error_in_one_line(shell: Shell, serve: Serve) -> None:
+    serve(code("FINAL('kept')"))
+    shell.here("run", "q")
+
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(shell.command("logs"), stdout=full, stderr=subprocess.PIPE, env=shell.environment())
+
+    assert done.returncode == 1
+    assert done.stderr.decode() == "error: stdout cannot be written: No space left on device\n"
+
+
 def test_closed_streams_are_said_before_anything_is_spent(shell: Shell, serve: Serve) -> None:
     server = serve("never asked")
     command = shlex.join(shell.command("run", "q", "-c", "-"))

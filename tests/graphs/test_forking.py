@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
@@ -87,6 +88,23 @@ async def test_time_travel_within_a_run_has_the_repl_of_that_step(agent: Build, 
     again = agent([repl("x.append('another')\nFINAL(x)")], checkpointer=saver)
 
     assert (await again.ainvoke(None, back))["answer"].value == ["one", "another"]
+
+
+async def test_time_travel_asks_nothing_again_that_was_asked_before_that_step(agent: Build, saver: Any) -> None:
+    asked: list[str] = []
+
+    def sub(messages: Sequence[BaseMessage]) -> str:
+        asked.append(messages[-1].text)
+        return f"{messages[-1].text}!"
+
+    graph = agent([repl("x = llm_query_batched(['a', 'b'])"), repl("FINAL(x)")], sub=sub, checkpointer=saver)
+    await graph.ainvoke({"question": "Go."}, SOURCE)
+    back = {"configurable": {"thread_id": "source", "checkpoint_id": await after_turn(graph, SOURCE, 1)}}
+
+    again = agent([repl("FINAL([*x, llm_query('c')])")], sub=sub, checkpointer=saver)
+
+    assert (await again.ainvoke(None, back))["answer"].value == ["a!", "b!", "c!"]
+    assert sorted(asked) == ["a", "b", "c"]
 
 
 async def test_a_run_that_is_not_there_cannot_be_forked(saver: Any) -> None:

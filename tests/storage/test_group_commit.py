@@ -73,6 +73,31 @@ async def test_a_write_that_fails_is_nobody_elses_failure_and_leaves_nothing(wri
     assert ids(path) == [1, 2, 5]
 
 
+@pytest.mark.parametrize(("value", "error"), [("\ud800", UnicodeEncodeError), (1 << 70, OverflowError)])
+async def test_what_the_driver_cannot_take_is_nobody_elses_failure(
+    writer: GroupCommit, path: Path, value: Any, error: type[Exception]
+) -> None:
+    outcomes = await asyncio.gather(*(writer.write([(INSERT, (id,))]) for id in (1, value, 2)), return_exceptions=True)
+
+    assert [each if isinstance(each, bool) else type(each) for each in outcomes] == [True, error, True]
+    assert ids(path) == [1, 2]
+
+
+async def test_writes_that_wait_together_for_another_process_wait_once(path: Path) -> None:
+    said: list[str] = []
+    async with GroupCommit(path, busy_timeout_s=0.05) as writer:
+        await writer.using(lambda connection: connection.set_trace_callback(said.append))
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            outcomes = await asyncio.gather(
+                *(writer.write([(INSERT, (id,))]) for id in range(10)), return_exceptions=True
+            )
+
+        assert {type(outcome) for outcome in outcomes} == {sqlite3.OperationalError}
+        assert said.count("BEGIN IMMEDIATE") == 1
+        assert await writer.write([(INSERT, (1,))])
+
+
 async def test_a_caller_who_gives_up_holds_up_nobody(writer: GroupCommit, path: Path) -> None:
     tasks = [asyncio.create_task(writer.write([(INSERT, (id,))])) for id in range(10)]
     await asyncio.sleep(0)
