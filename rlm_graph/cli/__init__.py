@@ -31,5 +31,7 @@ def main() -> None:
             app(prog_name="rlm-graph")
         except SystemExit as leaving:
             leave(leaving.code)
-    except KeyboardInterrupt:  # before or after the command itself, which sees to its own
-        raise SystemExit(130) from None
+    except BaseException as error:  # before or after the command itself, which sees to its own
+        if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):  # as `is_interrupt`
+            raise SystemExit(130) from None
+        raise

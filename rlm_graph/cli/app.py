@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +16,7 @@ from rlm_graph.cli.docker import build
 from rlm_graph.cli.doctor import doctor
 from rlm_graph.cli.du import du
 from rlm_graph.cli.examples import epilog
-from rlm_graph.cli.exits import Exit, exit_code
+from rlm_graph.cli.exits import Exit, exit_code, is_interrupt
 from rlm_graph.cli.fork import fork
 from rlm_graph.cli.hints import advised
 from rlm_graph.cli.init import init
@@ -43,15 +44,28 @@ EPILOG = (
 class Commands(TyperGroup):
     """Ends an `RLMError` in one line and an exit code. Anything else keeps its traceback: it is our mistake."""
 
-    def invoke(self, ctx: Any) -> Any:
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:  # where `--version` prints
         manner.reset()
-        try:
+        with _in_one_line():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _in_one_line():
             return super().invoke(ctx)
-        except RLMError as error:
-            say(f"error: {advised(error)}")
-            raise typer.Exit(exit_code(error)) from error
-        except KeyboardInterrupt:
-            raise typer.Exit(Exit.INTERRUPTED) from None
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Say what is wrong in one line, and leave with its exit code."""
+    try:
+        yield
+    except RLMError as error:
+        say(f"error: {advised(error)}")
+        raise typer.Exit(exit_code(error)) from error
+    except BaseException as error:
+        if not is_interrupt(error):
+            raise
+        raise typer.Exit(Exit.INTERRUPTED) from None
 
 
 def _version(wanted: bool) -> None:

@@ -48,3 +48,12 @@ _CODES: dict[type[RLMError], Exit] = {
 def exit_code(error: RLMError) -> Exit:
     """Return the code that tells a script what kind of error ended the command."""
     return next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), Exit.FAILED)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Tell whether Ctrl-C has ended the work, which Python 3.11 wraps where it meets a class that is being made.
+
+    What comes in `__set_name__` is raised as the cause of a `RuntimeError` (https://github.com/python/cpython/issues/77757),
+    and a command makes thousands of classes while it imports.
+    """
+    return isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -38,6 +39,9 @@ class Output:
             return
         target = self.file.resolve()
         try:
+            if (descriptor := _descriptor(self.file)) is not None:
+                os.fstat(descriptor)
+                return
             if target.is_dir():
                 raise IsADirectoryError(0, "it is a folder")
             if target.exists() and not os.access(target, os.W_OK):
@@ -54,13 +58,13 @@ class Output:
         if not self.quiet:
             say(text)
 
-    def report(self, run: Run, answer: Answer, usage: Usage) -> Exit:
-        """Give out the answer and what it took; return how the command ends.
+    def report(self, run: Run, question: str, answer: Answer, usage: Usage) -> Exit:
+        """Give out the answer to the question and what it took; return how the command ends.
 
         Raises `RLMError` if the answer cannot be written. It stays in the run.
         """
         try:
-            self._give(run, answer, usage)
+            self._give(run, question, answer, usage)
         except (OSError, RLMError) as error:
             words = f"{self.file} cannot be written: {error.strerror}" if isinstance(error, OSError) else str(error)
             raise RLMError(f"{words}; the answer is kept: {command(f'resume {run.id}')}") from error
@@ -75,21 +79,21 @@ class Output:
         say(f"{answer.ceiling} reached: this is the best answer so far; go on: {command(f'resume {run.id} {flag} …')}")
         return Exit.BUDGET
 
-    def _give(self, run: Run, answer: Answer, usage: Usage) -> None:
+    def _give(self, run: Run, question: str, answer: Answer, usage: Usage) -> None:
         if self.file is None:
-            put_json(_record(run, answer, usage)) if self.json else put(answer.text, exact=True)
+            put_json(_record(run, question, answer, usage)) if self.json else put(answer.text, exact=True)
         elif self.json:
             import json
 
-            write_whole(self.file, json.dumps(_record(run, answer, usage), indent=2).encode())
+            write_whole(self.file, json.dumps(_record(run, question, answer, usage), indent=2).encode())
         else:
             write_whole(self.file, encoded(answer.text))
 
 
-def _record(run: Run, answer: Answer, usage: Usage) -> dict[str, Any]:
+def _record(run: Run, question: str, answer: Answer, usage: Usage) -> dict[str, Any]:
     return {
         "run": run.id,
-        "question": run.question,
+        "question": question,
         "answer": answer.value,
         "text": answer.text,
         "complete": answer.complete,
@@ -107,7 +111,15 @@ def _record(run: Run, answer: Answer, usage: Usage) -> dict[str, Any]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that at every moment it holds all of the old content or all of the new."""
+    """Write a file so that at every moment it holds all of the old content or all of the new.
+
+    What this process has open already, as `/dev/stdout`, is written to where it stands: somebody has redirected it to
+    a file, perhaps to its end, and goes on writing there.
+    """
+    if (descriptor := _descriptor(path)) is not None:
+        with open(os.dup(descriptor), "wb") as file:
+            file.write(printable(data.decode("utf-8", "replace")).encode() if file.isatty() else data)
+        return
     target = path.resolve()
     if target.exists() and not target.is_file():  # a device or a pipe cannot be replaced
         with target.open("wb") as file:
@@ -124,6 +136,14 @@ def write_whole(path: Path, data: bytes) -> None:
         except BaseException:
             os.unlink(file.name)
             raise
+
+
+def _descriptor(path: Path) -> int | None:
+    """Return the descriptor of this process that the path is a name of, if it is one."""
+    found = re.fullmatch(r"/dev/(stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)", os.path.abspath(path))
+    if found is None:
+        return None
+    return {"stdout": 1, "stderr": 2}[found[1]] if found[1] else int(found[2])
 
 
 def _umask() -> int:

@@ -138,7 +138,7 @@ def put_drawn(renderable: Any) -> None:
     if sys.stdout is None:
         raise RLMError("standard output is closed")
     screen = console(stderr=False)
-    with _writing(sys.stdout), screen.capture() as captured:
+    with _writing(sys.stdout), screen.capture() as captured:  # rich writes too, if nothing, when it has captured
         screen.print(renderable)
     lines = "\n".join(line.rstrip() for line in captured.get().splitlines())
     if not sys.stdout.isatty():

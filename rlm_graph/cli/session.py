@@ -94,7 +94,7 @@ def report(outcome: Outcome, output: Output) -> Exit:
     if outcome.answer is None:
         say(f"interrupted; go on: {command(f'resume {outcome.run.id}')}")
         return Exit.INTERRUPTED
-    return output.report(outcome.run, outcome.answer, outcome.usage)
+    return output.report(outcome.run, outcome.question, outcome.answer, outcome.usage)
 
 
 async def _watched(begin: Begin, output: Output, *, wait: bool, entered: Callable[[LiveRun], None] | None) -> Outcome:

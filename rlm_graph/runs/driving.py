@@ -13,6 +13,7 @@ from rlm_graph.runs.job import Job
 from rlm_graph.runs.live import LiveRun, Outcome
 from rlm_graph.runs.notices import Begun, Ended, bodies
 from rlm_graph.runs.standing import NOTHING, Standing, config_of
+from rlm_graph.runs.story import last_question
 from rlm_graph.storage.failures import database_errors
 from rlm_graph.storage.runs import Run, Runs, Status
 
@@ -82,7 +83,7 @@ async def _book(runs: Runs, run: Run, standing: Standing, *, finished: bool = Tr
     usage = own_usage(run, standing.state)
     await runs.finish(run.id, status, usage)
     booked = run.model_copy(update={"status": status, "usage": usage})
-    return Outcome(booked, answer, usage, waiting)
+    return Outcome(booked, last_question(standing.state, run.question), answer, usage, waiting)
 
 
 async def _book_failure(graph: Any, runs: Runs, run: Run) -> Usage:

@@ -26,6 +26,8 @@ class Outcome:
 
     run: Run
     """As it is booked now."""
+    question: str
+    """The one that was worked on: what the run was started with, or was asked last."""
     answer: Answer | None
     usage: Usage
     """What the run has spent itself: a fork, since its source was copied."""

@@ -53,6 +53,12 @@ def exchanges(state: Mapping[str, Any], question: str) -> tuple[Exchange, ...]:
     return tuple(Exchange(question=text, said=tuple(said), answer=answers.get(id)) for id, text, said in found)
 
 
+def last_question(state: Mapping[str, Any], question: str) -> str:
+    """Return what the run was asked last; `question` is what it was started with, where nothing is recorded."""
+    asked = [message for message in state.get("messages", ()) if isinstance(message, HumanMessage)]
+    return asked[-1].text if asked else question
+
+
 async def call_replies(runs: Runs, run: str, turns: Sequence[Turn]) -> dict[str, tuple[SubcallReply, ...]]:
     """Return what the calls of these turns were answered, by the namespaces of their records."""
     saver = allowing(runs.saver, STORED_TYPES)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from rlm_graph import errors
-from rlm_graph.cli.app import EPILOG
+from rlm_graph.cli.app import EPILOG, Commands
 from rlm_graph.cli.exits import Exit, exit_code
 
 
@@ -30,3 +34,24 @@ def test_each_kind_of_error_has_its_code(error: errors.RLMError, code: int) -> N
 def test_the_help_lists_every_code() -> None:
     for code in Exit:
         assert f"{code.value} " in EPILOG
+
+
+class Interrupted:
+    """Ctrl-C that comes while a class is made of it, as pydantic's descriptors are of each model."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_a_module_makes_its_classes_is_an_interrupt() -> None:
+    app = typer.Typer(cls=Commands, pretty_exceptions_enable=False)
+    app.callback()(lambda: None)
+
+    @app.command()
+    def imports() -> Any:
+        return type("Model", (), {"field": Interrupted()})
+
+    ended = CliRunner().invoke(app, ["imports"])
+
+    assert ended.exit_code == 130
+    assert ended.output == ""

@@ -420,3 +420,53 @@ def test_a_stream_as_json_is_one_object_a_line_and_the_answer_is_alone_on_stdout
     }
     [root] = {event["call_id"] for event in told if event["kind"] == "turn"}
     assert [event["parent_id"] for event in told if event["kind"] == "subcall"] == [root]
+
+
+def test_the_answer_to_another_question_comes_with_that_question(shell: Shell, serve: Serve) -> None:
+    serve(code("FINAL('first')"), code("FINAL('second')"))
+    shell.here("run", "what came first?", "--thread", "mine")
+
+    asked = json.loads(shell.here("ask", "mine", "and then?", "--json").stdout)
+    again = json.loads(shell.here("resume", "mine", "--json").stdout)
+
+    assert (asked["question"], asked["answer"]) == ("and then?", "second")
+    assert (again["question"], again["answer"]) == ("and then?", "second")
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_an_answer_to_an_open_stream_leaves_what_was_written_there(name: str, shell: Shell, serve: Serve) -> None:
+    serve(code("FINAL('answer')"))
+    kept = shell.folder / "kept.txt"
+    kept.write_text("before\n")
+
+    with kept.open("ab") as file:
+        subprocess.run(shell.command("run", "q", "-o", name), stdout=file, env=shell.environment(), check=True)
+        file.write(b" after")
+
+    assert kept.read_text() == "before\nanswer after"
+
+
+def test_a_descriptor_that_is_closed_is_refused_before_anything_is_spent(shell: Shell, serve: Serve) -> None:
+    server = serve("never asked")
+
+    refused = shell.run("run", "q", "-o", "/dev/fd/77")
+
+    assert refused.returncode == 2
+    assert "the answer cannot be written to /dev/fd/77: Bad file descriptor" in refused.stderr.decode()
+    assert server.count == 0
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", [("logs",), ("logs", "mine"), ("config", "show"), ("--version",)])
+def test_a_result_for_which_there_is_no_room_is_one_line(
+    command: tuple[str, ...], unbuffered: str, shell: Shell, serve: Serve
+) -> None:
+    serve(code("FINAL('kept')"))
+    shell.here("run", "q", "--thread", "mine")
+
+    with open("/dev/full", "wb") as full:
+        environment = shell.environment(PYTHONUNBUFFERED=unbuffered)
+        done = subprocess.run(shell.command(*command), stdout=full, stderr=subprocess.PIPE, env=environment)
+
+    assert done.returncode == 1
+    assert done.stderr == b"error: stdout cannot be written: No space left on device\n"
