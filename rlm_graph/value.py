@@ -69,8 +69,9 @@ def _escaped(value: Any) -> Any:
     """Write what cannot be stored in forms of their own.
 
     They are `{"text": bytes}` for texts with surrogates, `{"integer": bytes}` for integers of more than 64 bits, and
-    `{"items": …, "kind": b"dict"}` for dicts with such keys. What JSON can say holds no bytes, so none can be mistaken
-    for a value.
+    `{"items": [key, value, …], "kind": b"flat"}` for dicts with such keys: flat, for the serializer ends at 250 levels
+    and code may hand over 100. Earlier versions wrote the items in pairs, as `b"dict"`. What JSON can say holds no
+    bytes, so none can be mistaken for a value.
     """
     if isinstance(value, str):
         return {"text": value.encode("utf-8", "surrogatepass")} if _any_unstorable(value) else value
@@ -78,7 +79,7 @@ def _escaped(value: Any) -> Any:
         return {"integer": value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)}
     if isinstance(value, dict):
         if any(map(_any_unstorable, value)):
-            return {"items": [[_escaped(key), _escaped(part)] for key, part in value.items()], "kind": b"dict"}
+            return {"items": [_escaped(each) for pair in value.items() for each in pair], "kind": b"flat"}
         return {key: _escaped(part) for key, part in value.items()}
     return [_escaped(part) for part in value] if isinstance(value, list | tuple) else value
 
@@ -89,7 +90,9 @@ def _restored(value: Any) -> Any:
             return value["text"].decode("utf-8", "surrogatepass")
         if value.keys() == {"integer"} and isinstance(value["integer"], bytes):
             return int.from_bytes(value["integer"], "big", signed=True)
-        if value.keys() == {"items", "kind"} and value["kind"] == b"dict":
-            return {_restored(key): _restored(part) for key, part in value["items"]}
+        if value.keys() == {"items", "kind"} and value["kind"] in (b"flat", b"dict"):
+            items = value["items"]
+            pairs = zip(items[::2], items[1::2], strict=True) if value["kind"] == b"flat" else items
+            return {_restored(key): _restored(part) for key, part in pairs}
         return {key: _restored(part) for key, part in value.items()}
     return [_restored(part) for part in value] if isinstance(value, list | tuple) else value

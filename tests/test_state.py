@@ -59,6 +59,26 @@ def test_lone_surrogates_come_back(value: BaseModel) -> None:
     assert type(again["more"][0]) is type(value)
 
 
+def test_what_code_may_nest_is_stored_whatever_its_keys_are() -> None:
+    serializer = JsonPlusSerializer(allowed_msgpack_modules=STORED_TYPES)
+    value: Any = 1 << 70
+    for _ in range(100):
+        value = {LONE: value}
+    execution = Execution(number=1, code="", status="final", final=FinalAnswer(value=value))
+
+    again: Any = serializer.loads_typed(
+        serializer.dumps_typed([[Turn(number=1, namespace="", executions=(execution,))]])
+    )
+
+    assert again[0][0].executions[0].final.value == value
+
+
+def test_records_of_earlier_versions_are_read() -> None:
+    record = {"items": [[{"text": LONE.encode("utf-8", "surrogatepass")}, 1]], "kind": b"dict"}
+
+    assert FinalAnswer.model_validate({"value": record, "__escaped__": True}).value == {LONE: 1}
+
+
 def test_a_text_that_looks_like_one_in_another_form_is_a_text() -> None:
     value = Answer(value={"__escaped__": True, "text": "t"}, text="__escaped__")
 

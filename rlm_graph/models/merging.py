@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
 from langchain_core.messages.tool import invalid_tool_call
+
+from rlm_graph.models.openai_replies import loaded
 
 
 def merged(chunks: Sequence[AIMessage]) -> AIMessage:
@@ -34,7 +35,7 @@ def merged(chunks: Sequence[AIMessage]) -> AIMessage:
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text, strict=False)
+        loaded(text)
     except ValueError:
         return False
     return True

@@ -48,7 +48,7 @@ async def events(pieces: AsyncIterator[bytes]) -> AsyncGenerator[dict[str, Any] 
 
 def _is_whole(data: Sequence[bytes]) -> bool:
     try:
-        json.loads(b"\n".join(data))
+        loaded(b"\n".join(data))
     except ValueError:
         return data == [b"[DONE]"]
     return True
@@ -80,7 +80,7 @@ def _event(data: bytes) -> dict[str, Any] | None:
     if data.strip() == b"[DONE]":
         return None
     try:
-        event = json.loads(data)
+        event = loaded(data)
     except ValueError as error:
         raise _no_reply(data) from error
     if not isinstance(event, dict):
@@ -88,10 +88,18 @@ def _event(data: bytes) -> dict[str, Any] | None:
     return event
 
 
+def loaded(text: str | bytes) -> Any:
+    """Read JSON as servers write it, line ends in texts included. Raises `ValueError` for what is none, or too deep."""
+    try:
+        return json.loads(text, strict=False)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def parsed(body: bytes, kind: str) -> dict[str, Any]:
     """Return the JSON object of a body whose content type is `kind`. Raises `ServerError` if it is none."""
     try:
-        reply = json.loads(body)
+        reply = loaded(body)
     except ValueError as error:
         raise _no_reply(body, kind) from error
     if not isinstance(reply, dict):
@@ -128,18 +136,15 @@ def message_of(reply: Mapping[str, Any]) -> AIMessage:
     choice = _choice(reply)
     if choice is None:
         raise ServerError(f"the reply held no message: {json.dumps(reply)[:200]}")
-    said = choice.get("message") or choice.get("delta") or {"content": choice.get("text")}
+    said = _said(choice.get("message") or choice.get("delta") or choice.get("text"))
     calls: list[ToolCall] = []
     invalid: list[InvalidToolCall] = []
-    for position, call in enumerate(said.get("tool_calls") or ()):
-        function = call.get("function") or {}
-        name, arguments, identity = (
-            function.get("name"),
-            function.get("arguments"),
-            call.get("id") or f"call_{position}",
-        )
+    for position, call in enumerate(_objects(said.get("tool_calls"))):
+        function = _object(call.get("function"))
+        name, arguments = _text(function.get("name")), function.get("arguments")
+        identity = _text(call.get("id")) or f"call_{position}"
         try:
-            given = arguments if isinstance(arguments, dict) else json.loads(arguments or "{}", strict=False)
+            given = arguments if isinstance(arguments, dict) else loaded(_text(arguments) or "{}")
             if not isinstance(given, dict) or not name:
                 raise ValueError("no arguments by name")
             calls.append(ToolCall(name=name, args=given, id=identity, type="tool_call"))
@@ -153,7 +158,7 @@ def message_of(reply: Mapping[str, Any]) -> AIMessage:
         tool_calls=calls,
         invalid_tool_calls=invalid,
         additional_kwargs=_aside(said, thoughts),
-        response_metadata={**_metadata(reply), "finish_reason": choice.get("finish_reason")},
+        response_metadata={**_metadata(reply), "finish_reason": _text(choice.get("finish_reason")) or None},
         usage_metadata=usage_of(reply),
     )
 
@@ -161,24 +166,22 @@ def message_of(reply: Mapping[str, Any]) -> AIMessage:
 def chunk_of(event: Mapping[str, Any]) -> AIMessageChunk:
     """Return the piece of a message that an event of a stream holds."""
     choice = _choice(event) or {}
-    said = choice.get("delta") or choice.get("message") or {}
+    said = _said(choice.get("delta") or choice.get("message"))
     text, thoughts = _content(said)
     calls = []
-    for position, call in enumerate(said.get("tool_calls") or ()):
-        function = call.get("function") or {}
-        arguments = function.get("arguments")
-        arguments = json.dumps(arguments) if isinstance(arguments, dict) else arguments
-        index = call.get("index")
+    for position, call in enumerate(_objects(said.get("tool_calls"))):
+        function = _object(call.get("function"))
+        arguments, index = function.get("arguments"), call.get("index")
         calls.append(
             ToolCallChunk(
-                name=function.get("name") or None,
-                args=arguments,
-                id=call.get("id") or None,
-                index=position if index is None else index,
+                name=_text(function.get("name")) or None,
+                args=json.dumps(arguments) if isinstance(arguments, dict) else _text(arguments),
+                id=_text(call.get("id")) or None,
+                index=index if isinstance(index, int) else position,
                 type="tool_call_chunk",
             )
         )
-    reason = choice.get("finish_reason")
+    reason = _text(choice.get("finish_reason"))
     return AIMessageChunk(
         content=text,
         tool_call_chunks=calls,
@@ -194,25 +197,41 @@ def _choice(reply: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def _said(part: Any) -> Mapping[str, Any]:
+    """Return a message, or a piece of one; what is no object is its content."""
+    return part if isinstance(part, dict) else {"content": part}
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str:
+    """Return a text, and what a server sends in the place of one in Python's words."""
+    return value if isinstance(value, str) else "" if value is None else str(value)
+
+
 def _content(said: Mapping[str, Any]) -> tuple[str, str]:
     """Return the text of a message and its thoughts; some servers send either as a list of parts."""
-    texts, thoughts = [], [str(said.get("reasoning_content") or said.get("reasoning") or "")]
+    texts, thoughts = [], [_text(said.get("reasoning_content") or said.get("reasoning"))]
     content = said.get("content")
     for part in content if isinstance(content, list) else [content]:
-        if isinstance(part, dict):
-            thinking = part.get("thinking") or part.get("reasoning")
-            if thinking:
-                nested = thinking if isinstance(thinking, list) else [thinking]
-                thoughts += [each.get("text") or "" if isinstance(each, dict) else str(each) for each in nested]
-            else:
-                texts.append(part.get("text") or "")
-        elif part is not None:
-            texts.append(str(part))
+        thinking = _object(part).get("thinking") or _object(part).get("reasoning")
+        if thinking:
+            nested = thinking if isinstance(thinking, list) else [thinking]
+            thoughts += [_text(each.get("text") if isinstance(each, dict) else each) for each in nested]
+        else:
+            texts.append(_text(part.get("text") if isinstance(part, dict) else part))
     return "".join(texts), "".join(thoughts)
 
 
 def _aside(said: Mapping[str, Any], thoughts: str) -> dict[str, Any]:
-    aside = {"reasoning_content": thoughts, "refusal": said.get("refusal"), "annotations": said.get("annotations")}
+    refusal, annotations = _text(said.get("refusal")), _objects(said.get("annotations"))
+    aside = {"reasoning_content": thoughts, "refusal": refusal, "annotations": annotations}
     return {name: value for name, value in aside.items() if value}
 
 

@@ -1,7 +1,8 @@
-"""What checkpoints have no form for, in messages: text that has no UTF-8, and integers of more than 64 bits."""
+"""What checkpoints have no form for, in messages: text without UTF-8, integers of more than 64 bits, deep nesting."""
 
 from __future__ import annotations
 
+import json
 import operator
 from typing import Any, TypeVar
 
@@ -12,9 +13,13 @@ from rlm_graph.value import INTEGERS
 
 M = TypeVar("M", bound=BaseMessage)
 
+MAX_DEPTH = 200
+"""Levels of lists and dicts in one part of a message. pydantic, and LangGraph's serializer with it, ends at 255."""
+
 
 def storable(message: M) -> M:
-    """Return the message with U+FFFD in the place of each lone surrogate, and long integers of tool calls as texts.
+    """Return the message with U+FFFD in the place of each lone surrogate, and as texts in JSON what tool calls hold of
+    long integers, and of values that are nested deeper than `MAX_DEPTH`.
 
     It is the message itself if it holds none of these.
     """
@@ -27,18 +32,27 @@ def storable(message: M) -> M:
 
 def _clean(value: Any) -> Any:
     try:
-        return each_text(_without_long_integers(value))
+        return each_text(_writable(value))
     except ValueError:  # of more digits than Python writes in decimal: no JSON gives one
         return each_text(value)
 
 
-def _without_long_integers(value: Any) -> Any:
+def _writable(value: Any, levels: int = MAX_DEPTH) -> Any:
     if isinstance(value, int) and value not in INTEGERS:
         return str(value)
+    if not isinstance(value, list | dict):
+        return value
+    if not levels:
+        return _as_text(value)
     if isinstance(value, list):
-        items = [_without_long_integers(item) for item in value]
+        items = [_writable(item, levels - 1) for item in value]
         return value if all(map(operator.is_, items, value)) else items
-    if isinstance(value, dict):
-        changed = {key: new for key, old in value.items() if (new := _without_long_integers(old)) is not old}
-        return {**value, **changed} if changed else value
-    return value
+    changed = {key: new for key, old in value.items() if (new := _writable(old, levels - 1)) is not old}
+    return {**value, **changed} if changed else value
+
+
+def _as_text(value: Any) -> str:
+    try:
+        return json.dumps(value, default=str)
+    except RecursionError:
+        return "(nested too deeply)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import functools
 import inspect
@@ -50,6 +51,11 @@ def _shielded(tool: BaseTool) -> BaseTool:
             if threading.current_thread() is threading.main_thread():
                 raise  # the user's own, as far as anybody can tell
             raise _exit(error) from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise  # the run's own; else something that the tool waited for was cancelled
+            raise _exit(error) from error
         except SystemExit as error:
             raise _exit(error) from error
 
@@ -64,7 +70,9 @@ def _run_held(run: Callable[..., Any]) -> Callable[..., Any]:
     def held(*args: Any, **kwargs: Any) -> Any:
         try:
             return run(*args, **kwargs)
-        except (SystemExit, KeyboardInterrupt, StopIteration) as error:  # no future can hold the last one
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, StopIteration):  # which no future can hold
+                raise
             raise _exit(error) from error
 
     return held

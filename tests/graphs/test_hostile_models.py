@@ -72,6 +72,11 @@ CASES = {
     "drafts for ever": case(*["<think>on and on</think>"] * 3, "fine", answer="fine", complete=False),
     "a refusal": case("I'm sorry, but I can't help with that.", RIGHT, told="neither code nor an answer"),
     "refusals for ever": case(*["I can't help with that."] * 4, answer="I can't help with that.", complete=False),
+    "arguments nested deeper than a checkpoint holds": case(
+        ScriptedReply("", tool_calls=[ScriptedCall("python", f'{{"code": "print(7)", "x": {"[" * 300 + "]" * 300}}}')]),
+        RIGHT,
+        told="7",
+    ),
     "a refusal in its own field": case(raw({"role": "assistant", "refusal": "No."}), RIGHT, told="reply"),
     # Answers too early, or that are none
     "an answer before the code has run": case(

@@ -123,6 +123,8 @@ NAMED: dict[str, tuple[bytes, str, str]] = {
     ),
     "no choice": (whole(choices=[]), JSON, "the reply held no message"),
     "nothing": (b"", JSON, "it sent: nothing"),
+    "nested without an end": (b'{"choices":' + b"[" * 100_000, JSON, "not one of OpenAI's protocol"),
+    "nested without an end, in a stream": (b"data: " + b"[" * 100_000 + b"\n\n", SSE, "not one of OpenAI's protocol"),
     "half a stream": (b"data: " + LINES[0] + b"\n\n", SSE, "the stream ended before the reply did"),
 }
 
@@ -132,6 +134,41 @@ async def test_what_is_no_reply_is_named(way: str) -> None:
     body, kind, words = NAMED[way]
     with server(body, kind) as url, pytest.raises(ModelError, match=words):
         await ask(chat_model("openai/m", ModelSettings(base_url=url)), [HumanMessage("?")])
+
+
+ODD: list[Any] = [None, 5, True, "x", [], {}, [None], [5, "x", []], {"text": [5]}, {"a": 1}]
+"""What stands in the place of something else."""
+PLACES: list[tuple[str | int, ...]] = [
+    ("content",), ("content", 0, "text"), ("content", 1, "thinking"), ("reasoning_content",), ("refusal",),
+    ("annotations",), ("tool_calls",), ("tool_calls", 0), ("tool_calls", 0, "function"), ("tool_calls", 0, "id"),
+    ("tool_calls", 0, "index"), ("tool_calls", 0, "function", "name"), ("tool_calls", 0, "function", "arguments"), (),
+]  # fmt: skip
+
+
+def odd(place: tuple[str | int, ...], value: Any) -> Any:
+    call = {"id": "1", "index": 0, "type": "function", "function": {"name": "python", "arguments": "{}"}}
+    said = {"content": [{"type": "text", "text": "yes"}, {"thinking": []}], "tool_calls": [call]}
+    within: Any = {"said": said}
+    *way, last = ("said", *place)
+    for step in way:
+        within = within[step]
+    within[last] = value
+    return said if place else value
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("place", PLACES, ids=str)
+async def test_a_part_of_a_reply_may_be_anything(place: tuple[str | int, ...], streamed: bool) -> None:
+    for value in ODD:
+        choice = {"index": 0, ("delta" if streamed else "message"): odd(place, value), "finish_reason": "stop"}
+        body = json.dumps({"choices": [choice]}).encode()
+        with server(b"data: %b\n\n" % body if streamed else body, SSE if streamed else JSON) as url:
+            reply = await ask(chat_model("openai/m", ModelSettings(base_url=url)), [HumanMessage("?")])
+
+        if "content" not in place and place:
+            assert reply.message.text == "yes"
+        if "tool_calls" not in place and place:
+            assert [call["name"] for call in reply.message.tool_calls] == ["python"]
 
 
 @pytest.mark.parametrize("body", [PAGE, b"", whole(choices=[])])

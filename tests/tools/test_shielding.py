@@ -31,6 +31,10 @@ def leave(how: str) -> str:
         raise KeyboardInterrupt
     if how == "stop":
         raise StopIteration
+    if how == "close":
+        raise GeneratorExit
+    if how == "cancel":
+        raise asyncio.CancelledError
     return "stayed"
 
 
@@ -58,6 +62,9 @@ class Counter(BaseTool):
         (tool("leave")(leave), "exit", "leave: the tool ended with SystemExit: 2"),
         (tool("leave")(leave), "interrupt", "leave: the tool ended with KeyboardInterrupt"),
         (tool("leave")(leave), "stop", "leave: the tool ended with StopIteration"),
+        (tool("leave")(leave), "close", "leave: the tool ended with GeneratorExit"),
+        (tool("leave")(leave), "cancel", "leave: the tool ended with CancelledError"),
+        (leave_later, "cancel", "leave: the tool ended with CancelledError"),
         (Counter(), "exit", "leave: the tool ended with SystemExit: 2"),
         (leave_later, "exit", "leave: the tool ended with SystemExit: 2"),
     ],
