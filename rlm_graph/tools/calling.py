@@ -19,7 +19,7 @@ from rlm_graph.json_schema import UnusableSchema
 from rlm_graph.state import SubcallReply
 from rlm_graph.surrogates import has_surrogates, whole
 from rlm_graph.tools.functions import HostFunction
-from rlm_graph.tools.shielding import ToolExit, called
+from rlm_graph.tools.shielding import ENDS, ToolExit, called, words_of
 
 MAX_RESULT_BYTES = 8 << 20
 """The largest result, as JSON. It is recorded with the run, and code that wants more can ask in parts."""
@@ -67,11 +67,14 @@ async def use(
     except Exception as error:  # a tool may raise anything, and all of it is for the code that called it
         if deadline.expired():
             raise
-        kind, words = type(error).__name__, str(error)
+        kind, words = type(error).__name__, words_of(error)
         if not hasattr(builtins, kind):  # in the sandbox there is no such exception: its name goes into the words
             words = f"{kind}: {words}" if words else kind
         return _failure(function, kind, words or kind)
-    return _recordable(function, result)
+    try:
+        return _recordable(function, result)
+    except ENDS as error:  # objects of a tool's own may raise anything where they are only looked at
+        return _failure(function, "RuntimeError", f"the result cannot be read: {type(error).__name__}")
 
 
 def own_arguments(function: HostFunction, arguments: Mapping[str, Any]) -> dict[str, Any]:

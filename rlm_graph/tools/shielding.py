@@ -15,6 +15,9 @@ from langchain_core.tools import BaseTool, StructuredTool, Tool
 
 from rlm_graph.bridge import in_thread
 
+ENDS = (Exception, KeyboardInterrupt, SystemExit, GeneratorExit)
+"""What code of a tool may raise: all but the run's own cancellation."""
+
 
 class ToolExit(Exception):
     """A tool ended with an exception that ends a process, or a loop, where nobody holds it."""
@@ -78,8 +81,16 @@ def _run_held(run: Callable[..., Any]) -> Callable[..., Any]:
     return held
 
 
+def words_of(error: BaseException) -> str:
+    """Return the words of an error; empty where they cannot be had: reading those of a tool may raise another error."""
+    try:
+        return str(error)
+    except ENDS:
+        return ""
+
+
 def _exit(error: BaseException) -> ToolExit:
-    words = str(error)
+    words = words_of(error)
     return ToolExit(f"the tool ended with {type(error).__name__}{f': {words}' if words else ''}")
 
 

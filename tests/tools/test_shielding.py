@@ -130,3 +130,45 @@ def test_the_loop_of_the_bridge_outlives_a_task_that_exits() -> None:
 
     assert bridge.run_blocking(spawns()) == "went on"
     assert bridge.run_blocking(asyncio.sleep(0, "still here")) == "still here"
+
+
+class Hostile:
+    """A result, or an error's words, that ends the process when it is looked at."""
+
+    def __repr__(self) -> str:
+        raise KeyboardInterrupt
+
+    __str__ = __repr__
+
+
+class HostileError(Exception):
+    def __str__(self) -> str:
+        sys.exit(2)
+
+
+@tool
+def hostile(way: str) -> Any:
+    """Return it, raise it, or end with it."""
+    if way == "result":
+        return [Hostile()]
+    raise HostileError if way == "error" else SystemExit(Hostile())
+
+
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        ("result", "RuntimeError: hostile: the result cannot be read: KeyboardInterrupt"),
+        ("error", "SubcallError: hostile: HostileError"),
+        ("exit", "RuntimeError: hostile: the tool ended with SystemExit"),
+    ],
+)
+@pytest.mark.parametrize("start", ["invoke", "ainvoke"])
+async def test_what_is_only_looked_at_ends_nothing(
+    agent: Callable[..., RLMGraph], way: str, words: str, start: str
+) -> None:
+    code = f"try:\n    hostile({way!r})\nexcept Exception as error:\n    FINAL(f'{{type(error).__name__}}: {{error}}')"
+    graph = agent([repl(code)], tools=[hostile])
+    given: Any = {"question": "Go."}
+    result = await graph.ainvoke(given) if start == "ainvoke" else await asyncio.to_thread(graph.invoke, given)
+
+    assert words in result["answer"].text
