@@ -222,7 +222,7 @@ def reporting(saver: Saver, written: Callable[[str, Sequence[tuple[str, Any]]], 
     return reports
 
 
-def stay_quiet_about(types: Iterable[type]) -> None:
+def stay_quiet_about(types: Iterable[Any]) -> None:
     """Have LangGraph read these types back without a warning that they are unregistered; also those of their fields.
 
     A saver that reads strictly is given a list of them by the graph. One that reads everything, as a saver does that
@@ -233,7 +233,7 @@ def stay_quiet_about(types: Iterable[type]) -> None:
 
     warned = getattr(jsonplus, "_warned_unregistered_types", None)
     if isinstance(warned, set):
-        named = list(types)
+        named = [kind for kind in types if isinstance(kind, type)]  # a union is nothing that is stored
         warned.update((kind.__module__, kind.__name__) for kind in named)
         warned.update(collect_allowlist_from_schemas(schemas=named))
 

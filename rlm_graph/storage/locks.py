@@ -356,11 +356,13 @@ def _held_by_postgres(conninfo: str, run: str) -> Iterator[None]:
         row = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (LOCK_SPACE, key)).fetchone()
         if not (row and row[0]):
             raise RunHeldError(run, _postgres_holder(connection, key))
-        yield
-        # The server takes a moment to notice that a connection is closed, and the next holder may be there at once.
-        with suppress(psycopg.Error):
-            if os.getpid() == process:
-                connection.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_SPACE, key))
+        try:
+            yield
+        finally:
+            # The server takes a moment to notice that a connection is closed, and the next holder may be there at once.
+            with suppress(psycopg.Error):
+                if os.getpid() == process:
+                    connection.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_SPACE, key))
     finally:
         if os.getpid() == process:  # in a forked process, the connection is its parent's
             connection.close()

@@ -32,10 +32,14 @@ def test_a_database_that_stays_locked_is_said_to_be_and_the_run_goes_on_later(la
     with lane.trial(TURNS) as trial:
         host = trial.begin({in_the_middle(undisturbed): signal.SIGSTOP})
         host.wait_until_stopped()
-        other = sqlite3.connect(trial.db)
-        other.execute("BEGIN EXCLUSIVE")
-
-        host.send(signal.SIGCONT)
+        other = sqlite3.connect(trial.db, timeout=0.1)
+        try:
+            other.execute("BEGIN EXCLUSIVE")
+            host.send(signal.SIGCONT)
+        except sqlite3.OperationalError:  # the host was stopped within a transaction of its own
+            host.send(signal.SIGCONT)
+            other.execute("PRAGMA busy_timeout = 60000")
+            other.execute("BEGIN EXCLUSIVE")
         trial.ended(host, outcome)  # it has waited for longer than it is patient
         other.close()
         assert trial.ended(trial.begin(), outcome) == 0

@@ -50,8 +50,7 @@ def test_what_records_each_step_is_taken(agent: Build, durability: Any) -> None:
 
 
 def test_without_a_checkpointer_nothing_is_recorded_anyway(agent: Build) -> None:
-    with pytest.warns(UserWarning, match="no checkpointer"):
-        result = agent([repl("FINAL(1)")]).invoke(QUESTION, durability="exit")
+    result = agent([repl("FINAL(1)")]).invoke(QUESTION, durability="exit")
 
     assert result["answer"].value == 1
 

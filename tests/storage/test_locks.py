@@ -130,3 +130,11 @@ async def test_a_saver_tells_where_its_records_are(tmp_path: Path) -> None:
     async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
         assert (await alocation_of(saver)).path == path
     connection.close()
+
+
+@pytest.mark.postgres
+def test_a_run_that_ended_with_an_error_is_free_at_once_on_a_server_too(postgres: str) -> None:
+    place = RecordLocation(postgres, conninfo=postgres)
+    for _ in range(30):
+        with pytest.raises(ZeroDivisionError), lock_run(place, "a run"):
+            raise ZeroDivisionError

@@ -142,7 +142,10 @@ async def test_in_a_file_no_operation_looks_at_every_run(file: Path, tmp_path: P
             steps[title] = next(counter)
 
     assert {title: taken for title, taken in steps.items() if not 0 < taken < MOST_STEPS} == {}
-    asked = [text for text in statements if text.startswith(("SELECT", "UPDATE", "DELETE", "INSERT"))]
+    asked = [
+        text for text in statements
+        if text.startswith(("SELECT", "UPDATE", "DELETE", "INSERT")) and "pragma_database_list" not in text
+    ]  # fmt: skip
     assert len(asked) > len(OPERATIONS)
     with closing(sqlite3.connect(file)) as connection:
         plans = {text: [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}")] for text in asked}
