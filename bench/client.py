@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from parts.wire import Answering
 
 from rlm_graph.models import ask, chat_model
 from rlm_graph.settings import ModelSettings
@@ -34,40 +35,24 @@ REPLY = json.dumps(
         "usage": {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10},
     }
 ).encode()
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(REPLY)
 
 Request = Callable[[list[BaseMessage]], Awaitable[Any]]
 
 
-class Answering(asyncio.Protocol):
-    """Sends the same reply to whatever comes, as long as it is HTTP/1.1 with a length."""
+class Replying(Answering):
+    """Sends the same reply to whatever comes."""
 
     opened = 0
-    delay_s = 0.0
 
     def connection_made(self, transport: Any) -> None:
-        Answering.opened += 1
-        self.transport = transport
-        self.held = bytearray()
+        Replying.opened += 1
+        super().connection_made(transport)
 
-    def data_received(self, data: bytes) -> None:
-        self.held += data
-        end = self.held.find(b"\r\n\r\n")
-        if end < 0:
-            return
-        head = bytes(self.held[:end]).lower()
-        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-        if len(self.held) < end + 4 + length:
-            return
-        del self.held[: end + 4 + length]
+    def asked(self, head: bytes, body: bytes) -> None:
         if b"/slow" in head.partition(b"\r\n")[0]:
-            asyncio.get_running_loop().call_later(0.05, self.answer)
+            asyncio.get_running_loop().call_later(0.05, self.send, REPLY)
         else:
-            self.answer()
-
-    def answer(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.write(HEAD + REPLY)
+            self.send(REPLY)
 
 
 def serve(told: Connection) -> None:
@@ -75,10 +60,10 @@ def serve(told: Connection) -> None:
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(Answering, "127.0.0.1", 0, backlog=4096)
+        server = await loop.create_server(Replying, "127.0.0.1", 0, backlog=4096)
         told.send(server.sockets[0].getsockname()[1])
         while await asyncio.to_thread(told.recv):
-            told.send(Answering.opened)
+            told.send(Replying.opened)
 
     asyncio.run(run())
 

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from parts.wire import Answering
 
 MODEL = re.compile(rb'"model":\s*"(\w+)"')
 
@@ -65,38 +67,26 @@ def provider() -> Iterator[Provider]:
         server.join(5)
 
 
-class _Answering(asyncio.Protocol):
-    """Speaks as much HTTP/1.1 as clients need that send a length and no stream."""
+class _Answering(Answering):
+    """Answers by the script."""
 
     script = Script(root=[""])
     noted: dict[str, list[Exchange]] = {}  # noqa: RUF012 - of the process
 
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.held = bytearray()
-
-    def data_received(self, data: bytes) -> None:
-        self.held += data
-        end = self.held.find(b"\r\n\r\n")
-        if end < 0:
-            return
-        length = int(bytes(self.held[:end]).lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-        if len(self.held) < end + 4 + length:
-            return
+    def asked(self, head: bytes, body: bytes) -> None:
         came = time.perf_counter()
-        found = MODEL.search(self.held, end)
+        found = MODEL.search(body)
         name = found[1].decode() if found else ""
-        del self.held[: end + 4 + length]
         noted = self.noted.setdefault(name, [])
-        noted.append(Exchange(came, came, length))
+        noted.append(Exchange(came, came, len(body)))
         root = self.script.root
         said = root[min(len(noted), len(root)) - 1] if name == "root" else self.script.sub
         if self.script.delay_s:
-            asyncio.get_running_loop().call_later(self.script.delay_s, self.answer, name, len(noted) - 1, said)
+            asyncio.get_running_loop().call_later(self.script.delay_s, self._answer, name, len(noted) - 1, said)
         else:
-            self.answer(name, len(noted) - 1, said)
+            self._answer(name, len(noted) - 1, said)
 
-    def answer(self, name: str, number: int, said: str) -> None:
+    def _answer(self, name: str, number: int, said: str) -> None:
         reply = json.dumps(
             {
                 "id": "x",
@@ -109,12 +99,9 @@ class _Answering(asyncio.Protocol):
                 "usage": {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10},
             }
         ).encode()
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(reply)
-        if self.transport.is_closing():
-            return
         noted = self.noted[name]
         noted[number] = noted[number]._replace(left=time.perf_counter())
-        self.transport.write(head + reply)
+        self.send(reply)
 
 
 def _serve(told: Connection) -> None:

@@ -12,7 +12,6 @@ from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
-_POSITIONAL = inspect.Parameter.POSITIONAL_ONLY
 _NAMED = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
