@@ -37,6 +37,7 @@ def take(sources: Sequence[str], settings: Settings, output: Output) -> ContextR
         raise InputError("standard input is closed; -c - has nothing to read")
     if "-" in sources and sys.stdin.isatty():
         output.say("type or paste the context; Ctrl-D on a line of its own ends it")
+    output.spare(context for context in contexts if isinstance(context, Path))
     reference = contexts_of(settings).combine(contexts)
     for note in reference.notes:
         output.say(f"context: {note}")

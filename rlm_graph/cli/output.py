@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,14 @@ class Output:
             raise InputError(
                 f"the answer cannot be written to {self.file}: {error.strerror}; name another -o"
             ) from error
+
+    def spare(self, read: Iterable[Path]) -> None:
+        """Raise `InputError` if the answer would be written over one of the files that are read for it."""
+        if self.file is None or not self.file.is_file():
+            return
+        for path in read:
+            if path.exists() and path.samefile(self.file):
+                raise InputError(f"the answer would be written over its context, {self.file}; name another -o")
 
     def say(self, text: str) -> None:
         """Write a line to stderr unless the user wants none."""

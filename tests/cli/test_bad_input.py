@@ -166,3 +166,13 @@ def test_a_folder_for_contexts_that_cannot_be_made_is_named(shell: Shell, serve:
     (shell.folder / "input.txt").write_text("text")
 
     assert "RLM_DATA_DIR" in refused(shell, "run", "q", "-c", "input.txt", status=3)
+
+
+def test_an_answer_takes_the_place_of_no_context(shell: Shell) -> None:
+    (shell.folder / "input.txt").write_text("the long text")
+    (shell.folder / "other.txt").symlink_to("input.txt")
+
+    said = refused(shell, "run", "q", "-c", "input.txt", "-o", "other.txt", "-m", "openai/nothing", status=2)
+
+    assert "the answer would be written over its context, other.txt; name another -o" in said
+    assert (shell.folder / "input.txt").read_text() == "the long text"
