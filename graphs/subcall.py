@@ -1,9 +1,9 @@
-"""The workflow of one call that code makes: a request, or a batch of them at once, each recorded as it is answered."""
+"""The workflow of one call that code makes: a request, or a batch of them, each recorded as it is answered."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
@@ -18,13 +18,16 @@ from rlm_graph.calls.specialist import Specialist
 from rlm_graph.calls.subcalls import CallBatch, SubcallState
 from rlm_graph.events.emitting import with_call_events
 from rlm_graph.models import ReplyCache
+from rlm_graph.nodes.ask import ask
 from rlm_graph.nodes.call import call
 from rlm_graph.nodes.recurse import SANDBOX_ATTEMPTS, may_be_rebuilt, recurse
 from rlm_graph.tools import HostFunction
 
 
-def fan_out(state: SubcallState) -> list[Send]:
-    """Send each request to a node run of its own."""
+def fan_out(state: SubcallState) -> Literal["ask"] | list[Send]:
+    """Ask models in one step; send each request that may pause, such as one to an agent, to a step of its own."""
+    if state["kind"] == "ask":
+        return "ask"
     return [Send(state["kind"], {"index": index}) for index in range(state["count"])]
 
 
@@ -38,12 +41,13 @@ def create_subcall(
     specialists: Mapping[str, Specialist] | None = None,
     replies: ReplyCache | None = None,
 ) -> CompiledStateGraph[SubcallState, CallBatch, Any, Any]:
-    """Return the graph that a host call runs: `call` or `recurse` for each request, side by side.
+    """Return the graph that a host call runs: `ask` for all of its requests, or `call` or `recurse` for each.
 
     `agent` gives the agent that `recurse` runs for a request, such as a specialist, when it is first needed.
     """
     approval = approval or Approval(None)
     graph = StateGraph(SubcallState, context_schema=CallBatch)
+    graph.add_node("ask", bridge.node(ask, models=models, specialists=specialists or {}, retry=retry, replies=replies))
     graph.add_node(
         "call",
         bridge.node(
@@ -69,7 +73,8 @@ def create_subcall(
         ),
         retry_policy=[retry, RetryPolicy(max_attempts=SANDBOX_ATTEMPTS, retry_on=may_be_rebuilt)],
     )
-    graph.add_conditional_edges(START, fan_out, ["call", "recurse"])
+    graph.add_conditional_edges(START, fan_out, ["ask", "call", "recurse"])
+    graph.add_edge("ask", END)
     graph.add_edge("call", END)
     graph.add_edge("recurse", END)
     return graph.compile(name="subcall")

@@ -1,31 +1,25 @@
-"""Call: make one of the calls that code has asked for."""
+"""Call: make one of the calls that code has asked for, which may have to wait for a human."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage
 from langgraph.config import get_config
 from langgraph.runtime import Runtime, get_runtime
 
 from rlm_graph import memory
 from rlm_graph.approval import PREVIEW_CHARS, Approval, ApprovalRequest
-from rlm_graph.budget import Usage
-from rlm_graph.calls.requests import ModelRequest, Request, ToolRequest, describe, unknown_agent, unknown_model
+from rlm_graph.calls.requests import ModelRequest, Request, ToolRequest, describe
 from rlm_graph.calls.specialist import Specialist
 from rlm_graph.calls.subcalls import CallBatch
 from rlm_graph.errors import BudgetExceeded, ModelError
 from rlm_graph.ledger import Ledger
-from rlm_graph.models import ModelReply, ReplyCache, affordable_tokens, ask, media_block, not_whole, unreadable
+from rlm_graph.models import ReplyCache
+from rlm_graph.nodes.ask import answer_of, failed, with_what_was_spent
 from rlm_graph.state import SubcallReply
-from rlm_graph.thinking import without_thinking
 from rlm_graph.tools import HostFunction, use
-
-CHARS_PER_TOKEN = 4
-"""A rough figure, for reserving a call before the provider has counted its tokens."""
 
 
 class CallIndex(TypedDict):
@@ -51,6 +45,8 @@ async def call(
     """
     runtime: Runtime[CallBatch] = get_runtime()
     batch, index = runtime.context, position["index"]
+    if index in batch.known:
+        return {"replies": {index: batch.known[index]}}
     request = batch.requests[index]
     rejection = approval.rejection(shown(request))
     if rejection is not None:
@@ -62,17 +58,15 @@ async def call(
                 reply = await _use_tool(request, tools, batch.ledger)
             else:
                 assert isinstance(request, ModelRequest)
-                reply = await _ask_model(request, models, specialists, batch, index, replies)
+                reply = await answer_of(request, models, specialists, batch, index, replies, config=get_config())
     except BudgetExceeded as error:
         reply = SubcallReply(error=error.problem, error_type="BudgetExceeded")
     except ModelError as error:
         info = runtime.execution_info
         if error.retryable and info is not None and info.node_attempt < max_attempts:
             raise
-        reply = _failed(error)
-    # What failed attempts of this process have spent is part of what the answer has cost.
-    spent = reply.usage + batch.spent.get(index, Usage())
-    return batch.answered(index, reply.model_copy(update={"usage": spent}))
+        reply = failed(error)
+    return batch.answered(index, with_what_was_spent(reply, batch, index))
 
 
 def shown(request: Request) -> ApprovalRequest:
@@ -85,88 +79,6 @@ def shown(request: Request) -> ApprovalRequest:
     if isinstance(request, ModelRequest) and request.max_tokens is not None:
         asked["max_tokens"] = request.max_tokens
     return shown.model_copy(update={"model": request.model or "", "budget": asked})
-
-
-async def _ask_model(
-    request: ModelRequest,
-    models: Mapping[str | None, BaseChatModel],
-    specialists: Mapping[str, Specialist],
-    batch: CallBatch,
-    index: int,
-    replies: ReplyCache | None,
-) -> SubcallReply:
-    ledger = batch.ledger
-    unknown = unknown_agent([request], specialists) or unknown_model(request.model, models)
-    if unknown is not None:
-        return SubcallReply(error=unknown, error_type="ValueError")
-    specialist = None if request.agent is None else specialists[request.agent]
-    own = None if specialist is None or request.model is not None else specialist.model
-    model = own or models[request.model]
-    messages: list[AnyMessage] = [HumanMessage(_content(request))]
-    problem = unreadable(model, messages)
-    if problem is not None:
-        return SubcallReply(error=problem, error_type="ValueError")
-    role = None if specialist is None else specialist.role
-    system = [words for words in (role, request.system) if words is not None]
-    if system:
-        messages.insert(0, SystemMessage("\n\n".join(system)))
-    # Without an agent around it, a specialist's own ceilings, and those that the code asks for, bound the one reply.
-    asked = [
-        budget.model_dump(include={"max_tokens", "timeout_s"}, exclude_unset=True)
-        for budget in (None if specialist is None else specialist.budget, request.budget)
-        if budget is not None
-    ]
-    affordable = affordable_tokens(model, messages, ledger.cost_left_usd)
-    max_tokens = _least(request.max_tokens, affordable, *(own.get("max_tokens") for own in asked))
-    left = ledger.seconds_left
-    timeout_s = _least(left, *(own.get("timeout_s") for own in asked))
-    options: dict[str, Any] = {} if max_tokens is None else {"max_tokens": max_tokens}
-    with ledger.reserved(len(request.prompt) // CHARS_PER_TOKEN) as reservation:
-        batch.charge(index, Usage(subcalls=1))
-
-        def spent(usage: Usage) -> None:
-            reservation.usage += usage
-            batch.charge(index, usage)
-
-        try:
-            async with asyncio.timeout(timeout_s):
-                answer = await ask(model, messages, config=get_config(), replies=replies, spent=spent, **options)
-        except TimeoutError:
-            if timeout_s != left:
-                raise BudgetExceeded("timeout_s", spent=timeout_s, limit=timeout_s) from None
-            limit = ledger.budget.timeout_s or 0.0
-            raise BudgetExceeded("timeout_s", spent=ledger.total.wall_s, limit=limit) from None
-    return _recorded(answer)
-
-
-def _failed(error: ModelError) -> SubcallReply:
-    """Return the failure as it is recorded, with the text of a reply that broke off half-way."""
-    partial = without_thinking(error.partial)
-    if not partial:
-        return SubcallReply(error=error.problem)
-    return SubcallReply(error=error.problem, error_type="IncompleteReply", reason="cut", partial=partial)
-
-
-def _recorded(answer: ModelReply) -> SubcallReply:
-    """Return the reply as it is recorded: the code takes it for an answer only if it is whole."""
-    text = without_thinking(answer.message.text)
-    if answer.ending == "complete":
-        return SubcallReply(value=text)
-    return SubcallReply(
-        error=not_whole(answer.message, answer.ending),
-        error_type="IncompleteReply",
-        reason=answer.ending,
-        partial=text,
-    )
-
-
-def _least(*limits: float | None) -> Any:
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _content(request: ModelRequest) -> str | list[str | dict[str, Any]]:
-    media = [media_block(url) for url in (*request.images, *request.audio)]
-    return [{"type": "text", "text": request.prompt}, *media] if media else request.prompt
 
 
 async def _use_tool(request: ToolRequest, tools: Mapping[str, HostFunction], ledger: Ledger) -> SubcallReply:

@@ -115,6 +115,12 @@ class Approval:
             return any(self._interrupt_on.values())
         return self._interrupt_on in ("code", "subcalls")
 
+    def may_wait(self, function: str) -> bool:
+        """Whether a call of that function may have to wait."""
+        if isinstance(self._interrupt_on, Mapping):
+            return self._interrupt_on.get(function, False)
+        return self._interrupt_on not in (None, "code")
+
     def rejection(self, request: ApprovalRequest) -> str | None:
         """Return why the request must not be met, in words for the code that made it; None if it may be."""
         decision = self.decide(request)

@@ -15,7 +15,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 if TYPE_CHECKING:
     import asyncio
@@ -78,10 +78,21 @@ def names_interrupts(resume: Any) -> bool:
     return isinstance(resume, dict) and all(isinstance(key, str) and _INTERRUPT.fullmatch(key) for key in resume)
 
 
-def child_config(config: RunnableConfig, namespace: str, *, saver: Saver | None = None) -> RunnableConfig:
-    """Return the config under which a child graph of this step records itself as exactly `namespace`.
+UNRECORDED: Final = "unrecorded"
+"""In place of a saver, for a child graph that records nothing."""
 
-    It records by `saver`, if one is given, else by that of its parent.
+
+def child_config(
+    config: RunnableConfig,
+    namespace: str,
+    *,
+    saver: Saver | Literal["unrecorded"] | None = None,
+    goes_on: bool = True,
+) -> RunnableConfig:
+    """Return the config under which a child graph of this step runs, and records itself, as exactly `namespace`.
+
+    It records by `saver`, if one is given, else by that of its parent. With `goes_on` it goes on from its record;
+    else it starts with what it is given, over what is recorded there.
 
     The scratchpad counts the subgraphs that a task has invoked, and LangGraph appends that number to the namespace of
     all but the first; a counter of its own makes every child the first. `resuming` makes a child that has a record go
@@ -90,16 +101,28 @@ def child_config(config: RunnableConfig, namespace: str, *, saver: Saver | None 
     earlier step: LangGraph would then start each child over, and an act of another branch has a namespace of its own.
     """
     configurable = dict(config["configurable"])
-    if saver is not None:
+    if saver == UNRECORDED:
+        configurable[_CHECKPOINTER] = None
+        # With `sync`, LangGraph awaits a checkpoint at each step also of a graph that makes none.
+        configurable[_DURABILITY] = "async"
+    elif saver is not None:
         configurable[_CHECKPOINTER] = saver
     scratchpad = configurable[_SCRATCHPAD]
     configurable[_NAMESPACE] = namespace
-    configurable[_RESUMING] = True
+    configurable[_RESUMING] = goes_on
     configurable[_REPLAY_STATE] = None
     configurable[_SCRATCHPAD] = dataclasses.replace(scratchpad, subgraph_counter=itertools.count().__next__)
     child: RunnableConfig = {**config, "configurable": configurable}
     child.pop("max_concurrency", None)
     return child
+
+
+def part_config(config: RunnableConfig, index: int) -> RunnableConfig:
+    """Return the config of one of the things that a step does side by side, under a namespace of its own."""
+    namespace = f"{namespace_of(config)}.{index}"
+    configurable = {**config["configurable"], _NAMESPACE: namespace}
+    metadata = {**config.get("metadata", {}), _METADATA_NAMESPACE: namespace}
+    return {**config, "configurable": configurable, "metadata": metadata}
 
 
 # --- The order of checkpoints --------------------------------------------------------------------------------------

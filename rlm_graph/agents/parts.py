@@ -144,6 +144,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
         tools=functions,
         retrieval=parts.retrieval,
         agents=parts.specialists,
+        approval=parts.approval,
         max_concurrency=parts.settings.max_concurrency,
     )
     failures = CostlyFailures(retry)

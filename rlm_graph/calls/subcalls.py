@@ -14,7 +14,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphInterrupt
@@ -22,8 +22,10 @@ from langgraph.types import Interrupt
 from pydantic import JsonValue, ValidationError
 
 from rlm_graph import bridge
+from rlm_graph.approval import Approval
 from rlm_graph.budget import Usage
-from rlm_graph.calls.arrivals import Arrivals, AskProgress, RecordedCall
+from rlm_graph.calls.arrivals import Arrivals, AskProgress
+from rlm_graph.calls.record import ACT, AGENTS, CELL, CallKind, Record, Recorder, record, records
 from rlm_graph.calls.requests import (
     MODEL_CALLS,
     AgentRequest,
@@ -38,22 +40,20 @@ from rlm_graph.calls.requests import (
 )
 from rlm_graph.executors.base import CallResult, HostCall
 from rlm_graph.langgraph_internals import (
-    allowing,
+    UNRECORDED,
     checkpointer_of,
     child_config,
     joined,
-    name_below,
     namespace_of,
-    namespace_parts,
     reporting,
 )
 from rlm_graph.ledger import Ledger
-from rlm_graph.state import STORED_TYPES, CallSummary, SubcallReply
+from rlm_graph.state import CallSummary, SubcallReply
 from rlm_graph.storage.threaded_saver import ThreadedSaver
 from rlm_graph.tools import HostFunction
 
 if TYPE_CHECKING:
-    from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+    from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph.state import CompiledStateGraph
 
 NO_CELL = 0
@@ -69,13 +69,6 @@ may hold any part of the context, is stored nowhere."""
 MAX_PROMPTS_KEPT = 20
 """The most prompts of a batch of which something is kept."""
 
-ACT = "rlm_act"
-"""Key in the metadata of a call's record, for the namespace of the act that made the call."""
-CELL = "rlm_cell"
-"""Key in the metadata of a call's record, for the number of the cell whose code waits for the answer."""
-AGENTS = "rlm_agents"
-"""Key in the metadata of a call's record, for the names of the specialists that were asked, separated by commas."""
-
 
 @dataclass(frozen=True)
 class CallBatch:
@@ -86,8 +79,12 @@ class CallBatch:
     limit: asyncio.Semaphore
     """Held while a request is under way, and until its answer is recorded: no more than that many can be lost by a
     crash, however slow the disk is. LangGraph's own limit on tasks holds up the record of their answers."""
+    known: Mapping[int, SubcallReply] = field(default_factory=dict)
+    """Replies that are recorded, by the index of the request."""
+    recorder: Recorder | None = None
+    """Records each answer; None where a graph does, or nobody."""
     kept: bool = False
-    """Whether answers are recorded, and `recorded` called then."""
+    """Whether a graph records the answers, and `recorded` is called then."""
     unrecorded: set[int] = field(default_factory=set)
     """Indexes of the requests whose answer is there and not recorded, for which `limit` is held."""
     asked: list[int] = field(default_factory=list)
@@ -97,9 +94,13 @@ class CallBatch:
     number: Callable[[], int] = lambda: 0
     """Gives an answer that has just come its `arrival`."""
 
+    def numbered(self, reply: SubcallReply) -> SubcallReply:
+        """Return a reply that has just come with its `arrival`."""
+        return reply.model_copy(update={"arrival": self.number()})
+
     def answered(self, index: int, reply: SubcallReply) -> dict[str, Any]:
         """Return what is recorded of the request of that index, now that its answer is there."""
-        return {"replies": {index: reply.model_copy(update={"arrival": self.number()})}}
+        return {"replies": {index: self.numbered(reply)}}
 
     @asynccontextmanager
     async def under_way(self, index: int) -> AsyncIterator[None]:
@@ -134,7 +135,7 @@ def merge(replies: Mapping[int, SubcallReply], more: Mapping[int, SubcallReply])
 class SubcallState(TypedDict):
     """What is recorded of a call: how many requests it has and what each was answered."""
 
-    kind: Literal["call", "recurse"]
+    kind: CallKind
     count: int
     replies: Annotated[dict[int, SubcallReply], merge]
 
@@ -149,10 +150,12 @@ class Subcalls:
         tools: Mapping[str, HostFunction] | None = None,
         retrieval: HostFunction | None = None,
         agents: Collection[str] = (),
+        approval: Approval | None = None,
         max_concurrency: int,
     ) -> None:
-        """`retrieval` answers the `context_query` of calls."""
+        """`retrieval` answers the `context_query` of calls; `approval` is that of the graph."""
         self._graph = graph
+        self._approval = approval or Approval(None)
         self._retrieval = retrieval
         self._agents = agents
         self._max_concurrency = max_concurrency
@@ -173,36 +176,7 @@ class Subcalls:
             self.tools,
             retrieval=self._retrieval,
             agents=self._agents,
-        )
-
-
-class _Record(NamedTuple):
-    """What the newest checkpoint of a call says."""
-
-    name: str
-    cell: int | None
-    agents: tuple[str, ...]
-    call: RecordedCall
-    replies: Mapping[int, SubcallReply]
-    """Those of the checkpoint; `call` counts those too that will only be in the next one."""
-
-    @classmethod
-    def of(cls, name: str, kept: CheckpointTuple) -> _Record:
-        """Read a checkpoint and what its tasks have written since."""
-        values = kept.checkpoint["channel_values"]
-        replies: Mapping[int, SubcallReply] = values.get("replies", {})
-        known = dict(replies)
-        for _, channel, written in kept.pending_writes or ():
-            if channel == "replies":
-                known |= written
-        last = max((reply.arrival for reply in known.values()), default=0)
-        cell = kept.metadata.get(CELL)
-        return cls(
-            name,
-            cell if isinstance(cell, int) else None,
-            tuple(filter(None, str(kept.metadata.get(AGENTS, "")).split(","))),
-            RecordedCall(values["count"], len(known), last),
-            replies,
+            approval=self._approval,
         )
 
 
@@ -220,8 +194,10 @@ class CallScope:
         *,
         retrieval: HostFunction | None = None,
         agents: Collection[str] = (),
+        approval: Approval,
     ) -> None:
         self.tools = tools
+        self._approval = approval
         self._retrieval = retrieval
         self._agents = agents
         self._graph = graph
@@ -235,8 +211,10 @@ class CallScope:
         """Requests that were really made, not answered from the record."""
         self._charged: set[str] = set()
         self._arrivals: dict[int, Arrivals] = {}
-        self._record: list[_Record] | None = None
+        self._records: dict[str, Record] | None = None
         self._reading = asyncio.Lock()
+        self._made: set[str] = set()
+        """Names of the calls that were made here: what is recorded of them is not in `_records`."""
         self._calls: dict[str, CallSummary] = {}
         self.interrupts: list[Interrupt] = []
         """Calls that wait for a human. Several may, when threads or a batch made them."""
@@ -306,10 +284,10 @@ class CallScope:
         return replies
 
     async def _arrivals_of(self, cell: int, progress: AskProgress | None) -> Arrivals:
-        record = await self._recorded()
+        kept = await self._recorded()
         async with self._reading:
             if cell not in self._arrivals:
-                calls = {each.name: each.call for each in record if each.cell == cell}
+                calls = {each.name: each.call for each in kept.values() if each.cell == cell}
                 last = max((call.arrival for call in calls.values()), default=0)
                 if calls and progress is not None:
                     has = (await progress(answered=True)).answered
@@ -324,7 +302,11 @@ class CallScope:
         batch = CallBatch(requests, self._ledger, asyncio.Semaphore(self.max_concurrency))
         if arrivals is not None:
             batch = replace(batch, number=functools.partial(arrivals.number, name))
-        replies = await self._run(name, batch, cell=None if arrivals is None else cell)
+        kept = await self._kept(name)
+        if kept is not None and len(kept.replies) == len(requests):
+            replies = kept.replies
+        else:
+            replies = await self._run(name, batch, kept, cell=None if arrivals is None else cell)
         self.asked += len(batch.asked)
         self._note(cell, name, replies, agents=_agents(requests), texts=[describe(each).text for each in requests])
         if not self._replaying and name not in self._charged:
@@ -369,30 +351,33 @@ class CallScope:
         A cell that lived on has their answers already and does not make them again; what they spent counts all the
         same.
         """
-        for each in await self._recorded():
-            if each.name not in self._charged and len(each.replies) == each.call.requests:
+        for each in (await self._recorded()).values():
+            if each.name not in self._charged and len(each.replies) == each.count:
                 self._charged.add(each.name)
                 self._note(None, each.name, each.replies, agents=each.agents)
                 for reply in each.replies.values():
                     self._ledger.charge(reply.usage)
 
-    async def _recorded(self) -> list[_Record]:
+    async def _recorded(self) -> Mapping[str, Record]:
         """Return what is recorded of the calls of this act, as it was when this process began with it."""
         async with self._reading:
-            if self._record is None:
-                self._record = [] if (saver := self._saver()) is None else await self._read(saver)
-            return self._record
+            if self._records is None:
+                saver, self._records = self._saver(), {}
+                if saver is not None:
+                    self._records = {each.name: each async for each in records(saver, self._thread, self.namespace)}
+            return self._records
 
-    async def _read(self, saver: BaseCheckpointSaver[Any]) -> list[_Record]:
-        thread: RunnableConfig = {"configurable": {"thread_id": self._config["configurable"]["thread_id"]}}
-        kept_calls = allowing(saver, STORED_TYPES).alist(thread, filter={ACT: self.namespace})
-        newest: dict[str, _Record] = {}
-        async for kept in kept_calls:  # newest first
-            name = name_below(self.namespace, namespace_of(kept.config))
-            values = kept.checkpoint["channel_values"]
-            if len(namespace_parts(name)) == 1 and "count" in values:  # what lies deeper is an agent's, below a call
-                newest.setdefault(name, _Record.of(name, kept))
-        return list(newest.values())
+    async def _kept(self, name: str) -> Record | None:
+        """Return what is recorded of a call by now."""
+        if name not in self._made:
+            self._made.add(name)
+            return (await self._recorded()).get(name)
+        saver = self._saver()
+        return None if saver is None else await record(saver, self._thread, self.namespace, name)
+
+    @property
+    def _thread(self) -> str:
+        return str(self._config["configurable"]["thread_id"])
 
     def _saver(self) -> BaseCheckpointSaver[Any] | None:
         """Return the saver of this run, for use on the event loop."""
@@ -401,21 +386,29 @@ class CallScope:
             return saver
         return ThreadedSaver(saver)
 
-    async def _run(self, name: str, batch: CallBatch, *, cell: int | None) -> Mapping[int, SubcallReply]:
-        namespace, saver = joined(self.namespace, name), self._saver()
-        if saver is not None:
-
-            def written(of: str, writes: Sequence[tuple[str, Any]]) -> None:
-                if of == namespace:  # what lies below uses this saver too
-                    batch.recorded(index for channel, replies in writes if channel == "replies" for index in replies)
-
-            batch, saver = replace(batch, kept=True), reporting(saver, written)
-        config = child_config(self._config, namespace, saver=saver)
+    async def _run(
+        self, name: str, batch: CallBatch, kept: Record | None, *, cell: int | None
+    ) -> Mapping[int, SubcallReply]:
+        saver, namespace = self._saver(), joined(self.namespace, name)
+        described = {ACT: self.namespace, AGENTS: ",".join(_agents(batch.requests)), CELL: cell}
+        kind, count = self._kind(batch.requests), len(batch.requests)
+        if kept is not None and (kind == "ask" or not kept.by_graph):
+            batch = replace(batch, known=kept.replies)
+        if kind == "ask":
+            if saver is not None:
+                # What the user has put into the config is his saver's; LangGraph's own is of another graph.
+                own = {key: value for key, value in self._config["configurable"].items() if not key.startswith("__")}
+                place = {**own, "checkpoint_ns": namespace, "checkpoint_id": None}
+                at: RunnableConfig = {"configurable": place, "metadata": described}
+                batch = replace(batch, recorder=Recorder(saver, at, kind=kind, count=count, known=batch.known))
+            config = child_config(self._config, namespace, saver=UNRECORDED)
+        else:
+            if saver is not None:
+                batch, saver = _reporting(batch, saver, namespace)
+            config = child_config(self._config, namespace, saver=saver, goes_on=kept is None or kept.by_graph)
+            config["metadata"] = {**config.get("metadata", {}), **described}
         config["configurable"][LOCKED] = True
-        agents = ",".join(_agents(batch.requests))
-        config["metadata"] = {**config.get("metadata", {}), ACT: self.namespace, AGENTS: agents, CELL: cell}
-        kind = "recurse" if isinstance(batch.requests[0], AgentRequest) else "call"
-        given = {"kind": kind, "count": len(batch.requests)}
+        given: Any = {"kind": kind, "count": count}
         try:
             state = await self._graph.ainvoke(given, config, context=batch)
         except GraphInterrupt as waiting:
@@ -423,6 +416,27 @@ class CallScope:
             raise
         replies: Mapping[int, SubcallReply] = state["replies"]
         return replies
+
+    def _kind(self, requests: Sequence[Request]) -> CallKind:
+        """Return the node that meets the requests, which are all of one kind."""
+        if isinstance(requests[0], AgentRequest):
+            return "recurse"
+        models = all(isinstance(request, ModelRequest) for request in requests)
+        waits = any(self._approval.may_wait(describe(request).function) for request in requests)
+        return "ask" if models and not waits else "call"
+
+
+def _reporting(
+    batch: CallBatch, saver: BaseCheckpointSaver[Any], namespace: str
+) -> tuple[CallBatch, BaseCheckpointSaver[Any]]:
+    """Have the batch hear of what a graph records of it by that saver."""
+    batch = replace(batch, kept=True)
+
+    def written(of: str, writes: Sequence[tuple[str, Any]]) -> None:
+        if of == namespace:  # what lies below uses this saver too
+            batch.recorded(index for channel, replies in writes if channel == "replies" for index in replies)
+
+    return batch, reporting(saver, written)
 
 
 def _agents(requests: Sequence[Request]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
 from langgraph.runtime import get_runtime
 
@@ -49,15 +50,30 @@ def with_call_events(node: Node) -> Node:
     @functools.wraps(node)
     async def told(position: Any, **given: Any) -> Mapping[str, Any]:
         runtime = get_runtime(CallBatch)
-        about = _about(runtime.context.requests[position["index"]])
+        batch, index = runtime.context, position["index"]
+        if index in batch.known:
+            return await node(position, **given)
+        about = _about(batch.requests[index], get_config())
         if runtime.execution_info is None or runtime.execution_info.node_attempt == 1:
             _write(CallEvent(**about))
         update = await node(position, **given)
         for reply in update["replies"].values():
-            _write(_of_call(about, reply))
+            emit_reply(about, reply)
         return update
 
     return told
+
+
+def emit_call(request: Request, config: RunnableConfig) -> Mapping[str, Any]:
+    """Tell that a request is made, under that config, and return what its reply is told with."""
+    about = _about(request, config)
+    _write(CallEvent(**about))
+    return about
+
+
+def emit_reply(about: Mapping[str, Any], reply: SubcallReply) -> None:
+    """Tell what a request was answered."""
+    _write(_of_call(about, reply))
 
 
 def emit_cell(cell: Cell) -> None:
@@ -89,7 +105,7 @@ def call_of(namespace: str) -> tuple[str, str | None]:
     """
     path = namespace_parts(namespace)
     *above, last = path
-    if node_of(last) == "call":
+    if node_of(last) in ("ask", "call"):
         return _id(path), _id(above[:-2])
     return _id(above), _parent(above)
 
@@ -128,9 +144,9 @@ def _of_agent(state: Mapping[str, Any], update: Mapping[str, Any]) -> Iterator[E
         )
 
 
-def _about(request: Request) -> dict[str, Any]:
+def _about(request: Request, config: RunnableConfig) -> dict[str, Any]:
     """Return what the events of a call have in common."""
-    path = namespace_parts(namespace_of(get_config()))
+    path = namespace_parts(namespace_of(config))
     function, agent, text = describe(request)
     ids = {"call_id": _id(path), "parent_id": _id(path[:-3])}
     return {**ids, "function": function, "agent": agent, "prompt": _cut(text)}
