@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, get_args, get_type_hints
 
 from langchain_core.runnables import Runnable
 from langgraph.graph import START, StateGraph
 from langgraph.types import RetryPolicy
 
+from rlm_graph.bridge import Router
 from rlm_graph.nodes.routing import route_after_act, route_after_approve, route_after_finalize, route_after_think
 from rlm_graph.state import GraphInput, RLMOutput
 
@@ -30,12 +31,20 @@ def agent_graph(
     graph.add_edge("observe", "think")
     if "approve" in nodes:
         graph.add_node("approve", nodes["approve"])
-        graph.add_conditional_edges(
-            "think", route_after_think, {"act": "approve", **{name: name for name in ("observe", "think", "finalize")}}
-        )
-        graph.add_conditional_edges("approve", route_after_approve)
+        _add_router(graph, "think", route_after_think, act="approve")
+        _add_router(graph, "approve", route_after_approve)
     else:
-        graph.add_conditional_edges("think", route_after_think)
-    graph.add_conditional_edges("act", route_after_act)
-    graph.add_conditional_edges("finalize", route_after_finalize)
+        _add_router(graph, "think", route_after_think)
+    _add_router(graph, "act", route_after_act)
+    _add_router(graph, "finalize", route_after_finalize)
     return graph
+
+
+def _add_router(
+    graph: StateGraph[Any, Any, Any, Any], source: str, route: Callable[[Any], str], **instead: str
+) -> None:
+    """Go on from `source` where `route` says; its `Literal` is the list of edges, `instead` names others for some."""
+    ends: dict[Hashable, str] = {
+        name: instead.get(name, name) for name in get_args(get_type_hints(route)["return"])
+    }
+    graph.add_conditional_edges(source, Router(route), ends)
