@@ -44,7 +44,5 @@ def _add_router(
     graph: StateGraph[Any, Any, Any, Any], source: str, route: Callable[[Any], str], **instead: str
 ) -> None:
     """Go on from `source` where `route` says; its `Literal` is the list of edges, `instead` names others for some."""
-    ends: dict[Hashable, str] = {
-        name: instead.get(name, name) for name in get_args(get_type_hints(route)["return"])
-    }
+    ends: dict[Hashable, str] = {name: instead.get(name, name) for name in get_args(get_type_hints(route)["return"])}
     graph.add_conditional_edges(source, Router(route), ends)

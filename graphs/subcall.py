@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
@@ -24,7 +24,7 @@ from rlm_graph.nodes.recurse import SANDBOX_ATTEMPTS, may_be_rebuilt, recurse
 from rlm_graph.tools import HostFunction
 
 
-def fan_out(state: SubcallState) -> Literal["ask"] | list[Send]:
+def fan_out(state: SubcallState) -> Hashable | Sequence[Hashable]:
     """Ask models in one step; send each request that may pause, such as one to an agent, to a step of its own."""
     if state["kind"] == "ask":
         return "ask"
@@ -73,7 +73,7 @@ def create_subcall(
         ),
         retry_policy=[retry, RetryPolicy(max_attempts=SANDBOX_ATTEMPTS, retry_on=may_be_rebuilt)],
     )
-    graph.add_conditional_edges(START, fan_out, ["ask", "call", "recurse"])
+    graph.add_conditional_edges(START, bridge.Router(fan_out), ["ask", "call", "recurse"])
     graph.add_edge("ask", END)
     graph.add_edge("call", END)
     graph.add_edge("recurse", END)

@@ -65,22 +65,22 @@ class Node(Runnable[Any, T]):
         return await self._work(input, **self._given)
 
 
-class Router(Runnable[Any, str]):
+class Router(Runnable[Any, T]):
     """Decides by the state where to go next, on whatever thread asks.
 
     LangGraph hands a plain function to a thread of a pool under `ainvoke`, and tells tracers of it.
     """
 
-    def __init__(self, route: Callable[[Any], str]) -> None:
+    def __init__(self, route: Callable[[Any], T]) -> None:
         self.name = route.__name__
         self._route = route
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> str:
-        """Return the name of the next node."""
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> T:
+        """Return where to go next."""
         return self._route(input)
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> str:
-        """Return the name of the next node."""
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> T:
+        """Return where to go next."""
         return self._route(input)
 
 

@@ -117,6 +117,15 @@ def child_config(
     return child
 
 
+def record_config(config: RunnableConfig, namespace: str) -> RunnableConfig:
+    """Return the config under which a saver keeps the first checkpoint of `namespace`, in the thread of this step.
+
+    What the user has put into the config is there for his saver; LangGraph's own is of another graph.
+    """
+    own = {key: value for key, value in config["configurable"].items() if not key.startswith("__")}
+    return {"configurable": {**own, _NAMESPACE: namespace, "checkpoint_id": None}}
+
+
 def part_config(config: RunnableConfig, index: int) -> RunnableConfig:
     """Return the config of one of the things that a step does side by side, under a namespace of its own."""
     namespace = f"{namespace_of(config)}.{index}"

@@ -45,6 +45,7 @@ from rlm_graph.langgraph_internals import (
     child_config,
     joined,
     namespace_of,
+    record_config,
     reporting,
 )
 from rlm_graph.ledger import Ledger
@@ -396,10 +397,7 @@ class CallScope:
             batch = replace(batch, known=kept.replies)
         if kind == "ask":
             if saver is not None:
-                # What the user has put into the config is his saver's; LangGraph's own is of another graph.
-                own = {key: value for key, value in self._config["configurable"].items() if not key.startswith("__")}
-                place = {**own, "checkpoint_ns": namespace, "checkpoint_id": None}
-                at: RunnableConfig = {"configurable": place, "metadata": described}
+                at: RunnableConfig = {**record_config(self._config, namespace), "metadata": described}
                 batch = replace(batch, recorder=Recorder(saver, at, kind=kind, count=count, known=batch.known))
             config = child_config(self._config, namespace, saver=UNRECORDED)
         else:

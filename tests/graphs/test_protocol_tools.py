@@ -392,7 +392,13 @@ def wait_for_answers(database: Path, count: int) -> None:
     deadline = time.monotonic() + 100
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         while True:
-            [recorded] = connection.execute("SELECT count(*) FROM writes WHERE channel = 'replies'").fetchone()
+            # One alone is a checkpoint, the others are writes on one.
+            [alone] = connection.execute(
+                "SELECT count(*) FROM checkpoints WHERE checkpoint_ns LIKE '%|llm_query:%'"
+                " AND json_extract(metadata, '$.source') = 'update'"
+            ).fetchone()
+            [others] = connection.execute("SELECT count(*) FROM writes WHERE channel = 'replies'").fetchone()
+            recorded = alone + others
             if recorded >= count:
                 return
             assert time.monotonic() < deadline, f"{recorded} of {count} answers were recorded"

@@ -81,6 +81,7 @@ class CellRun:
         self._held_since = 0.0
         self._looked_at, self._look_s = 0.0, LOOK_S
         self._cpu_s, self._patience_cpu_s = 0.0, PATIENCE_CPU_S
+        self._seen_cpu_s = 0.0
         self._check_by: float | None = None
         self._used_before = worker.used()
         self._used = self._used_before.since(self._used_before)
@@ -186,10 +187,13 @@ class CellRun:
         if now < self._looked_at + self._look_s:
             return False
         self._looked_at, self._look_s = now, min(self._look_s * 2, LONGEST_LOOK_S)
-        if self.worker.link.is_quiet and is_still(self.worker.pid):
+        used_s = processor_time(self.worker.pid)
+        moved, self._seen_cpu_s = used_s != self._seen_cpu_s, used_s
+        # While it runs, a look at each of its threads would be in vain.
+        if not (moved and used_s) and self.worker.link.is_quiet and is_still(self.worker.pid):
             self._patience_cpu_s = PATIENCE_CPU_S
             return True
-        busy = processor_time(self.worker.pid) - self._cpu_s >= self._patience_cpu_s
+        busy = used_s - self._cpu_s >= self._patience_cpu_s
         if busy:
             self._patience_cpu_s = max(self._patience_cpu_s / 2, LEAST_PATIENCE_CPU_S)
         return busy or now - self._held_since >= PATIENCE_S
