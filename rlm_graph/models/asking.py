@@ -17,7 +17,7 @@ from rlm_graph.errors import ModelError, SetupError
 from rlm_graph.models import habits, pacing
 from rlm_graph.models.endings import Ending, ending
 from rlm_graph.models.errors import EmptyStream, as_model_error, may_have_cost
-from rlm_graph.models.listening import streams
+from rlm_graph.models.listening import is_unobserved, streams
 from rlm_graph.models.merging import merged
 from rlm_graph.models.names import DEFAULTS, base_url, model_name
 from rlm_graph.models.openai_chat import OpenAIChat
@@ -202,6 +202,8 @@ async def _received(
 ) -> AIMessage:
     # Our own client cleans what it encodes, each message once.
     given = list(messages) if isinstance(model, OpenAIChat) else [*map(storable, messages)]
+    if not streamed and isinstance(model, OpenAIChat) and is_unobserved(model, config):
+        return storable(await model.reply_to(given, **kwargs))
     if not streamed:
         # LangChain streams all the same where a handler wants tokens, and takes this option of a request for a no.
         plainly: dict[str, Any] = (

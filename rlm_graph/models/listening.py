@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
+from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, BaseCallbackManager
+from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
@@ -30,6 +31,17 @@ def listened_to(config: RunnableConfig | None) -> bool:
     callbacks = ensure_config(config).get("callbacks")
     handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or []
     return any(map(_wants_tokens, handlers))
+
+
+def is_unobserved(model: BaseChatModel, config: RunnableConfig | None) -> bool:
+    """Tell whether LangChain has nothing to do around a request: no handler hears of it, and nothing keeps replies.
+
+    Tracers that the environment turns on, and handlers of a context, such as one that counts tokens, are handlers too.
+    """
+    if model.rate_limiter is not None or model.cache not in (None, False) or get_llm_cache() is not None:
+        return False
+    callbacks = ensure_config(config).get("callbacks")
+    return not AsyncCallbackManager.configure(callbacks, model.callbacks, model.verbose).handlers
 
 
 def _wants_tokens(handler: BaseCallbackHandler) -> bool:

@@ -43,8 +43,8 @@ class ModelSettings(Value):
     servers that cannot."""
     client: Harmless[Literal["litellm"] | None] = None
     """`litellm` asks servers that speak OpenAI's protocol by its client too; by default they are asked by our own."""
-    max_concurrency: Harmless[PositiveInt] = 16
-    """Sub-calls of one batch that are under way at once."""
+    max_concurrency: Harmless[PositiveInt] = 64
+    """Sub-calls of one batch that are under way at once. A crash can lose the answers to no more than these."""
     profile: Harmless[Literal["standard", "small"] | None] = None
     """Prompt profile; by default `small` for models on a local server, else `standard`."""
     window_tokens: Harmless[PositiveInt] = 128_000

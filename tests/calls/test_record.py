@@ -1,0 +1,112 @@
+"""What is written for a call, how much of it, and what a later process makes of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+
+from rlm_graph import AgentOptions, ContextStore, create_rlm_agent
+from rlm_graph.settings import ModelSettings
+from rlm_graph.storage.runs import Runs
+from rlm_graph.testing import ScriptedReply, ScriptedRequest, ScriptedServer
+
+CONFIG: Any = {"configurable": {"thread_id": "t"}}
+
+
+def scripted(code: str, answer: Callable[[ScriptedRequest], Any]) -> Callable[[ScriptedRequest], Any]:
+    def reply(request: ScriptedRequest) -> Any:
+        return f"```repl\n{code}\n```" if request.model == "root" else answer(request)
+
+    return reply
+
+
+def options(server: ScriptedServer, folder: Path, **given: Any) -> AgentOptions:
+    return AgentOptions(
+        models=ModelSettings(base_url=server.url, max_retries=0), contexts=ContextStore(folder / "contexts"), **given
+    )
+
+
+async def rows_of(tmp_path: Path, code: str) -> tuple[list[Any], list[Any]]:
+    """Run the code and return what lies below its act: the rows of checkpoints, and those of writes."""
+    with ScriptedServer(scripted(code, lambda request: "yes")) as server:
+        async with Runs.open(tmp_path / "runs.sqlite") as runs:
+            agent = create_rlm_agent(
+                "openai/root", sub_model="openai/sub", checkpointer=runs.saver, options=options(server, tmp_path)
+            )
+            await agent.ainvoke({"question": "?"}, CONFIG)
+    with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as connection:
+        below = "WHERE checkpoint_ns LIKE 'act:%'"
+        checkpoints = connection.execute(f"SELECT * FROM checkpoints {below}").fetchall()
+        return checkpoints, connection.execute(f"SELECT * FROM writes {below}").fetchall()
+
+
+def size(rows: list[Any]) -> int:
+    return sum(len(value) if isinstance(value, (str, bytes)) else 8 for row in rows for value in row)
+
+
+async def test_a_call_of_one_prompt_is_one_row_of_under_two_kilobytes(tmp_path: Path) -> None:
+    checkpoints, writes = await rows_of(tmp_path, "for n in range(20): llm_query(f'Is {n} odd?')\nFINAL('x')")
+
+    assert (len(checkpoints), len(writes)) == (20, 0)
+    assert size(checkpoints) / 20 < 2_000
+
+
+async def test_a_batch_is_a_row_and_one_of_under_a_kilobyte_for_each_answer(tmp_path: Path) -> None:
+    checkpoints, writes = await rows_of(tmp_path, "llm_query_batched([f'Is {n} odd?' for n in range(100)])\nFINAL('x')")
+
+    assert (len(checkpoints), len(writes)) == (1, 100)
+    assert size(writes) / 100 < 1_000
+
+
+async def test_answers_that_are_recorded_are_neither_asked_nor_approved_again_where_calls_must_wait_from_now_on(
+    tmp_path: Path,
+) -> None:
+    dies = True
+
+    def answer(request: ScriptedRequest) -> Any:
+        return ScriptedReply(status=400) if dies and request.prompt == "p2" else request.prompt.upper()
+
+    code = "FINAL(llm_query_batched(['p0', 'p1', 'p2', 'p3']))"
+    saver = _FailsOnce()
+    with ScriptedServer(scripted(code, answer)) as server:
+
+        def agent(**given: Any) -> Any:
+            return create_rlm_agent(
+                "openai/root", sub_model="openai/sub", checkpointer=saver, options=options(server, tmp_path), **given
+            )
+
+        with pytest.raises(OSError, match="the disk is full"):
+            await agent().ainvoke({"question": "?"}, CONFIG)
+        asked_before = [request.prompt for request in server.requests if request.model == "sub"]
+        dies = False
+        paused = await agent(interrupt_on="subcalls").ainvoke(None, CONFIG)
+        waiting = [each.value["preview"] for each in paused["__interrupt__"]]
+        result = await agent(interrupt_on="subcalls").ainvoke(
+            Command(resume={each.id: True for each in paused["__interrupt__"]}), CONFIG
+        )
+        asked = [request.prompt for request in server.requests if request.model == "sub"]
+
+    assert sorted(asked_before) == ["p0", "p1", "p2", "p3"]
+    assert "p2" in waiting
+    assert result["answer"].value == ["P0", "P1", "P2", "P3"]
+    assert sorted(asked) == sorted([*asked_before, *waiting])
+
+
+class _FailsOnce(InMemorySaver):
+    """Cannot keep the answer that is an error, the first time."""
+
+    failed = False
+
+    async def aput_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> None:
+        replies = [reply for channel, value in writes if channel == "replies" for reply in value.values()]
+        if not self.failed and any(reply.error is not None for reply in replies):
+            self.failed = True
+            raise OSError("the disk is full")
+        await super().aput_writes(config, writes, task_id, task_path)
