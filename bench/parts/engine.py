@@ -33,10 +33,15 @@ async def saver(kind: str, folder: Path) -> AsyncIterator[Any]:
         yield None
 
 
-def run(url: str, turns: int, kind: str) -> int:
-    """Answer a question in so many turns. Return the bytes of the database."""
+def prepare() -> None:
+    """Set what a provider on loopback needs of the environment."""
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
     os.environ.setdefault("OPENAI_API_KEY", "none")
+
+
+def run(url: str, turns: int, kind: str) -> int:
+    """Answer a question in so many turns. Return the bytes of the database."""
+    prepare()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         asyncio.run(_answered(folder, url, turns, kind))

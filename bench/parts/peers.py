@@ -36,3 +36,16 @@ def run(peer: str, url: str, turns: int) -> bool:
     if done.returncode:
         print(f"{peer} is not compared: {done.stderr.strip().splitlines()[-1:]}")
     return not done.returncode
+
+
+def run_over(peer: str, url: str, file: Path) -> float | None:
+    """Have the peer answer over a file. Return when it was asked, by `time.perf_counter`; None where it could not."""
+    python = python_of(peer)
+    if python is None:
+        return None
+    program = Path(__file__).with_name(f"{peer}.py")
+    done = subprocess.run([python, program, url, "1", file], capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"{peer} is not compared: {done.stderr.strip().splitlines()[-1:]}")
+        return None
+    return float(done.stdout.splitlines()[0])

@@ -3,8 +3,8 @@
 `store` is what the rest of the engine uses. What a caller may give: `sources` (files, folders, addresses, several at
 once), `values` (texts, JSON, tables), `url` and `globs`; each becomes `plans` of `items`. Which files of a folder
 count: `folders`, `ignoring`. How bytes become UTF-8: `encoding`, by `binary` (what is no text), `sampling` and
-`charsets` (what the bytes are evidence for). `fetch` gets a URL, `draft` writes the stored form, `memory` tells whether
-a REPL can hold it, and `encrypted` keeps it encrypted.
+`charsets` (what the bytes are evidence for). `fetch` gets a URL, `draft` writes the stored form, with `lanes` beside
+it, `memory` tells whether a REPL can hold it, and `encrypted` keeps it encrypted.
 """
 
 from __future__ import annotations

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import errno
-import hashlib
+import fcntl
 import json
 import os
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
-from rlm_graph.context.memory import Part, exact_bytes, most_bytes, size_in_words
+from rlm_graph.context.lanes import Digest, Lane
+from rlm_graph.context.memory import BLOCK, Part, exact_bytes, most_bytes, size_in_words
 from rlm_graph.errors import InputError, StorageError
 
 TEXT = "text"
@@ -24,6 +26,10 @@ INDEX = "index.json"
 UNFINISHED = ".unfinished-"
 STALE_S = 24 * 60 * 60
 """Seconds after which an unfinished folder can only be what a crash left."""
+FLUSH_BYTES = 64 << 20
+"""Bytes of a text that the disk is made to take while the next ones are read."""
+FICLONE = 0x40049409
+"""Share the blocks of another file until either is changed (`linux/fs.h`). Btrfs and XFS can, ext4 cannot."""
 
 
 class Draft:
@@ -31,6 +37,7 @@ class Draft:
 
     `text` holds all texts one after the other in UTF-8 (lone surrogates as the three bytes that `surrogatepass`
     gives them); `index.json` tells where each lies. The SHA-256 of the two files, one after the other, is the name.
+    A second thread hashes large blocks, and a third has the disk take them, while the caller reads the next.
     """
 
     def __init__(self, store: Path, *, memory: int) -> None:
@@ -39,7 +46,11 @@ class Draft:
         self.chars = 0
         self._store = store
         self._memory = memory
-        self._digest = hashlib.sha256()
+        self._digest = Digest()
+        self._flushing = Lane(1)
+        self._flushed = 0
+        self._expected = 0
+        self._shared = 0
         self._folder = store / f"{UNFINISHED}{uuid.uuid4().hex}"
         self._form = self._folder / "form"
 
@@ -58,17 +69,21 @@ class Draft:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._digest.close()
+        self._flushing.close()
         self._text.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @contextmanager
     def part(self, name: str | None) -> Iterator[None]:
         """Make what is written inside one text. If it raises, the draft is again as it was before."""
-        start, chars, digest = self.size, self.chars, self._digest.copy()
+        start, chars = self.size, self.chars
+        self._digest.mark()
         try:
             yield
         except BaseException:
-            self.size, self.chars, self._digest = start, chars, digest
+            self.size, self.chars, self._shared = start, chars, 0
+            self._digest.rewind()
             self._text.seek(start)
             self._text.truncate()
             raise
@@ -80,9 +95,29 @@ class Draft:
         self.chars += chars
         if self.chars > self._memory:
             raise _too_large("over " + size_in_words(self.chars), self._memory)
-        self._digest.update(data)
+        self._digest.add(data)
         self.size += len(data)
+        if self.size <= self._shared:
+            return
         self._write_whole(self._text, data)
+        if self.size - self._flushed >= FLUSH_BYTES and self._flushing.is_idle:
+            self._flush()
+
+    def share(self, file: BinaryIO) -> Iterator[bytes] | None:
+        """Make all of a file of UTF-8 the first text without copying it, where the file system can.
+
+        The blocks that are returned are to be written as any others; they are there already. A later change of the file
+        changes nothing of them.
+        """
+        try:
+            size = os.fstat(file.fileno()).st_size
+            if self.size or size < BLOCK:
+                return None
+            fcntl.ioctl(self._text.fileno(), FICLONE, file.fileno())
+        except OSError:  # another file system, or one that cannot; `io.UnsupportedOperation`: no file
+            return None
+        self._shared = self._text.seek(0, os.SEEK_END)
+        return self._blocks(0)
 
     def write_text(self, text: str) -> None:
         """Append a text."""
@@ -90,6 +125,14 @@ class Draft:
         for start in range(0, len(text), step):
             piece = text[start : start + step]
             self.write(piece.encode("utf-8", "surrogatepass"), chars=len(piece))
+
+    @contextmanager
+    def written(self) -> Iterator[FileIO]:
+        """Open what is written so far, to be read."""
+        with self._storing():
+            file = FileIO(self._form / TEXT)
+        with file:
+            yield file
 
     def spool(self, blocks: Iterable[bytes]) -> Path:
         """Keep what can be read only once in a file that goes with the draft."""
@@ -108,6 +151,7 @@ class Draft:
 
         No encoding spends more than four bytes on a character, and each takes at least one in memory.
         """
+        self._expected = self.size + size
         if size // 4 > self._memory:
             raise _too_large("over " + size_in_words(size // 4), self._memory)
 
@@ -121,7 +165,7 @@ class Draft:
             if needed > self._memory:
                 raise _too_large(size_in_words(needed), self._memory)
         index = json.dumps({"kind": kind, "parts": [part._asdict() for part in self.parts]}).encode()
-        self._digest.update(index)
+        self._digest.add(index)
         sha256 = self._digest.hexdigest()
         if only is not None and sha256 != only:
             raise InputError("its content has changed since")
@@ -131,6 +175,7 @@ class Draft:
         return sha256
 
     def _publish(self, index: bytes, target: Path) -> None:
+        self._flushing.settle()
         os.fsync(self._text.fileno())
         self._text.close()
         with open(self._form / INDEX, "xb") as file:
@@ -147,6 +192,23 @@ class Draft:
                 os.rename(target, self._folder / "damaged")
                 os.rename(self._form, target)
         _sync_folder(self._store)
+
+    def _blocks(self, start: int) -> Iterator[bytes]:
+        while block := os.pread(self._text.fileno(), BLOCK, start):
+            start += len(block)
+            yield block
+
+    def _flush(self) -> None:
+        """Have the disk take what is written so far, so that the end waits only for the rest.
+
+        Not where it is likely that all of it is in the store already, and that nothing of it will be kept.
+        """
+        if not self._flushed and self._expected and _has_text_of(self._store, self._expected):
+            self._flushed = sys.maxsize
+            return
+        self._flushed = self.size
+        with self._storing():
+            self._flushing.put(os.fdatasync, self._text.fileno())
 
     def _write_whole(self, file: FileIO, data: bytes) -> None:
         left = memoryview(data)
@@ -169,6 +231,14 @@ def is_whole(folder: Path, size: int) -> bool:
         return (folder / INDEX).is_file() and (folder / TEXT).stat().st_size == size
     except OSError:
         return False
+
+
+def _has_text_of(store: Path, size: int) -> bool:
+    for path in store.glob(f"[!.]*/{TEXT}"):
+        with suppress(OSError):  # it was removed just now
+            if path.stat().st_size == size:
+                return True
+    return False
 
 
 def remove(folder: Path) -> None:

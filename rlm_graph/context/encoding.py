@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import io
+import itertools
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from rlm_graph.context import charsets
@@ -12,7 +15,7 @@ from rlm_graph.context.draft import Draft
 from rlm_graph.context.lenient import BAD, LENIENT
 from rlm_graph.context.memory import BLOCK
 from rlm_graph.context.notes import Remark
-from rlm_graph.context.sampling import Survey, spots, survey
+from rlm_graph.context.sampling import SPOT_BYTES, SPOTS, Survey, spots, survey
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -23,6 +26,11 @@ MARKS = (
 )
 
 REPLACED = "\ufffd"
+SMALL = SPOTS * SPOT_BYTES
+"""A file of no more bytes is read once, and judged and decoded in memory."""
+SLICE_BYTES = 1 << 14
+"""Bytes that are decoded at once only to be counted. As a `str` of the widest characters they take 64 KiB: beyond 128
+KiB, the C library has the kernel give and take the memory of each, which takes four times as long as decoding."""
 
 
 def copy(
@@ -37,7 +45,10 @@ def copy(
     is then as before.
     """
     file.seek(0)
-    head = file.read(HEAD)
+    head = file.read(SMALL + 1)
+    if len(head) <= SMALL:
+        file = io.BytesIO(head)
+    head = head[:HEAD]
     if (kind := kind_of(head)) is not None:
         raise BinaryFile(kind)
     tried: list[str] = []
@@ -45,12 +56,32 @@ def copy(
         file.seek(choice.skip)
         try:
             with draft.part(name):
-                told = _copy_as(choice, file, draft, text_only=text_only)
+                shared = draft.share(file) if choice.passes and not choice.skip else None
+                told = _copy_as(choice, shared or _blocks(file), draft, text_only=text_only)
         except UnicodeError:  # some codecs raise no narrower one
             tried.append(choice.encoding)
             continue
         return list(_remarks(choice, tried, told))
     raise AssertionError("latin-1 decodes everything")
+
+
+def copy_stream(blocks: Iterator[bytes], draft: Draft, name: str | None, *, charset: str | None = None) -> list[Remark]:
+    """Add what can be read only once as `copy` does.
+
+    UTF-8 goes straight into the draft; what turns out to be anything else is kept beside it, to be read again. `blocks`
+    raises no `UnicodeError`.
+    """
+    beginning = _beginning(blocks)
+    if len(beginning) <= SMALL:
+        return copy(io.BytesIO(beginning), draft, name, charset=charset)
+    if (kind := kind_of(beginning[:HEAD])) is not None:
+        raise BinaryFile(kind)
+    try:
+        with draft.part(name):
+            return _copy_utf8(beginning, blocks, draft, charset)
+    except _NotUTF8 as other:
+        with other.kept.open("rb", buffering=0) as file:
+            return copy(file, draft, name, charset=charset)
 
 
 def decoded(data: bytes) -> str:
@@ -69,6 +100,11 @@ class _Choice(NamedTuple):
     """The share of characters that may have to be replaced."""
     is_said: bool = False
     """A mark or the sender says so."""
+
+    @property
+    def passes(self) -> bool:
+        """Whether the bytes stay what they are."""
+        return self.encoding == "utf-8" and not self.max_bad
 
 
 class _Told(NamedTuple):
@@ -117,12 +153,10 @@ def _is_known(charset: str) -> bool:
     return True
 
 
-def _copy_as(choice: _Choice, file: BinaryIO, draft: Draft, *, text_only: bool) -> _Told:
-    """Write the file as UTF-8. Raises `UnicodeError` if more of it is bad than the choice allows."""
+def _copy_as(choice: _Choice, blocks: Iterable[bytes], draft: Draft, *, text_only: bool = False) -> _Told:
+    """Write the blocks as UTF-8. Raises `UnicodeError` if more of them is bad than the choice allows."""
     nul, bad, chars = False, 0, 0
-    strict = choice.encoding == "utf-8" and not choice.max_bad
-    blocks = _blocks(file)
-    for data, length, wrong in _utf8(blocks) if strict else _recoded(blocks, choice):
+    for data, length, wrong in _utf8(blocks) if choice.passes else _recoded(blocks, choice):
         nul, bad, chars = nul or b"\0" in data, bad + wrong, chars + length
         if nul and text_only:
             raise BinaryFile(UNKNOWN)
@@ -132,6 +166,34 @@ def _copy_as(choice: _Choice, file: BinaryIO, draft: Draft, *, text_only: bool) 
     return _Told(bad, nul)
 
 
+class _NotUTF8(Exception):
+    """A stream is, or may be, in another encoding."""
+
+    def __init__(self, kept: Path) -> None:
+        super().__init__(kept)
+        self.kept = kept
+        """All of it."""
+
+
+def _copy_utf8(beginning: bytes, blocks: Iterator[bytes], draft: Draft, charset: str | None) -> list[Remark]:
+    """Write a stream that is UTF-8 and nothing that is tried before it. Raises `_NotUTF8`."""
+    choice = _Choice("utf-8")
+    said = codecs.lookup(charset).name if charset is not None and _is_known(charset) else None
+    start, unwritten = draft.size, [beginning]
+    try:
+        if said not in (None, choice.encoding) or beginning.startswith(tuple(mark for mark, _ in MARKS)):
+            raise UnicodeError("a mark or the sender says so")
+        told = _copy_as(choice, _watched(blocks, unwritten), draft)
+        with draft.written() as file:
+            if said is None and charsets.wide(spots(file, start)) is not None:
+                raise UnicodeError("its characters have two or four bytes each")
+    except UnicodeError as error:
+        with draft.written() as file:
+            file.seek(start)
+            raise _NotUTF8(draft.spool(itertools.chain(_blocks(file), unwritten, blocks))) from error
+    return list(_remarks(choice, [], told))
+
+
 def _utf8(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, int, int]]:
     """Pass valid UTF-8 through as it is, each block with the characters that end in it, of which none is bad."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")
@@ -139,7 +201,9 @@ def _utf8(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, int, int]]:
         if block.isascii() and not decoder.getstate()[0]:
             yield block, len(block), 0
         else:
-            yield block, len(decoder.decode(block)), 0
+            view = memoryview(block)
+            slices = (view[at : at + SLICE_BYTES] for at in range(0, len(block), SLICE_BYTES))
+            yield block, sum(len(decoder.decode(piece)) for piece in slices), 0
     decoder.decode(b"", True)
 
 
@@ -157,6 +221,25 @@ def _decoded(blocks: Iterable[bytes], decoder: codecs.IncrementalDecoder) -> Ite
     for block in blocks:
         yield decoder.decode(block)
     yield decoder.decode(b"", True)
+
+
+def _beginning(blocks: Iterator[bytes]) -> bytes:
+    """Return all of the blocks if that is little, else enough of them to know that it is not."""
+    found = b""
+    for block in blocks:
+        found += block
+        if len(found) > SMALL:
+            break
+    return found
+
+
+def _watched(blocks: Iterator[bytes], unwritten: list[bytes]) -> Iterator[bytes]:
+    """Yield what `unwritten` holds and the blocks. It always holds the last one, which may not have been written."""
+    yield unwritten[0]
+    for block in blocks:
+        unwritten[:] = [block]
+        yield block
+    unwritten.clear()
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from rlm_graph.context import encoding, fetch
 from rlm_graph.context.binary import BinaryFile
@@ -64,12 +64,12 @@ class FileItem:
             mode = self.path.stat()
             if stat.S_ISREG(mode.st_mode):
                 draft.expect(mode.st_size)
-                path = self.path
+                with self.path.open("rb", buffering=0) as file:
+                    notes.add_all(_copied(file, draft, self.name, str(self.path)), self.name)
             else:
                 with self.path.open("rb") as pipe:
-                    path = draft.spool(iter(lambda: pipe.read(BLOCK), b""))
-            with path.open("rb", buffering=0) as file:
-                notes.add_all(_copied(file, draft, self.name, str(self.path)), self.name)
+                    blocks = iter(lambda: pipe.read(BLOCK), b"")
+                    notes.add_all(_copied(blocks, draft, self.name, str(self.path)), self.name)
         except OSError as error:
             raise unreadable(self.path, error) from error
 
@@ -100,9 +100,8 @@ class UrlItem:
 
     def write(self, draft: Draft, notes: Notes, reading: Reading) -> None:
         with fetch.download(self.url, reading.settings, reading.resolve) as answer:
-            path = draft.spool(answer.blocks())
-        with path.open("rb", buffering=0) as file:
-            notes.add_all(_copied(file, draft, self.name, str(self.url), charset=answer.charset), self.name)
+            remarks = _copied(answer.blocks(), draft, self.name, str(self.url), charset=answer.charset)
+        notes.add_all(remarks, self.name)
 
 
 @dataclass(frozen=True)
@@ -126,25 +125,31 @@ class StreamItem:
 
     def write(self, draft: Draft, notes: Notes, reading: Reading) -> None:
         stream = getattr(self.stream, "buffer", self.stream)
-        try:
-            path = draft.spool(_stream_blocks(stream))
-        except OSError as error:
-            raise InputError(f"the stream cannot be read: {error}; give a file") from error
-        with path.open("rb", buffering=0) as file:
-            notes.add_all(_copied(file, draft, self.name, "the stream"), self.name)
+        notes.add_all(_copied(_stream_blocks(stream), draft, self.name, "the stream"), self.name)
 
 
-def _copied(file: BinaryIO, draft: Draft, name: str | None, what: str, *, charset: str | None = None) -> list[Remark]:
-    """Add a file that was named. Raises `InputError` if it is no text."""
+def _copied(
+    given: io.FileIO | io.BytesIO | Iterator[bytes],
+    draft: Draft,
+    name: str | None,
+    what: str,
+    charset: str | None = None,
+) -> list[Remark]:
+    """Add a file that was named, or the blocks of what can be read only once. Raises `InputError` if it is no text."""
     try:
-        return encoding.copy(file, draft, name, charset=charset)
+        if isinstance(given, io.FileIO | io.BytesIO):
+            return encoding.copy(given, draft, name, charset=charset)
+        return encoding.copy_stream(given, draft, name, charset=charset)
     except BinaryFile as error:
         raise InputError(f"{what} is {error.kind.name}, not text: {error.kind.advice}") from None
 
 
 def _stream_blocks(stream: Any) -> Iterator[bytes]:
-    while block := stream.read(BLOCK):
-        yield block.encode("utf-8", "surrogatepass") if isinstance(block, str) else block
+    try:
+        while block := stream.read(BLOCK):
+            yield block.encode("utf-8", "surrogatepass") if isinstance(block, str) else block
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"the stream cannot be read: {error}; give a file") from error
 
 
 def unreadable(path: Path, error: Exception) -> InputError:

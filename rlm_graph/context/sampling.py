@@ -39,15 +39,15 @@ class Survey(NamedTuple):
     sample: bytes
 
 
-def spots(file: BinaryIO) -> bytes:
-    """Return pieces from all over the file, each from a multiple of four bytes; all of it if it is small."""
-    size = file.seek(0, 2)
-    file.seek(0)
+def spots(file: BinaryIO, start: int = 0) -> bytes:
+    """Return pieces from all over a file from `start` on, each at a multiple of four bytes; all if it is small."""
+    size = file.seek(0, 2) - start
+    file.seek(start)
     if size <= SPOTS * SPOT_BYTES:
         return file.read(SPOTS * SPOT_BYTES)
     pieces = []
     for number in range(SPOTS):
-        file.seek((size - SPOT_BYTES) * number // (SPOTS - 1) // 4 * 4)
+        file.seek(start + (size - SPOT_BYTES) * number // (SPOTS - 1) // 4 * 4)
         pieces.append(file.read(SPOT_BYTES))
     return b"".join(pieces)
 

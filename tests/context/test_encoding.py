@@ -179,6 +179,58 @@ def test_a_long_file_is_judged_by_all_of_it(store: ContextStore, tmp_path: Path)
     assert notes == ("decoded as Shift-JIS because it is not UTF-8",)
 
 
+@pytest.mark.parametrize("first", [None, "another text"], ids=["alone", "second"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a" * (3 * BLOCK),
+        "naïve 日本語 🦜\ud800\n".encode("utf-8", "surrogatepass") * (BLOCK // 8),
+        codecs.BOM_UTF8 + "日本語\n".encode() * (BLOCK // 4),
+        codecs.BOM_UTF16_LE + "naïve 日本語\n".encode("utf-16-le") * (BLOCK // 8),
+        "a line of plain text\n".encode("utf-16-le") * (BLOCK // 8),
+        "これは長い文です。\n".encode("utf-16-be") * (BLOCK // 8),
+        "Größe und naïve Café\n".encode("latin-1") * (BLOCK // 8),
+        "日本語\n".encode() * (BLOCK // 4) + b"\xff",
+        "日本語\n".encode() * (BLOCK // 4) + "語".encode()[:2],
+        b"a" * (2 * BLOCK - 1) + "語".encode() + b"\xffz",
+    ],
+    ids=[
+        "ascii", "utf-8", "marked utf-8", "marked utf-16", "utf-16-le", "utf-16-be", "latin-1", "bad end", "cut", "bad",
+    ],
+)  # fmt: skip
+def test_a_stream_is_read_as_a_file_of_the_same_bytes_is(
+    store: ContextStore, tmp_path: Path, content: bytes, first: str | None
+) -> None:
+    path = tmp_path / "stdin"
+    path.write_bytes(content)
+    before = [first] if first is not None else []
+
+    from_file = store.combine([*before, path])
+    with path.open("rb") as stream:
+        from_stream = store.combine([*before, stream])
+
+    whole, read = store.load(from_file), store.load(from_stream)
+    assert (list(read.values())[-1] if isinstance(read, dict) else read) == (
+        whole["stdin"] if isinstance(whole, dict) else whole
+    )
+    assert from_stream.notes == from_file.notes
+    assert (from_stream.chars, from_stream.bytes) == (from_file.chars, from_file.bytes)
+
+
+def test_a_stream_that_cannot_be_decoded_by_itself_is_said(store: ContextStore) -> None:
+    """What was read of it before is not taken for all of it."""
+
+    class Texts:
+        def __init__(self) -> None:
+            self.left = ["a" * BLOCK]
+
+        def read(self, size: int) -> str:
+            return self.left.pop() if self.left else b"\xff".decode()
+
+    with pytest.raises(InputError, match=r"the stream cannot be read: .* can't decode byte 0xff"):
+        store.take(Texts())
+
+
 def test_bytes_that_are_no_text_are_refused(store: ContextStore, tmp_path: Path) -> None:
     (tmp_path / "input").write_bytes(bytes(range(256)))
 
