@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from rlm_graph.context.lanes import Digest, Lane
-from rlm_graph.context.memory import BLOCK, Part, exact_bytes, most_bytes, size_in_words
+from rlm_graph.context.memory import BLOCK, Measure, Part, size_in_words, width_of_utf8
 from rlm_graph.errors import InputError, StorageError
 
 TEXT = "text"
@@ -46,6 +46,8 @@ class Draft:
         self.chars = 0
         self._store = store
         self._memory = memory
+        self._measure = Measure()
+        self._needs: list[Measure] = []
         self._digest = Digest()
         self._flushing = Lane(1)
         self._flushed = 0
@@ -79,6 +81,7 @@ class Draft:
         """Make what is written inside one text. If it raises, the draft is again as it was before."""
         start, chars = self.size, self.chars
         self._digest.mark()
+        self._measure = Measure()
         try:
             yield
         except BaseException:
@@ -89,10 +92,12 @@ class Draft:
             raise
         length, count = self.size - start, self.chars - chars
         self.parts.append(Part(name, start, length, count, length == count))
+        self._needs.append(self._measure)
 
-    def write(self, data: bytes, *, chars: int) -> None:
-        """Append UTF-8 in which `chars` characters end."""
+    def write(self, data: bytes, *, chars: int, width: int) -> None:
+        """Append UTF-8 in which `chars` characters end, of which the widest takes `width` bytes in memory."""
         self.chars += chars
+        self._measure.add(len(data), chars, width)
         if self.chars > self._memory:
             raise _too_large("over " + size_in_words(self.chars), self._memory)
         self._digest.add(data)
@@ -124,7 +129,8 @@ class Draft:
         step = 1 << 20
         for start in range(0, len(text), step):
             piece = text[start : start + step]
-            self.write(piece.encode("utf-8", "surrogatepass"), chars=len(piece))
+            data = piece.encode("utf-8", "surrogatepass")
+            self.write(data, chars=len(piece), width=1 if piece.isascii() else width_of_utf8(data))
 
     @contextmanager
     def written(self) -> Iterator[FileIO]:
@@ -160,10 +166,9 @@ class Draft:
 
         Raises `InputError` if a REPL cannot hold it in memory, or if its hash is not `only`.
         """
-        if most_bytes(self.parts) > self._memory:
-            needed = exact_bytes(self._text, kind, self.parts)
-            if needed > self._memory:
-                raise _too_large(size_in_words(needed), self._memory)
+        needed = sum(each.needed(part, kind) for each, part in zip(self._needs, self.parts, strict=True))
+        if needed > self._memory:
+            raise _too_large(size_in_words(needed), self._memory)
         index = json.dumps({"kind": kind, "parts": [part._asdict() for part in self.parts]}).encode()
         self._digest.add(index)
         sha256 = self._digest.hexdigest()

@@ -13,7 +13,7 @@ from rlm_graph.context import charsets
 from rlm_graph.context.binary import HEAD, UNKNOWN, BinaryFile, kind_of, looks_binary
 from rlm_graph.context.draft import Draft
 from rlm_graph.context.lenient import BAD, LENIENT
-from rlm_graph.context.memory import BLOCK
+from rlm_graph.context.memory import BLOCK, width
 from rlm_graph.context.notes import Remark
 from rlm_graph.context.sampling import SPOT_BYTES, SPOTS, Survey, spots, survey
 
@@ -156,11 +156,11 @@ def _is_known(charset: str) -> bool:
 def _copy_as(choice: _Choice, blocks: Iterable[bytes], draft: Draft, *, text_only: bool = False) -> _Told:
     """Write the blocks as UTF-8. Raises `UnicodeError` if more of them is bad than the choice allows."""
     nul, bad, chars = False, 0, 0
-    for data, length, wrong in _utf8(blocks) if choice.passes else _recoded(blocks, choice):
-        nul, bad, chars = nul or b"\0" in data, bad + wrong, chars + length
+    for block in _utf8(blocks) if choice.passes else _recoded(blocks, choice):
+        nul, bad, chars = nul or b"\0" in block.data, bad + block.bad, chars + block.chars
         if nul and text_only:
             raise BinaryFile(UNKNOWN)
-        draft.write(data, chars=length)
+        draft.write(block.data, chars=block.chars, width=block.width)
     if bad > 1 + choice.max_bad * chars:
         raise UnicodeError(f"{bad:,} of {chars:,} characters are not {choice.encoding}")
     return _Told(bad, nul)
@@ -194,27 +194,41 @@ def _copy_utf8(beginning: bytes, blocks: Iterator[bytes], draft: Draft, charset:
     return list(_remarks(choice, [], told))
 
 
-def _utf8(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, int, int]]:
-    """Pass valid UTF-8 through as it is, each block with the characters that end in it, of which none is bad."""
+class _Block(NamedTuple):
+    """A piece of a text in UTF-8."""
+
+    data: bytes
+    chars: int
+    """Characters that end in it."""
+    width: int
+    """Bytes that the widest of them takes in memory."""
+    bad: int = 0
+    """How many of them stand for what could not be decoded."""
+
+
+def _utf8(blocks: Iterable[bytes]) -> Iterator[_Block]:
+    """Pass valid UTF-8 through as it is. Raises `UnicodeError` for what is not."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")
     for block in blocks:
         if block.isascii() and not decoder.getstate()[0]:
-            yield block, len(block), 0
-        else:
-            view = memoryview(block)
-            slices = (view[at : at + SLICE_BYTES] for at in range(0, len(block), SLICE_BYTES))
-            yield block, sum(len(decoder.decode(piece)) for piece in slices), 0
+            yield _Block(block, len(block), 1)
+            continue
+        chars, widest, view = 0, 1, memoryview(block)
+        for start in range(0, len(block), SLICE_BYTES):
+            text = decoder.decode(view[start : start + SLICE_BYTES])
+            chars, widest = chars + len(text), max(widest, width(text))
+        yield _Block(block, chars, widest)
     decoder.decode(b"", True)
 
 
-def _recoded(blocks: Iterable[bytes], choice: _Choice) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the text of the blocks in UTF-8, each piece with its characters and how many of them were bad."""
+def _recoded(blocks: Iterable[bytes], choice: _Choice) -> Iterator[_Block]:
+    """Yield the text of the blocks in UTF-8."""
     passes = "surrogatepass" if choice.encoding.startswith("utf-") else "strict"
     decoder = codecs.getincrementaldecoder(choice.encoding)(LENIENT if choice.max_bad else passes)
     for text in _decoded(blocks, decoder):
         bad = text.count(BAD) if choice.max_bad else 0
         text = text.replace(BAD, REPLACED) if bad else text
-        yield text.encode("utf-8", "surrogatepass"), len(text), bad
+        yield _Block(text.encode("utf-8", "surrogatepass"), len(text), width(text), bad)
 
 
 def _decoded(blocks: Iterable[bytes], decoder: codecs.IncrementalDecoder) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -19,6 +20,9 @@ WHOLE_TEXT_BYTES = 256 << 20
 PIECE_BYTES = 64 << 20
 """A context that is one text beyond ASCII and longer than the former is given to code in pieces of the latter (see
 `executors/sandbox/worker/context.py`), so that one wide character does not widen all of it."""
+
+SHOWING_CHARS = 128
+"""Characters that take more in memory than what CPython keeps beside those of a text, which is less than 80 bytes."""
 
 
 class Part(NamedTuple):
@@ -37,33 +41,59 @@ def most_bytes(parts: Iterable[Part]) -> int:
     return sum(part.chars if part.ascii else 4 * part.chars for part in parts)
 
 
+class Measure:
+    """What one text takes in memory, from its pieces as they come."""
+
+    def __init__(self) -> None:
+        self._chars, self._width = 0, 1
+        self._before, self._piece_bytes, self._piece_chars, self._piece_width = 0, 0, 0, 1
+
+    def add(self, size: int, chars: int, width: int) -> None:
+        """Add `size` bytes of UTF-8 in which `chars` characters end, of which the widest takes `width` bytes."""
+        self._chars += chars
+        self._width = max(self._width, width)
+        self._piece_bytes += size
+        self._piece_chars += chars
+        self._piece_width = max(self._piece_width, width)
+        if self._piece_bytes >= PIECE_BYTES:
+            self._before = self._in_pieces
+            self._piece_bytes, self._piece_chars, self._piece_width = 0, 0, 1
+
+    def needed(self, part: Part, kind: str) -> int:
+        """Return the bytes that it takes as `part` of a context of that kind."""
+        if kind == "str" and part.bytes > WHOLE_TEXT_BYTES and not part.ascii:
+            return self._in_pieces
+        return self._chars * self._width
+
+    @property
+    def _in_pieces(self) -> int:
+        return self._before + self._piece_chars * self._piece_width
+
+
 def exact_bytes(text: BinaryIO, kind: str, parts: Iterable[Part]) -> int:
     """Return the bytes that the parts of `text` take, from the widest character of each."""
     needed = 0
     for part in parts:
-        if part.ascii:
-            needed += part.chars
-        else:
-            in_pieces = kind == "str" and part.bytes > WHOLE_TEXT_BYTES
-            needed += _measured(_blocks(text, part), PIECE_BYTES if in_pieces else part.bytes)
+        measure = Measure()
+        for block in () if part.ascii else _blocks(text, part):
+            measure.add(len(block), len(block.translate(None, CONTINUATION)), width_of_utf8(block))
+        needed += part.chars if part.ascii else measure.needed(part, kind)
     return needed
 
 
-def _measured(blocks: Iterable[bytes], piece_bytes: int) -> int:
-    needed, size, chars, width = 0, 0, 0, 1
-    for block in blocks:
-        size += len(block)
-        chars += len(block.translate(None, CONTINUATION))
-        width = max(width, _width(block))
-        if size >= piece_bytes:
-            needed, size, chars, width = needed + chars * width, 0, 0, 1
-    return needed + chars * width
-
-
-def _width(block: bytes) -> int:
+def width_of_utf8(block: bytes) -> int:
+    """Return the bytes that CPython spends on each character of a text in UTF-8, for its widest one."""
     if any(lead in block for lead in ASTRAL):
         return 4
     return 2 if block.translate(None, NARROW) else 1
+
+
+def width(text: str) -> int:
+    """Return the same of a text that was decoded just now, which shows it by its size."""
+    if len(text) >= SHOWING_CHARS:
+        return sys.getsizeof(text) // len(text)
+    widest = max(text, default="")
+    return 4 if widest > "\uffff" else 2 if widest > "\xff" else 1
 
 
 def _blocks(text: BinaryIO, part: Part) -> Iterator[bytes]:

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlm_graph.context import ContextStore
-from rlm_graph.context.memory import available
+from rlm_graph.context.memory import available, width, width_of_utf8
 from rlm_graph.errors import InputError
 from rlm_graph.settings import ContextSettings
 
@@ -101,9 +103,9 @@ def test_what_memory_cannot_hold_is_refused_with_figures(
     (tmp_path / "vast").touch()
     os.truncate(tmp_path / "vast", 1 << 40)
 
-    for given in ("a" * 1_000_001, "🦜" * 250_001, "語" * 500_001, ["é" * 600_000] * 2, tmp_path / "vast"):
+    for context in ("a" * 1_000_001, "🦜" * 250_001, "語" * 500_001, ["é" * 600_000] * 2, tmp_path / "vast"):
         with pytest.raises(InputError, match=r"too large: it would take .* [MG]B of memory and 1\.00 MB are available"):
-            small_store.take(given)
+            small_store.take(context)
 
     assert entries() == []
 
@@ -142,6 +144,15 @@ def test_one_wide_character_does_not_widen_a_very_long_text(tmp_path: Path) -> N
     assert store.fits(ref)
     with pytest.raises(InputError, match=r"would take 1\.08 GB of memory and 300\.00 MB are available"):
         store.take(path.parent)  # in a dict it is one `str`
+
+
+@given(text=st.text(max_size=10), times=st.integers(1, 50))
+def test_what_a_character_takes_is_told_by_a_text_just_made_and_by_its_utf8(text: str, times: int) -> None:
+    data = (text * times).encode("utf-8", "surrogatepass")
+    widest = max(map(ord, text), default=0)
+
+    expected = 1 if widest < 1 << 8 else 2 if widest < 1 << 16 else 4
+    assert width(data.decode("utf-8", "surrogatepass")) == width_of_utf8(data) == expected
 
 
 def test_a_smaller_machine_can_tell_that_a_context_does_not_fit(store: ContextStore, tmp_path: Path) -> None:

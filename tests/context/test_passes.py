@@ -23,13 +23,14 @@ TAKE = """
 import sys
 from pathlib import Path
 from rlm_graph.context import ContextStore
+from rlm_graph.settings import ContextSettings
 
 def passed():
     lines = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
     return int(lines["rchar"]), int(lines["wchar"])
 
-store = ContextStore(Path(sys.argv[1]))
-given = Path(sys.argv[2]) if len(sys.argv) > 2 else sys.stdin.buffer
+store = ContextStore(Path(sys.argv[1]), ContextSettings(max_memory_bytes=int(sys.argv[2])))
+given = Path(sys.argv[3]) if len(sys.argv) > 3 else sys.stdin.buffer
 store.take(b"naive \\xff, so that what judges encodings is loaded")
 before = passed()
 ref = store.take(given)
@@ -38,9 +39,9 @@ print(ref.sha256, ref.bytes, *(now - then for now, then in zip(after, before)))
 """
 
 
-def passed(store: Path, path: Path, *, piped: bool = False) -> tuple[str, int, int, int]:
+def passed(store: Path, path: Path, *, piped: bool = False, memory: int = 1 << 40) -> tuple[str, int, int, int]:
     """Take a file in, in a process of its own: its hash, its size as it is stored, bytes read, bytes written."""
-    command = [sys.executable, "-c", TAKE, store, *([] if piped else [path])]
+    command = [sys.executable, "-c", TAKE, store, str(memory), *([] if piped else [path])]
     with path.open("rb") as file:
         done = subprocess.run(command, cwd=ROOT, stdin=file, stdout=subprocess.PIPE, check=True, text=True)
     name, *figures = done.stdout.split()
@@ -67,6 +68,15 @@ def test_a_context_is_read_once_and_written_once(large: Path, tmp_path: Path, pi
     assert (tmp_path / "store" / name / "text").read_bytes() == large.read_bytes()
 
 
+def test_what_a_text_takes_in_memory_is_found_without_reading_it_again(tmp_path: Path) -> None:
+    (tmp_path / "large.txt").write_text("naïve\n" * 2_000_000, encoding="utf-8")
+    size = (tmp_path / "large.txt").stat().st_size
+
+    _, _, read, _ = passed(tmp_path / "store", tmp_path / "large.txt", memory=12_000_000)
+
+    assert size <= read < size + BESIDE
+
+
 def test_the_small_files_of_a_folder_are_read_once(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -74,7 +84,7 @@ def test_the_small_files_of_a_folder_are_read_once(tmp_path: Path) -> None:
         (folder / f"{number}.txt").write_text(LINE * 500, encoding="utf-8")
     size = 200 * 500 * len(LINE.encode())
 
-    command = [sys.executable, "-c", TAKE, tmp_path / "store", folder]
+    command = [sys.executable, "-c", TAKE, tmp_path / "store", str(1 << 40), folder]
     told = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout.split()
 
     assert size <= int(told[2]) < size + BESIDE
