@@ -91,6 +91,40 @@ def test_the_small_files_of_a_folder_are_read_once(tmp_path: Path) -> None:
     assert size <= int(told[3]) < size + BESIDE
 
 
+RUN = """
+import sys
+from pathlib import Path
+from rlm_graph import AgentOptions, ContextStore, create_rlm_agent
+from rlm_graph.testing import ScriptedModel
+from tests.graphs.conftest import repl
+
+def passed():
+    lines = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(lines["rchar"]), int(lines["wchar"])
+
+folder = Path(sys.argv[1])
+script = [repl("print(len(ctx))"), repl("FINAL(len(context))")] * 2
+agent = create_rlm_agent(ScriptedModel(script), options=AgentOptions(contexts=ContextStore(folder)))
+agent.invoke({"question": "How long is it?", "context": "short"})
+before = passed()
+answer = agent.invoke({"question": "How long is it?", "context": Path(sys.argv[2])})["answer"]
+after = passed()
+print(answer.value, *(now - then for now, then in zip(after, before)))
+"""
+
+
+@pytest.mark.confinement
+def test_the_host_reads_and_writes_a_context_once_in_a_whole_run(large: Path, tmp_path: Path) -> None:
+    """The worker, a process of its own, reads what code looks at."""
+    command = [sys.executable, "-c", RUN, tmp_path / "store", large]
+    told = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout.split()
+
+    size, chars = large.stat().st_size, len(large.read_text(encoding="utf-8"))
+    assert int(told[0]) == chars
+    assert size <= int(told[1]) < size + 4 * BESIDE
+    assert size <= int(told[2]) < size + 4 * BESIDE
+
+
 @pytest.fixture(params=["mkfs.btrfs", "mkfs.xfs"])
 def sharing_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A disk whose files may share their blocks."""
