@@ -77,6 +77,9 @@ def measure_store(source: Path, folder: Path, found: Row, *, limit_first: bool) 
         wall_s, cpu_s = seconds(measured[title])
         found[f"{title}: s"].append(wall_s)
         found[f"{title}: CPU s"].append(cpu_s)
+    store.take(source)
+    found["taken in again: s"].append(seconds(lambda: store.take(source))[0])
+    store.forget(store.take(source))
 
 
 def measure_library(asked: Provider, source: Path, folder: Path, found: Row) -> None:

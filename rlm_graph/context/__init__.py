@@ -4,7 +4,7 @@
 once), `values` (texts, JSON, tables), `url` and `globs`; each becomes `plans` of `items`. Which files of a folder
 count: `folders`, `ignoring`. How bytes become UTF-8: `encoding`, by `binary` (what is no text), `sampling` and
 `charsets` (what the bytes are evidence for). `fetch` gets a URL, `draft` writes the stored form, with `lanes` beside
-it, `memory` tells whether a REPL can hold it, and `encrypted` keeps it encrypted.
+it and what it has `known` left out, `memory` tells whether a REPL can hold it, and `encrypted` keeps it encrypted.
 """
 
 from __future__ import annotations

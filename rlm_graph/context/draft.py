@@ -7,16 +7,16 @@ import fcntl
 import json
 import os
 import shutil
-import sys
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from rlm_graph.context.known import KNOWN_BYTES, KnownText
 from rlm_graph.context.lanes import Digest, Lane
 from rlm_graph.context.memory import BLOCK, Measure, Part, size_in_words, width_of_utf8
 from rlm_graph.errors import InputError, StorageError
@@ -53,6 +53,7 @@ class Draft:
         self._flushed = 0
         self._expected = 0
         self._shared = 0
+        self._known: KnownText | None = None
         self._folder = store / f"{UNFINISHED}{uuid.uuid4().hex}"
         self._form = self._folder / "form"
 
@@ -73,6 +74,8 @@ class Draft:
     ) -> None:
         self._digest.close()
         self._flushing.close()
+        if self._known is not None:
+            self._known.close()
         self._text.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -87,6 +90,7 @@ class Draft:
         except BaseException:
             self.size, self.chars, self._shared = start, chars, 0
             self._digest.rewind()
+            self._write_known(start)
             self._text.seek(start)
             self._text.truncate()
             raise
@@ -102,7 +106,7 @@ class Draft:
             raise _too_large("over " + size_in_words(self.chars), self._memory)
         self._digest.add(data)
         self.size += len(data)
-        if self.size <= self._shared:
+        if self.size <= self._shared or self._is_known(data):
             return
         self._write_whole(self._text, data)
         if self.size - self._flushed >= FLUSH_BYTES and self._flushing.is_idle:
@@ -135,6 +139,7 @@ class Draft:
     @contextmanager
     def written(self) -> Iterator[FileIO]:
         """Open what is written so far, to be read."""
+        self._write_known(self.size)
         with self._storing():
             file = FileIO(self._form / TEXT)
         with file:
@@ -175,6 +180,7 @@ class Draft:
         if only is not None and sha256 != only:
             raise InputError("its content has changed since")
         if not is_whole(self._store / sha256, self.size):
+            self._write_known(self.size)
             with self._storing():
                 self._publish(index, self._store / sha256)
         return sha256
@@ -203,17 +209,29 @@ class Draft:
             start += len(block)
             yield block
 
-    def _flush(self) -> None:
-        """Have the disk take what is written so far, so that the end waits only for the rest.
+    def _is_known(self, data: bytes) -> bool:
+        """Tell whether a text of the store begins as this one does, up to the end of `data`, which was added last."""
+        start = self.size - len(data)
+        if self._known is None and start == 0 and self._expected >= KNOWN_BYTES:
+            self._known = KnownText.find(self._store.glob(f"[!.]*/{TEXT}"), self._expected, data)
+        elif self._known is not None and not self._known.has(data, at=start):
+            self._write_known(start)
+        return self._known is not None
 
-        Not where it is likely that all of it is in the store already, and that nothing of it will be kept.
-        """
-        if not self._flushed and self._expected and _has_text_of(self._store, self._expected):
-            self._flushed = sys.maxsize
+    def _write_known(self, size: int) -> None:
+        """Write as much of what the store has: from there on, or in what will hold it, it is another text."""
+        if self._known is None:
             return
+        with self._storing(), closing(self._known) as known:
+            self._known = None
+            for block in known.blocks(size):
+                self._write_whole(self._text, block)
+
+    def _flush(self) -> None:
+        """Have the disk take what is written so far, so that the end waits only for the rest."""
         self._flushed = self.size
         with self._storing():
-            self._flushing.put(os.fdatasync, self._text.fileno())
+            self._flushing.put(os.fsync, self._text.fileno())
 
     def _write_whole(self, file: FileIO, data: bytes) -> None:
         left = memoryview(data)
@@ -236,14 +254,6 @@ def is_whole(folder: Path, size: int) -> bool:
         return (folder / INDEX).is_file() and (folder / TEXT).stat().st_size == size
     except OSError:
         return False
-
-
-def _has_text_of(store: Path, size: int) -> bool:
-    for path in store.glob(f"[!.]*/{TEXT}"):
-        with suppress(OSError):  # it was removed just now
-            if path.stat().st_size == size:
-                return True
-    return False
 
 
 def remove(folder: Path) -> None:

@@ -52,7 +52,7 @@ def passed(store: Path, path: Path, *, piped: bool = False, memory: int = 1 << 4
 @pytest.fixture(params=["ascii", "mixed"])
 def large(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / "large.txt"
-    path.write_bytes((LINE.encode() if request.param == "mixed" else b"a line that says little\n") * 300_000)
+    path.write_bytes((LINE.encode() if request.param == "mixed" else b"a line that says little\n") * 800_000)
     return path
 
 
@@ -66,6 +66,38 @@ def test_a_context_is_read_once_and_written_once(large: Path, tmp_path: Path, pi
     assert size <= read < size + BESIDE
     assert size <= written < size + BESIDE
     assert (tmp_path / "store" / name / "text").read_bytes() == large.read_bytes()
+
+
+def test_a_file_that_the_store_has_is_not_written_again(large: Path, tmp_path: Path) -> None:
+    name, *_ = passed(tmp_path / "store", large)
+
+    again, size, read, written = passed(tmp_path / "store", large)
+
+    assert again == name
+    assert 2 * size <= read < 2 * size + BESIDE  # the file, and what it is compared with
+    assert written < BESIDE
+
+
+@pytest.mark.parametrize("place", ["beginning", "middle", "end", "kind", "encoding"])
+def test_a_file_that_is_nearly_one_that_the_store_has_is_stored_as_it_is(
+    store: ContextStore, large: Path, tmp_path: Path, place: str
+) -> None:
+    content = large.read_bytes()
+    first = store.take(large)
+    at = {"beginning": 0, "middle": len(content) // 2, "end": len(content) - 1}.get(place)
+    other = tmp_path / "other.txt"
+    if at is not None:
+        other.write_bytes(content[:at] + b"#" + content[at + 1 :])
+    else:
+        other.write_bytes(content if place == "kind" else content[:-1] + b"\xff")
+
+    second = store.combine([other, "text"] if place == "kind" else [other])
+
+    empty = ContextStore(tmp_path / "another store")
+    expected = empty.load(empty.take(other))
+    assert store.load(second) == ({"other.txt": expected, "text": "text"} if place == "kind" else expected)
+    assert second.sha256 != first.sha256
+    assert store.load(first) == content.decode()
 
 
 def test_what_a_text_takes_in_memory_is_found_without_reading_it_again(tmp_path: Path) -> None:
