@@ -212,10 +212,11 @@ class Draft:
     def _is_known(self, data: bytes) -> bool:
         """Tell whether a text of the store begins as this one does, up to the end of `data`, which was added last."""
         start = self.size - len(data)
-        if self._known is None and start == 0 and self._expected >= KNOWN_BYTES:
-            self._known = KnownText.find(self._store.glob(f"[!.]*/{TEXT}"), self._expected, data)
-        elif self._known is not None and not self._known.has(data, at=start):
-            self._write_known(start)
+        with self._storing():
+            if self._known is None and start == 0 and self._expected >= KNOWN_BYTES:
+                self._known = KnownText.find(self._store.glob(f"[!.]*/{TEXT}"), self._expected, data)
+            elif self._known is not None and not self._known.has(data, at=start):
+                self._write_known(start)
         return self._known is not None
 
     def _write_known(self, size: int) -> None:
