@@ -10,10 +10,10 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from rlm_graph.executors.pyodide import inline
 from rlm_graph.executors.sandbox.frames import MAX_FRAME, Frame, FrameError, decode, encode
+from rlm_graph.executors.sandbox.worker.texts import StoredContext, read
 from rlm_graph.executors.sandbox.worker.worker import LOST_CHANNEL, Worker
 
 DEVICE = "/dev/rlm"
@@ -61,12 +61,16 @@ class DeviceChannel:
             self._receive()
         return self._jobs.popleft()
 
-    def text(self, job: Frame) -> Any:
-        """Return the bytes of the context that came with a job. Raises `MemoryError` if there was no room for it."""
+    def context(self, job: Frame) -> StoredContext:
+        """Return the context that came with a job. Raises `MemoryError` if there was no room for it."""
         data = job.pop("text")
         if data is None:
             raise MemoryError("the context does not fit into the sandbox's memory")
-        return data
+        stored = read(job["kind"], job["parts"], data)
+        stored.value()
+        for text in stored.texts:
+            text.hold(alone=True)  # this memory has no room for both
+        return stored
 
     def settle(self) -> None:
         """Run the threads of the cell that nobody has waited for."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rlm_graph.executors.sandbox.frames import Frame
+from rlm_graph.executors.sandbox.spans import span
 from rlm_graph.executors.sandbox.supervisor.cell_run import CellRun, identity
 from rlm_graph.executors.sandbox.supervisor.clients import Client, Clients
 from rlm_graph.executors.sandbox.supervisor.repl import KeptRepl
@@ -138,7 +139,8 @@ class Requests:
             return
         worker.allow_memory(memory_needed(index["parts"]))
         text = os.open(os.path.join(folder, "text"), os.O_RDONLY | os.O_CLOEXEC)
-        job = {"op": "context", "number": number, "kind": index["kind"], "parts": index["parts"]}
+        at, size, parts = span(index["parts"])
+        job = {"op": "context", "number": number, "kind": index["kind"], "parts": parts, "at": at, "bytes": size}
         self.repl.giving[self.repl.ask(client, frame["re"], job, [text])] = number
 
     def _set_tools(self, client: Client, frame: Frame) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rlm_graph.executors.sandbox.frames import (
     MAX_BITS,
@@ -19,6 +19,9 @@ from rlm_graph.executors.sandbox.frames import (
     fits_checkpoint,
     is_deep,
 )
+
+if TYPE_CHECKING:
+    from rlm_graph.executors.sandbox.worker.texts import StoredContext
 
 MAX_UNANSWERED = 500
 """Calls that may wait for an answer at once. A batch counts as one."""
@@ -74,6 +77,8 @@ class HostCalls:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self.contexts: dict[int, StoredContext] = {}
+        """The contexts that code was given, by their numbers: a call may name pieces of them."""
         self._lock = threading.Lock()
         self._cell: int | None = None
         self._count = 0
