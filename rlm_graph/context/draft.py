@@ -21,6 +21,8 @@ from rlm_graph.errors import InputError, StorageError
 
 TEXT = "text"
 INDEX = "index.json"
+PIECE = "piece"
+"""There in the form of a context that is a piece of another one: its text is the other's, of which it has a part."""
 UNFINISHED = ".unfinished-"
 STALE_S = 24 * 60 * 60
 """Seconds after which an unfinished folder can only be what a crash left."""
@@ -166,9 +168,14 @@ class Draft:
 def is_whole(folder: Path, size: int) -> bool:
     """Tell whether a stored form of `size` bytes of text is there."""
     try:
-        return (folder / INDEX).is_file() and (folder / TEXT).stat().st_size == size
+        return (folder / INDEX).is_file() and ((folder / TEXT).stat().st_size == size or has_piece(folder))
     except OSError:
         return False
+
+
+def has_piece(folder: Path) -> bool:
+    """Tell whether the stored form of a piece of another context is there, all of which appeared at once."""
+    return (folder / PIECE).is_file() and (folder / INDEX).is_file() and (folder / TEXT).is_file()
 
 
 def remove(folder: Path) -> None:

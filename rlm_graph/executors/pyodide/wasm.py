@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rlm_graph.executors.pyodide import inline
 from rlm_graph.executors.sandbox.frames import MAX_FRAME, Frame, FrameError, decode, encode
 from rlm_graph.executors.sandbox.worker.texts import StoredContext, read
-from rlm_graph.executors.sandbox.worker.worker import LOST_CHANNEL, Worker
+from rlm_graph.executors.sandbox.worker.worker import LOST_CHANNEL, Worker, text_frame
 
 DEVICE = "/dev/rlm"
 RECEIVE_BYTES = 1 << 18
@@ -48,8 +48,10 @@ class DeviceChannel:
             rest = rest[os.write(device, rest) :]
         os.close(device)
 
-    def post(self, call: Frame) -> Callable[[], Frame]:
+    def post(self, call: Frame, sent: Iterable[bytes] = ()) -> Callable[[], Frame]:
         """Send a call of the host; what is returned waits for the answer."""
+        for data in sent:
+            self.send(text_frame(call, data))
         # Nobody else can make a call before this one is answered.
         self.send({"ev": "call", **call, "alone": True})
         self._waiting.add(call["id"])

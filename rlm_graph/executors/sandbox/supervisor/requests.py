@@ -33,7 +33,7 @@ class Requests:
             "ping": self._ping, "exec": self._exec, "wait": self._wait, "resume": self._resume,
             "interrupt": self._interrupt, "kill": self._kill, "context": self._context, "tools": self._set_tools,
             "vars": self._list_variables, "close": self._close, "look": self._look, "progress": self._progress,
-            "snapshot": self._snapshot, "restore": self._restore,
+            "snapshot": self._snapshot, "restore": self._restore, "text": self._text,
         }  # fmt: skip
         self.clients = Clients(listener, selector, serve=self._serve, left=self._forget)
         self.repl = KeptRepl(settings, selector, self.clients, settled=self._greet)
@@ -85,7 +85,7 @@ class Requests:
                 raise ValueError("the REPL is being brought back from a snapshot")
             client.following = True
             job = {key: frame[key] for key in ("op", "cell", "code", "language", "seed", "started_at")}
-            self.repl.begin(CellRun(frame, worker), job)
+            self.repl.begin(CellRun(frame, worker, folder=self._settings.folder), job)
 
     def _follow(self, client: Client, run: CellRun) -> None:
         client.following = True
@@ -114,6 +114,12 @@ class Requests:
         run = self.repl.run
         told = {} if run is None else run.progress(answered=bool(frame.get("answered")))
         client.reply(frame["re"], cell=None if run is None else run.number, **told)
+
+    def _text(self, client: Client, frame: Frame) -> None:
+        """Give some of what code sent beside a call; nothing of a call that is answered."""
+        run = self.repl.run
+        there = run is not None and run.number == frame["cell"]
+        client.reply(frame["re"], data=run.text(frame["call"], frame["at"]) if run is not None and there else "")
 
     def _interrupt(self, client: Client, frame: Frame) -> None:
         if self.repl.run is not None:

@@ -77,6 +77,11 @@ class Context:
         return f"<ctx: {self._kind}{texts}, {len(self):,} characters>"
 
     @property
+    def texts(self) -> Sequence[StoredText]:
+        """The texts, as they are stored."""
+        return self._texts
+
+    @property
     def names(self) -> list[Part]:
         """The names of the texts, or their indexes."""
         return list(self._names) if self._texts else []

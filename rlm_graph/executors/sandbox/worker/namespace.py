@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rlm_graph.executors.sandbox.frames import MAX_VALUE, MAX_VALUE_ITEMS
 from rlm_graph.executors.sandbox.worker.calls import BudgetExceeded, HostCalls, IncompleteReply, SubcallError
-from rlm_graph.executors.sandbox.worker.context import Context
+from rlm_graph.executors.sandbox.worker.context import Context, Pieces
 from rlm_graph.executors.sandbox.worker.media import audio_arguments, image_arguments
 from rlm_graph.executors.sandbox.worker.preview import MAX_VARIABLES, variables
 from rlm_graph.executors.sandbox.worker.texts import StoredContext
@@ -83,6 +83,7 @@ class Namespace:
         It is bound now if that costs nothing, or if code that uses one is there already.
         """
         self.stored[number] = stored
+        stored.number(number)
         self.folded = not self.reached and not all(each.ready for each in self.stored.values())
         self._bind_context()
 
@@ -381,9 +382,11 @@ def _given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _listed(function: str, items: Any) -> list[Any]:
+def _listed(function: str, items: Any) -> Sequence[Any]:
     if isinstance(items, str):
         raise TypeError(f"{function}: takes a list, not one str")
+    if isinstance(items, Pieces):  # which are made only if they have to be
+        return items
     return list(items)
 
 

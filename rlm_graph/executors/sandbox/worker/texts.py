@@ -27,6 +27,9 @@ AT_ONCE_BYTES = 4 << 20
 """Of a context's other texts, which are decoded as soon as it is given. More are decoded when they are asked for."""
 
 _BLOCK = 1 << 14
+_HEAD = 1 << 10
+"""Of a text that is looked for: the rest is compared where this occurs."""
+_TRIES = 16
 _CONTINUATION = bytes(range(0x80, 0xC0))
 
 
@@ -41,6 +44,8 @@ class StoredText:
         self._marks = [0]
         """How many characters begin before each block, as far as that has been counted."""
         self._value: str | None = None
+        self.place: tuple[int, int, int] | None = None
+        """The number of its context, which part of that it is in, and at which byte of the part it begins."""
 
     @classmethod
     def of(cls, value: str) -> StoredText:
@@ -56,8 +61,13 @@ class StoredText:
 
     @property
     def in_file(self) -> bool:
-        """Whether the host can be told where it lies."""
+        """Whether its characters can be told by the bytes that they are."""
         return self._data is not None or self._ascii
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return self._stop - self._start
 
     def __len__(self) -> int:
         if self._chars is None:
@@ -119,12 +129,22 @@ class StoredText:
             yield self._char_at(place)
 
     def place_of(self, piece: str) -> int | None:
-        """Return where, in characters, a text occurs first."""
-        if self._value is not None or self._data is None:
-            found = self.decoded().find(piece)
-            return None if found < 0 else found
-        found = self._data.find(piece.encode("utf-8", "surrogatepass"), self._start, self._stop)
-        return None if found < 0 else self._char_at(found)
+        """Return where, in characters, a text occurs first. None if it does not, or its beginning does often before."""
+        if self._value is not None:
+            head, at = piece[:_HEAD], -1
+            for _ in range(_TRIES):
+                at = self._value.find(head, at + 1)
+                if at < 0 or self._value.startswith(piece, at):
+                    return None if at < 0 else at
+            return None
+        wanted = str.encode(piece, "utf-8", "surrogatepass")
+        start, at = wanted[:_HEAD], self._start - 1
+        view = memoryview(self._data)
+        for _ in range(_TRIES):
+            at = self._data.find(start, at + 1, self._stop)
+            if at < 0 or (at + len(wanted) <= self._stop and view[at : at + len(wanted)] == wanted):
+                return None if at < 0 else self._char_at(at)
+        return None
 
     def _decoded(self, start: int, stop: int) -> str:
         return str(memoryview(self._data)[start:stop], "utf-8", "surrogatepass")
@@ -173,6 +193,7 @@ class StoredContext:
         self.names = list(names)
         self.texts = list(texts)
         self._value: Text | None = None
+        self._by_value: dict[int, StoredText] | None = None
 
     @classmethod
     def of(cls, value: Text | None) -> StoredContext:
@@ -192,6 +213,33 @@ class StoredContext:
     def ready(self) -> bool:
         """Whether all of it is there as `str`s."""
         return all(text.ready for text in self.texts)
+
+    def holds(self, value: Any) -> bool:
+        """Whether that is what code was given, and as it was."""
+        if value is not self._value or value is None:
+            return False
+        if isinstance(value, str):
+            return True
+        now = list(value.values()) if isinstance(value, dict) else list(value)
+        named = list(value) == self.names if isinstance(value, dict) else True
+        return named and len(now) == len(self.texts) and all(
+            held is text.value() for held, text in zip(now, self.texts)  # noqa: B905  # of one length
+        )  # fmt: skip
+
+    def text_of(self, value: str) -> StoredText | None:
+        """Return which of its texts that is, the very object that code was given."""
+        if self._value is None or self.kind == "str":
+            return None
+        if self._by_value is None:
+            self._by_value = {id(text.value()): text for text in self.texts}
+        text = self._by_value.get(id(value))
+        return text if text is not None and text.value() is value else None
+
+    def number(self, number: int) -> None:
+        """Have its texts know which context of the run they belong to."""
+        begin = self.texts[0] if self.texts and not self.whole else None
+        for index, text in enumerate(self.texts):
+            text.place = (number, index, 0) if begin is None else (number, 0, text._start - begin._start)
 
     def value(self) -> Text:
         """Return what code is given, the same each time."""

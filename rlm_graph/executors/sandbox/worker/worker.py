@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from rlm_graph.executors.sandbox.frames import MAX_REASON, Frame, FrameError, Splitter, encode
@@ -85,9 +85,11 @@ class SocketChannel:
         except OSError:  # code closed the descriptor, or the supervisor is gone
             os._exit(LOST_CHANNEL)
 
-    def post(self, call: Frame) -> Callable[[], Frame]:
+    def post(self, call: Frame, sent: Iterable[bytes] = ()) -> Callable[[], Frame]:
         """Send a call of the host; what is returned waits for the answer."""
         answer: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        for data in sent:
+            self.send(text_frame(call, data))
         # The supervisor holds calls back for others that threads are about to make; two threads are ours.
         line = encode({"ev": "call", **call, "alone": threading.active_count() <= 2})
         with self._changed:
@@ -154,6 +156,11 @@ class SocketChannel:
         if frame["op"] == "context":
             frame["text"] = descriptors.pop(0)
         self._jobs.put(frame)
+
+
+def text_frame(call: Frame, data: bytes) -> Frame:
+    """Return the frame that sends some bytes of what goes beside a call, before it."""
+    return {"ev": "text", "cell": call["cell"], "id": call["id"], "data": base64.b64encode(data).decode()}
 
 
 class Worker:
