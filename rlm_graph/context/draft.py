@@ -174,8 +174,17 @@ def is_whole(folder: Path, size: int) -> bool:
 
 
 def has_piece(folder: Path) -> bool:
-    """Tell whether the stored form of a piece of another context is there, all of which appeared at once."""
-    return (folder / PIECE).is_file() and (folder / INDEX).is_file() and (folder / TEXT).is_file()
+    """Tell whether the stored form of a piece of another context is there, with the index that its name is of."""
+    try:
+        of, index = (folder / PIECE).read_text(), (folder / INDEX).read_bytes()
+    except OSError:
+        return False
+    return piece_name(of, index) == folder.name and (folder / TEXT).is_file()
+
+
+def piece_name(of: str, index: bytes) -> str:
+    """Return the name of a piece of the context `of`: a hash of that and of the piece's index."""
+    return hashlib.sha256(b"piece\0" + of.encode() + b"\0" + index).hexdigest()
 
 
 def remove(folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -11,7 +10,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rlm_graph.context.draft import INDEX, PIECE, TEXT, UNFINISHED, has_piece
+from rlm_graph.context.draft import INDEX, PIECE, TEXT, UNFINISHED, has_piece, piece_name, remove
 from rlm_graph.context.memory import Part
 from rlm_graph.context.sources import Verbatim
 from rlm_graph.errors import StorageError
@@ -39,7 +38,7 @@ def linked(given: Verbatim, store: Path) -> ContextRef | None:
     if not chars:
         return None
     index = json.dumps({"kind": kind, "parts": [part._asdict() for part in parts]}).encode()
-    sha256 = hashlib.sha256(b"piece\0" + str(places[0].of).encode() + b"\0" + index).hexdigest()
+    sha256 = piece_name(str(places[0].of), index)
     size = sum(part.bytes for part in parts)
     if not has_piece(store / sha256):
         try:
@@ -86,10 +85,10 @@ def _publish(source: Path, index: bytes, of: str, target: Path) -> None:
     try:
         os.link(source, draft / TEXT)
         (draft / PIECE).write_text(of)
-        with open(draft / INDEX, "xb") as file:
-            file.write(index)
-            file.flush()
-            os.fsync(file.fileno())
+        # Nothing waits for the disk: what a power cut leaves is known by its name, and is made again.
+        (draft / INDEX).write_bytes(index)
+        if target.exists() and not has_piece(target):
+            remove(target)
         try:
             os.rename(draft, target)
         except OSError as error:
