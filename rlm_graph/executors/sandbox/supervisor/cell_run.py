@@ -116,12 +116,7 @@ class CellRun:
             raise BadFrame("a text of no call")
         if sum(sent.size for sent in self._sent.values()) + len(data) > MAX_SENT_BYTES:
             raise BadFrame(f"texts of more than {MAX_SENT_BYTES:,} bytes")
-        try:
-            if number not in self._sent:
-                self._sent[number] = SentTexts(self._folder)
-            self._sent[number].add(data)
-        except OSError as error:
-            raise BadFrame(f"its texts cannot be kept: {error.strerror}") from None
+        self._sent.setdefault(number, SentTexts(self._folder)).add(data)
 
     def text(self, call: int, start: int) -> str:
         """Return some of what came beside a call, in base64, from byte `start` on; nothing if it is answered."""
@@ -153,7 +148,9 @@ class CellRun:
         self._alone = bool(frame.get("alone"))
         self.unanswered[call["id"]] = call
         self._stop_clock()
-        if self.announce_at is None:
+        if sent is not None and sent.failure is not None:  # the owner has nothing to answer
+            self.hold([{"id": call["id"], "value": None, "error": sent.failure, "error_type": "OSError"}])
+        elif self.announce_at is None:
             self.announce_at = time.monotonic() + (0.0 if frame.get("alone") else COALESCE_S)
 
     def announcements(self, *, again: bool = False) -> Iterator[Frame]:

@@ -85,7 +85,7 @@ class Requests:
                 raise ValueError("the REPL is being brought back from a snapshot")
             client.following = True
             job = {key: frame[key] for key in ("op", "cell", "code", "language", "seed", "started_at")}
-            self.repl.begin(CellRun(frame, worker, folder=self._settings.folder), job)
+            self.repl.begin(CellRun(frame, worker, folder=self._settings.sent_folder or self._settings.folder), job)
 
     def _follow(self, client: Client, run: CellRun) -> None:
         client.following = True
