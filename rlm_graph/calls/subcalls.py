@@ -268,7 +268,7 @@ class CallScope:
         name = f"{call.function}:{_key(cell, call)}"
         if not call.named or cell == NO_CELL:
             return name
-        recorded = {each.name for each in await self._recorded() if each.cell == cell}
+        recorded = {each.name for each in (await self._recorded()).values() if each.cell == cell}
         if name in recorded or not any(each.startswith(f"{call.function}:") for each in recorded):
             return name
         whole = await bridge.in_thread(whole_arguments, call)

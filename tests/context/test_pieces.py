@@ -104,3 +104,18 @@ def test_a_piece_whose_index_a_power_cut_has_lost_is_made_again(store: ContextSt
     assert not store.holds(piece)
     assert store.take(Verbatim(place(store, ref, "漢字"))) == piece
     assert store.load(piece) == "漢字"
+
+
+def test_the_text_that_pieces_share_counts_once(store: ContextStore, ref: ContextRef, tmp_path: Path) -> None:
+    from rlm_graph.storage.data_folder import DataFolder
+    from rlm_graph.storage.usage import usage_of
+
+    folder = DataFolder(tmp_path)
+    kept = ContextStore(folder.contexts(encrypted=False))
+    whole = kept.take(TEXT)
+    before = usage_of(folder, folder.database)
+    kept.take(Verbatim(TextAt(kept.folder(whole) / "text", 0, 5, 5, of=whole.sha256)))
+
+    after = usage_of(folder, folder.database)
+
+    assert sum(part.bytes for part in after) - sum(part.bytes for part in before) < 1_000
