@@ -134,8 +134,10 @@ def rows(options: argparse.Namespace) -> Iterator[tuple[str, ...]]:
                 source.unlink()
                 handings = {
                     "whole": f"rlm_query({CHILD!r}, {'context' if kind == 'ascii' else 'ctx'})",
-                    "half": f"rlm_query({CHILD!r}, ctx.slice(len(ctx) // 4, len(ctx) // 4 * 3))",
+                    "a chunk": f"rlm_query_batched([{CHILD!r}], ctx.chunk(len(ctx) // 4)[1:2])",
                 }
+                if kind == "ascii":
+                    handings["half"] = f"rlm_query({CHILD!r}, ctx.slice(len(ctx) // 4, len(ctx) // 4 * 3))"
                 if megabytes == min(options.sizes):
                     handings["its own text"] = f"rlm_query({CHILD!r}, 'x' + ctx.slice())"
                 for what, code in handings.items():

@@ -6,8 +6,9 @@ import itertools
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
 
+from rlm_graph.executors.sandbox.worker.mapped import give_back
 from rlm_graph.executors.sandbox.worker.texts import WHOLE_TEXT_BYTES, StoredContext, StoredText, read
 
 if TYPE_CHECKING:
@@ -50,6 +51,16 @@ class Piece(str):
     offset: int
     """Where it begins, in characters of its text."""
     _of: StoredText
+
+
+class SharedPiece(Piece):
+    """A long piece, whose characters are the context's own."""
+
+    def __del__(self) -> None:
+        give_back(self)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[type[str], tuple[str]]:
+        return str, (str.__str__(self),)
 
 
 class Context:
@@ -200,7 +211,7 @@ def _piece(part: Part, text: StoredText, start: int, stop: int) -> str:
 
 
 def _known(part: Part, text: StoredText, start: int, stop: int) -> Piece:
-    piece = Piece(text.slice(start, stop))
+    piece = text.shared(start, stop, SharedPiece) or Piece(text.slice(start, stop))
     piece.part, piece.offset, piece._of = part, start, text
     return piece
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import platform
 import struct
 import sys
 import sysconfig
-from typing import Any
+from typing import Any, TypeVar
 
 if sys.platform == "linux":  # elsewhere contexts are copied, or are in no file
     import ctypes
@@ -17,14 +18,25 @@ OLDEST, NEWEST = (3, 8), (3, 13)
 """Versions of CPython whose texts have been seen to work over a map. Others get a copy."""
 
 _PAGE = mmap.PAGESIZE
+_HASH = 3
+"""Which word of a text's head is its hash."""
+_NO_HASH = (1 << 64) - 1
 _READ, _WRITE = 1, 2
 _PRIVATE, _FIXED, _ANONYMOUS = 0x02, 0x10, 0x20
 _FAILED = (1 << 64) - 1
 _FOREVER = 1 << 60
 """A count of references that never comes down to zero."""
 
+SHARED_SLICE_CHARS = 16 << 20
+"""Of a slice that is not copied. Behind its end stands what follows in the text, and not a zero: the compiler, which
+reads texts as C does, would take it for longer, so a slice that might be a program is a copy."""
+
 _kept: list[Any] = []
 """The heads of texts, which must stay where they are."""
+_places: dict[int, int] = {}
+"""Where the characters of these texts are, by their ids."""
+_lent: dict[int, tuple[int, int]] = {}
+"""Where the own characters of slices are that were lent others, and how many they are, by their ids."""
 
 
 class _Text(str):
@@ -60,9 +72,48 @@ def ascii_text(file: int, start: int, size: int) -> str | None:
     room = _mmap(None, length + _PAGE, _READ, _PRIVATE | _ANONYMOUS, -1, 0)
     _mmap(room, length, _READ, _PRIVATE | _FIXED, file, start - before)
     _clear_around(room, before, size, behind=True)
-    return _text(head, room + before, size)
+    text = _text(head, room + before, size)
+    _places[id(text)] = room + before
+    return text
 
 
+SliceT = TypeVar("SliceT", bound=str)
+
+
+def slice_of(text: str, start: int, stop: int, kind: type[SliceT]) -> SliceT | None:
+    """Return a long slice of such a text, as a `kind` of text of its own, over the same characters.
+
+    The `kind` is a subclass, and its `__del__` calls `give_back`. None where the slice must be copied.
+    """
+    place, head = _places.get(id(text)), _head()
+    if place is None or head is None or stop - start < SHARED_SLICE_CHARS:
+        return None
+    own = "own"
+    found = kind(own)
+    words = _words(id(found), str.__basicsize__)
+    places = {words[index] for index, word in enumerate(head) if word is None}
+    if len(places) != 1 or any(words[index] != len(own) for index, word in enumerate(head) if word == -1):
+        return None
+    _lent[id(found)] = places.pop(), len(own)
+    _move(found, head, place + start, stop - start)
+    return found
+
+
+def give_back(found: str) -> None:
+    """Have a slice hold its own characters again, so that it can go."""
+    own, head = _lent.pop(id(found), None), _head()
+    if own is not None and head is not None:
+        _move(found, head, *own)
+
+
+def _move(text: str, head: list[int | None], place: int, length: int) -> None:
+    ctypes.c_uint64.from_address(id(text) + 8 * _HASH).value = _NO_HASH
+    for index, word in enumerate(head):
+        if word is None or word == -1:
+            ctypes.c_uint64.from_address(id(text) + 8 * index).value = place if word is None else length
+
+
+@functools.cache
 def _head() -> list[int | None] | None:
     """Return the words of a text's head, with None where the place of its characters stands, and -1 for the length.
 
@@ -84,7 +135,7 @@ def _head() -> list[int | None] | None:
     words = _words(id(sample), str.__basicsize__)
     places = [index for index, word in enumerate(words) if word == words[-1]]
     lengths = [index for index, word in enumerate(words) if word == length]
-    as_known = len(places) == 2 and len(lengths) == 2 and words[1] == id(_Text) and _signed(words[3]) == own_hash
+    as_known = len(places) == 2 and len(lengths) == 2 and words[1] == id(_Text) and _signed(words[_HASH]) == own_hash
     if not as_known or ctypes.string_at(words[-1], length + 1) != str.encode(sample) + b"\0":
         return None
     head: list[int | None] = list(words)
@@ -94,7 +145,7 @@ def _head() -> list[int | None] | None:
         head[index] = -1
     head[0] = _words(id(None), 8)[0] if sys.version_info >= (3, 12) else _FOREVER  # what Python never frees
     head[1] = id(str)
-    head[3] = (1 << 64) - 1  # no hash yet
+    head[_HASH] = _NO_HASH
     return head
 
 

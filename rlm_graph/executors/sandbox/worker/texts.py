@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rlm_graph.executors.sandbox.worker.mapped import ascii_text, mapped
+from rlm_graph.executors.sandbox.worker.mapped import SliceT, ascii_text, mapped, slice_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,6 +95,10 @@ class StoredText:
         if self._value is not None:
             return self._value[start:stop]
         return self._decoded(self._byte_at(start), self._byte_at(stop))
+
+    def shared(self, start: int, stop: int, kind: type[SliceT]) -> SliceT | None:
+        """Return long slices without a copy, where that can be; see `slice_of`."""
+        return None if self._value is None else slice_of(self._value, start, stop, kind)
 
     def bytes_of(self, start: int, stop: int) -> tuple[int, int]:
         """Return where characters begin and end in its bytes, counted from its own first."""

@@ -169,3 +169,35 @@ def ascii_text_is_known() -> bool:
     from rlm_graph.executors.sandbox.worker import mapped as module
 
     return module._head() is not None
+
+
+def test_a_long_slice_of_a_shared_text_is_a_text_like_any_other(tmp_path: Path) -> None:
+    import copy
+    import gc
+    import pickle
+
+    whole = "".join(f"{number:015}\n" for number in range(1_300_000))
+    file = tmp_path / "text"
+    file.write_text(whole)
+    part = {"name": None, "start": 0, "bytes": len(whole), "chars": len(whole), "ascii": True}
+    with file.open("rb") as opened:
+        context = Context(open_file("str", [part], opened.fileno(), 0, len(whole)))
+
+    for start in range(0, 3_000_000, 300_007):
+        piece = context.slice(start, start + (17 << 20))
+        expected = whole[start : start + (17 << 20)]
+        grown = piece
+        grown += "x"
+        copies = [copy.copy(piece), copy.deepcopy(piece), pickle.loads(pickle.dumps(piece)), str(piece)]
+        assert piece == expected
+        assert hash(piece) == hash(expected)
+        assert (len(piece), piece[-5:], piece.find("999\n"), piece.upper()[:9]) == (
+            len(expected), expected[-5:], expected.find("999\n"), expected[:9],
+        )  # fmt: skip
+        assert piece.encode() == expected.encode()
+        assert all(each == expected for each in copies)
+        assert grown == expected + "x"
+        del piece, grown, copies
+    gc.collect()
+
+    assert context.slice() == whole
