@@ -17,10 +17,11 @@ from rlm_graph.calls.specialist import Specialist
 from rlm_graph.calls.subcalls import CallBatch
 from rlm_graph.context import Verbatim
 from rlm_graph.errors import BudgetExceeded, ExecutorError, InputError, ModelError, ReplLostError
+from rlm_graph.handed import WholeContext
 from rlm_graph.langgraph_internals import checkpointer_of, child_config, namespace_of
 from rlm_graph.models import has_price, model_name
 from rlm_graph.nodes.call import CallIndex, shown
-from rlm_graph.state import SubcallReply
+from rlm_graph.state import ContextRef, SubcallReply
 
 SANDBOX_ATTEMPTS = 2
 """How often an agent is begun whose sandbox fails. The next time it goes on in another, from its record."""
@@ -29,6 +30,13 @@ SANDBOX_ATTEMPTS = 2
 def may_be_rebuilt(error: Exception) -> bool:
     """Whether a failed sandbox can be replaced by another one, in which the recorded cells run again."""
     return isinstance(error, ExecutorError) and not isinstance(error, ReplLostError)
+
+
+def _context(request: AgentRequest) -> ContextRef | Verbatim | None:
+    """Return what the agent works on: a context that this run has itself, or the texts that the code gave."""
+    if request.context is None or not isinstance(request.context, WholeContext):
+        return None if request.context is None else Verbatim(request.context)
+    return request.context.ref
 
 
 def _unpriced(requested: Budget | None, models: Iterable[BaseChatModel]) -> str | None:
@@ -103,8 +111,7 @@ async def _ask_agent(
     grant = batch.ledger.grant(shares=len(batch.requests), requested=own)
     if request.budget is not None:
         grant = grant.capped_by(request.budget)
-    context = None if request.context is None else Verbatim(request.context)
-    given = {"question": request.question, "context": context, "budget": grant}
+    given = {"question": request.question, "context": _context(request), "budget": grant}
     config = get_config()
     # LangGraph counts the agent of another attempt as another agent, which would start over.
     config = child_config(config, namespace_of(config))

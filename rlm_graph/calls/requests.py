@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
+import operator
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AliasChoices, Field, JsonValue, PositiveInt, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    InstanceOf,
+    JsonValue,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 
 from rlm_graph.budget import Budget
 from rlm_graph.errors import InputError
 from rlm_graph.executors.base import HostCall
 from rlm_graph.executors.sandbox.worker.calls import MAX_BATCH
+from rlm_graph.handed import TextAt, WholeContext
 from rlm_graph.value import Value
 
 MODEL_CALLS = ("llm_query", "llm_query_batched", "rlm_query", "rlm_query_batched")
@@ -50,11 +63,16 @@ class ToolRequest(Value):
     arguments: dict[str, JsonValue]
 
 
+Text = str | InstanceOf[TextAt]
+"""A text itself, or the place where it lies."""
+Context = Text | InstanceOf[WholeContext] | list[Text] | dict[str, Text]
+
+
 class AgentRequest(Value):
     """One question for a whole agent below this one, with a REPL of its own."""
 
     question: str
-    context: str | list[str] | dict[str, str] | None = None
+    context: Context | None = None
     agent: str | None = None
     """The specialist that is asked; by default an agent like the one that asks."""
     model: str | None = None
@@ -73,7 +91,6 @@ class AgentRequest(Value):
 Request = ModelRequest | ToolRequest | AgentRequest
 
 
-Context = str | list[str] | dict[str, str]
 Image = Annotated[str, StringConstraints(pattern=r"^data:image/")]
 """A URL that is no data URL would have the provider fetch it, and tell its server what code has written into it."""
 
@@ -141,7 +158,7 @@ def read_requests(call: HostCall, *, recursive: bool) -> Sequence[Request]:
 
     At the last level of recursion a question for an agent is one for a model.
     """
-    given = {name: value for name, value in call.arguments.items() if value is not None}
+    given = {name: value for name, value in _with_places(call).items() if value is not None}
     if call.function not in MODEL_CALLS:
         return [ToolRequest(tool=call.function, arguments=call.arguments)]
     if "agent" in given and not call.function.startswith("rlm_"):
@@ -191,12 +208,38 @@ def unknown_model(name: str | None, known: Collection[str | None]) -> str | None
     return f"no model {name!r} here; there are: {', '.join(each for each in known if each)}"
 
 
+def _with_places(call: HostCall) -> dict[str, Any]:
+    """Return the arguments with what is handed over by its place as that place."""
+    if not call.handed:
+        return call.arguments
+    arguments: Any = copy.deepcopy(call.arguments)
+    for handed in call.handed:
+        *way, last = handed.path
+        functools.reduce(operator.getitem, way, arguments)[last] = handed.text
+    return dict(arguments)
+
+
+def whole_arguments(call: HostCall) -> dict[str, Any]:
+    """Return the arguments with each text in its place. Blocks."""
+    arguments: Any = copy.deepcopy(call.arguments)
+    for handed in call.handed:
+        *way, last = handed.path
+        functools.reduce(operator.getitem, way, arguments)[last] = handed.text.read()
+    return dict(arguments)
+
+
 def _text(context: Context) -> str:
-    if isinstance(context, str):
-        return context
+    if isinstance(context, WholeContext):
+        return _text(context.read())  # type: ignore[arg-type]  # texts are among what a context can be
     if isinstance(context, list):
-        return "\n\n".join(context)
-    return "\n\n".join(f"{name}:\n{text}" for name, text in context.items())
+        return "\n\n".join(map(_read, context))
+    if isinstance(context, dict):
+        return "\n\n".join(f"{name}:\n{_read(text)}" for name, text in context.items())
+    return _read(context)
+
+
+def _read(text: Text) -> str:
+    return text if isinstance(text, str) else text.read()
 
 
 def as_context(found: JsonValue) -> str:

@@ -36,6 +36,7 @@ from rlm_graph.calls.requests import (
     describe,
     read_requests,
     unknown_agent,
+    whole_arguments,
     words_of,
 )
 from rlm_graph.executors.base import CallResult, HostCall
@@ -242,7 +243,7 @@ class CallScope:
                 return CallResult(error=f"context_query: {found.error}", error_type=found.error_type)
             text = as_context(found.value)
             requests = [request.about(text) for request in requests if isinstance(request, ModelRequest)]
-        name = f"{call.function}:{_key(cell, call)}"
+        name = await self._name(cell, call)
         if cell == NO_CELL:
             replies = await self._answered(cell, name, requests)
         else:
@@ -258,6 +259,22 @@ class CallScope:
             reason=reply.reason,
             partial=reply.partial,
         )
+
+    async def _name(self, cell: int, call: HostCall) -> str:
+        """Return the name of the record of a call.
+
+        Version 0.1.0 told calls from each other by all of their arguments. What is recorded so is found so.
+        """
+        name = f"{call.function}:{_key(cell, call)}"
+        if not call.named or cell == NO_CELL:
+            return name
+        recorded = {each.name for each in (await self._recorded()).values() if each.cell == cell}
+        if name in recorded or not any(each.startswith(f"{call.function}:") for each in recorded):
+            return name
+        whole = await bridge.in_thread(whole_arguments, call)
+        plain = call.model_copy(update={"arguments": whole, "plain": None, "named": ()})
+        before = f"{call.function}:{_key(cell, plain)}"
+        return before if before in recorded else name
 
     async def _retrieved(self, cell: int, call: HostCall, query: JsonValue) -> SubcallReply:
         """Ask the retrieval tool, in a step of its own: a resumed run puts what was found then before the prompt."""
@@ -444,8 +461,12 @@ def _agents(requests: Sequence[Request]) -> tuple[str, ...]:
 
 
 def _key(cell: int, call: HostCall) -> str:
-    """Name a call by its content, its cell, and how many equal calls that cell made before."""
-    content = json.dumps([cell, call.function, call.arguments, call.nth], sort_keys=True, separators=(",", ":"))
+    """Name a call by its content, its cell, and how many equal calls that cell made before.
+
+    A text that the call names instead of holding it counts as what it is named by; see `call_key` of the supervisor.
+    """
+    arguments = call.arguments if call.plain is None else call.plain
+    content = json.dumps([cell, call.function, arguments, call.nth, *call.named], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()[:24]
 
 

@@ -23,6 +23,8 @@ from rlm_graph.errors import InputError, StorageError
 
 TEXT = "text"
 INDEX = "index.json"
+PIECE = "piece"
+"""There in the form of a context that is a piece of another one: its text is the other's, of which it has a part."""
 UNFINISHED = ".unfinished-"
 STALE_S = 24 * 60 * 60
 """Seconds after which an unfinished folder can only be what a crash left."""
@@ -252,9 +254,23 @@ class Draft:
 def is_whole(folder: Path, size: int) -> bool:
     """Tell whether a stored form of `size` bytes of text is there."""
     try:
-        return (folder / INDEX).is_file() and (folder / TEXT).stat().st_size == size
+        return (folder / INDEX).is_file() and ((folder / TEXT).stat().st_size == size or has_piece(folder))
     except OSError:
         return False
+
+
+def has_piece(folder: Path) -> bool:
+    """Tell whether the stored form of a piece of another context is there, with the index that its name is of."""
+    try:
+        of, index = (folder / PIECE).read_text(), (folder / INDEX).read_bytes()
+    except OSError:
+        return False
+    return piece_name(of, index) == folder.name and (folder / TEXT).is_file()
+
+
+def piece_name(of: str, index: bytes) -> str:
+    """Return the name of a piece of the context `of`: a hash of that and of the piece's index."""
+    return hashlib.sha256(b"piece\0" + of.encode() + b"\0" + index).hexdigest()
 
 
 def remove(folder: Path) -> None:

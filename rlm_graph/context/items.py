@@ -17,6 +17,7 @@ from rlm_graph.context.notes import Notes, Remark
 from rlm_graph.context.url import URL
 from rlm_graph.errors import InputError
 from rlm_graph.fetching import Resolve, resolve
+from rlm_graph.handed import TextAt, characters
 from rlm_graph.settings import ContextSettings
 
 
@@ -50,6 +51,22 @@ class TextItem:
     def write(self, draft: Draft, notes: Notes, reading: Reading) -> None:
         with draft.part(self.name):
             draft.write_text(self.text)
+
+
+@dataclass(frozen=True)
+class PlacedItem:
+    """A text that lies in a file of ours, in the form that the store keeps."""
+
+    name: str | None
+    text: TextAt
+
+    def write(self, draft: Draft, notes: Notes, reading: Reading) -> None:
+        with draft.part(self.name):
+            try:
+                for block in self.text.blocks():
+                    draft.write(block, chars=characters(block))
+            except OSError as error:
+                raise unreadable(self.text.file, error) from error
 
 
 @dataclass(frozen=True)

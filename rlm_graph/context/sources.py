@@ -18,6 +18,7 @@ from rlm_graph.context.notes import Notes
 from rlm_graph.context.plans import Plan, a, unique
 from rlm_graph.context.url import URL, is_url, local_path
 from rlm_graph.errors import InputError
+from rlm_graph.handed import TextAt
 from rlm_graph.settings import ContextSettings
 
 MAX_SOURCE_CHARS = 4096
@@ -29,9 +30,12 @@ _NAMED = (os.PathLike, URL, Glob)
 
 @dataclass(frozen=True)
 class Verbatim:
-    """A value in which every text is a text: what code in the sandbox hands over, which must not name a file."""
+    """A value in which every text is a text: what code in the sandbox hands over, which must not name a file.
 
-    value: str | list[str] | dict[str, str]
+    A text may be handed over by the place where it lies, which is not of the code's choosing.
+    """
+
+    value: str | TextAt | Sequence[str | TextAt] | Mapping[str, str | TextAt]
 
 
 def plan(context: object, settings: ContextSettings) -> Plan:

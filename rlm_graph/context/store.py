@@ -13,8 +13,9 @@ from rlm_graph.context.draft import INDEX, TEXT, Draft, is_whole, remove
 from rlm_graph.context.items import Reading
 from rlm_graph.context.memory import Part
 from rlm_graph.context.notes import printable
+from rlm_graph.context.pieces import linked
 from rlm_graph.context.plans import Plan
-from rlm_graph.context.sources import combination, from_source, plan
+from rlm_graph.context.sources import Verbatim, combination, from_source, plan
 from rlm_graph.errors import InputError, StorageError
 from rlm_graph.fetching import Resolve, resolve
 from rlm_graph.settings import ContextSettings
@@ -70,6 +71,8 @@ class ContextStore:
         """
         if isinstance(context, ContextRef):
             return self.restore(context)
+        if isinstance(context, Verbatim) and self.cipher is None and (piece := linked(context, self.root)) is not None:
+            return piece
         return self._take(plan(context, self._settings))
 
     def combine(self, contexts: Sequence[object]) -> ContextRef:

@@ -19,10 +19,11 @@ from collections import Counter
 from collections.abc import Iterator, KeysView, Mapping, Sequence, Set, ValuesView
 from typing import Any
 
-from rlm_graph.context.items import BytesItem, Item, TextItem
+from rlm_graph.context.items import BytesItem, Item, PlacedItem, TextItem
 from rlm_graph.context.notes import Notes
 from rlm_graph.context.plans import Plan, a, unique
 from rlm_graph.errors import InputError
+from rlm_graph.handed import TextAt
 
 TAKEN = "a text, bytes, a Path, a URL, a list of texts or of JSON values, or a dict of them"
 AS_JSON = "given as JSON; json.loads reads it"
@@ -51,6 +52,8 @@ def mistaken(given: str) -> str | None:
 
 def value(given: object) -> Plan | None:
     """Lay out a value other than a text; nothing if it is of no kind that is taken. Raises `InputError`."""
+    if isinstance(given, TextAt):
+        return Plan("str", [PlacedItem(None, given)], "the text")
     if isinstance(given, _Bytes):
         return Plan("str", [BytesItem(None, bytes(given))], "the bytes")
     if isinstance(page := getattr(given, "page_content", None), str):
@@ -99,7 +102,9 @@ def _sequence(members: list[Any]) -> Plan:
 
 
 def _text_item(name: str | None, member: object) -> Item | None:
-    """Return what holds text already: a text, a document, bytes."""
+    """Return what holds text already: a text, the place where one lies, a document, bytes."""
+    if isinstance(member, TextAt):
+        return PlacedItem(name, member)
     if isinstance(member, _Bytes):
         return BytesItem(name, bytes(member))
     content = getattr(member, "page_content", member)

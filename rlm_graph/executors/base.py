@@ -8,10 +8,19 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from pydantic import JsonValue
+from pydantic import InstanceOf, JsonValue
 
+from rlm_graph.handed import TextAt, WholeContext
 from rlm_graph.state import Cell, ContextRef, Execution, ReplHandle, Variable
 from rlm_graph.value import Value
+
+
+class HandedText(NamedTuple):
+    """A text among a call's arguments, or a context, that is handed over by the place where it lies."""
+
+    path: tuple[str | int, ...]
+    """Where it belongs in the arguments. An empty text stands there."""
+    text: TextAt | WholeContext
 
 
 class HostCall(Value):
@@ -25,6 +34,12 @@ class HostCall(Value):
     """By parameter name, as the stub in the sandbox bound them."""
     nth: int
     """How many equal calls (same function and arguments) the cell made before this one."""
+    handed: tuple[InstanceOf[HandedText], ...] = ()
+    """What of `arguments` is handed over by its place."""
+    plain: dict[str, JsonValue] | None = None
+    """The arguments as they came, where they named texts."""
+    named: tuple[JsonValue, ...] = ()
+    """How they named them: with `plain`, what tells the call from others."""
 
 
 class CallResult(Value):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rlm_graph.storage.data_folder import DataFolder, locks_beside
@@ -41,7 +42,17 @@ def _of_files(part: str, folder: Path) -> Part:
 def _of_folders(part: str, folder: Path) -> Part:
     """Measure a folder in which each entry is a folder; those whose names begin with a dot are drafts."""
     entries = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
-    return Part(part, str(folder), sum(map(_size, _files(folder))), len(entries))
+    return Part(part, str(folder), sum(_sizes(_files(folder)).values()), len(entries))
+
+
+def _sizes(files: Iterable[Path]) -> dict[tuple[int, int], int]:
+    """Return the size of each file once: a piece of a context has a link to the text of the whole."""
+    sizes = {}
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):  # it has gone since it was listed
+            found = file.lstat()
+            sizes[found.st_dev, found.st_ino] = found.st_size
+    return sizes
 
 
 def _files(folder: Path) -> Iterator[Path]:

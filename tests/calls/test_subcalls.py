@@ -135,6 +135,30 @@ def test_the_synchronous_way_keeps_the_same_record(
     connection.close()
 
 
+async def test_a_call_that_names_its_texts_finds_the_answer_to_one_that_held_them(
+    subcalls_to: Callable[..., Subcalls], tmp_path: Path
+) -> None:
+    held = query(0, "a long text")
+    named = held.model_copy(update={"plain": {"prompt": None}, "named": ([{"path": ["prompt"], "context": 1}], None)})
+    other = held.model_copy(update={"plain": {"prompt": None}, "named": ([{"path": ["prompt"], "context": 2}], None)})
+    with ScriptedServer(echo) as server:
+        async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
+            code = Code(subcalls_to(server), [held])
+            code.crash_after = 1
+            with pytest.raises(RuntimeError, match="the host dies"):
+                await code.graph(saver).ainvoke({}, CONFIG, durability="sync")
+            code.calls, code.crash_after = [named], None
+
+            result = await code.graph(saver).ainvoke(None, CONFIG, durability="sync")
+            counted = server.count
+            code.calls = [named, other.model_copy(update={"id": 1})]
+            await code.graph(saver).ainvoke({}, {"configurable": {"thread_id": "another"}}, durability="sync")
+
+        assert result["answers"][0]["value"] == "A LONG TEXT"
+        assert counted == 1
+        assert server.count == 3
+
+
 PROMPTS: list[JsonValue] = [f"p{number}" for number in range(200)]
 BATCH = HostCall(id=0, function="llm_query_batched", arguments={"prompts": PROMPTS}, nth=0)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 from rlm_graph.errors import ExecutorError
-from rlm_graph.executors.conformance.notebook import Notebook, Notebooks, stored
+from rlm_graph.executors.base import HostCall
+from rlm_graph.executors.conformance.notebook import Host, Notebook, Notebooks, stored
 
 TEXT = "first line\r\nsecond \u2028 line\n\ud800 alone 漢字 😀\n" * 3
 
@@ -103,6 +105,69 @@ class ContextBehaviours(Notebooks):
         facts = await notebook.run("len(context), context[-6:], context.count('\\n')")
 
         assert facts.value == r"(200000000, 'abcde\n', 12500000)"
+
+    @pytest.mark.parametrize(
+        ("code", "start", "stop"),
+        [
+            ("rlm_query('q', ctx.slice(7, 150_007))", 7, 150_007),
+            ("rlm_query('q', list(ctx.chunk(100_000))[1])", 100_000, 200_000),
+            ("rlm_query_batched(['q'], ctx.chunk(100_000)[2:3])", 200_000, 300_000),
+            ("rlm_query('q', context)", 0, 3_200_000),
+            ("rlm_query('q', ctx)", 0, 3_200_000),
+            ("rlm_query('q', P[100:1_200_100])", 100, 1_200_100),
+            ("llm_query(ctx.slice(7, 150_007))", 7, 150_007),
+        ],
+    )
+    async def test_a_piece_of_the_context_is_handed_over_by_its_place(
+        self, notebook: Notebook, tmp_path: Path, code: str, start: int, stop: int
+    ) -> None:
+        text = "".join(f"line {number:09}\n" + "-" * 17 for number in range(100_000))
+        await give(notebook, tmp_path / "context", text)
+        handed: list[object] = []
+
+        def reply(call: HostCall) -> JsonValue:
+            places = [each.text for each in call.handed]
+            handed.extend(each.read() for each in places)
+            if call.function == "llm_query":
+                handed.append(call.arguments["prompt"])
+            return [{"text": "answer"}] if call.function.endswith("_batched") else "answer"
+
+        execution = await notebook.run(code, serve=Host(reply))
+
+        assert execution.error is None
+        assert handed == [text[start:stop]]
+
+    @pytest.mark.parametrize(
+        ("piece", "start", "stop"),
+        [("ctx.slice(5, 200_005)", 5, 200_005), ("context[9:1_500_009]", 9, 1_500_009), ("context", 0, 1 << 40)],
+    )
+    async def test_a_piece_of_any_script_reaches_the_host_whole(
+        self, notebook: Notebook, tmp_path: Path, piece: str, start: int, stop: int
+    ) -> None:
+        text = "".join(f"{number:x} é漢字😀\n" for number in range(250_000))
+        await give(notebook, tmp_path / "context", text)
+        given: list[object] = []
+
+        def reply(call: HostCall) -> JsonValue:
+            given.append(call.handed[0].text.read() if call.handed else call.arguments["context"])
+            return "answer"
+
+        execution = await notebook.run(f"rlm_query('q', {piece})", serve=Host(reply))
+
+        assert execution.error is None
+        assert given == [text[start:stop]]
+
+    async def test_a_long_text_of_the_codes_own_reaches_the_host_whole(self, notebook: Notebook) -> None:
+        given: list[object] = []
+
+        def reply(call: HostCall) -> JsonValue:
+            given.append(call.handed[0].text.read())
+            return "answer"
+
+        execution = await notebook.run("rlm_query('q', ['short', '漢é\\ud800' * 700_000])", serve=Host(reply))
+
+        assert execution.error is None
+        assert given == ["漢é\ud800" * 700_000]
 
     async def test_a_context_that_is_not_there_is_an_error_of_the_executor(
         self, notebook: Notebook, tmp_path: Path

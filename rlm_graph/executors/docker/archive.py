@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlm_graph.executors.host.bundle import bundle, file_name
+from rlm_graph.executors.host.packing import packed
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -32,12 +33,12 @@ def bundle_archive() -> bytes:
 class ContextArchive:
     """A context of the store, to be put into a folder called `name`. Raises `OSError` if it is not there.
 
-    Its index comes last: where that is, the text is whole.
+    Its index comes last: where that is, the text is whole. Of a piece of another context only that is put there.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
         self._name = name
-        self._index = (folder / "index.json").read_bytes()
+        self._start, self._size, self._index = packed(folder)
         self._text = (folder / "text").open("rb")
 
     def close(self) -> None:
@@ -49,11 +50,12 @@ class ContextArchive:
         client.put_archive(container, path, iter(self))
 
     def __iter__(self) -> Iterator[bytes]:
-        size = self._text.seek(0, io.SEEK_END)
-        self._text.seek(0)
+        size = left = self._size
+        self._text.seek(self._start)
         yield _header(_folder(self._name))
         yield _header(self._file("text", size))
-        while piece := self._text.read(PIECE_BYTES):
+        while left and (piece := self._text.read(min(PIECE_BYTES, left))):
+            left -= len(piece)
             yield piece
         yield _padding(size)
         yield _header(self._file("index.json", len(self._index))) + self._index + _padding(len(self._index))

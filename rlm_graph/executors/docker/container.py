@@ -137,7 +137,7 @@ def _writable(user: int, settings: DockerSettings) -> dict[str, str]:
 
 def _supervisor_settings(repl: str, settings: DockerSettings) -> dict[str, object]:
     return {
-        "foreground": True, "folder": PLACE, "scratch_folder": SCRATCH, "version": version(),
+        "foreground": True, "folder": PLACE, "scratch_folder": SCRATCH, "sent_folder": HOME, "version": version(),
         "user": worker_user(repl), "memory_bytes": settings.memory_bytes, "max_file_bytes": settings.scratch_bytes,
         "max_threads": settings.pids - RESERVED_PIDS,
         "max_output_bytes": settings.max_output_bytes, "idle_timeout_s": settings.idle_timeout_s,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from rlm_graph.errors import ExecutorError, SetupError
 from rlm_graph.executors.e2b.cloud import asked
 from rlm_graph.executors.e2b.relay import COMPLAINT_CHARS, ROOT
 from rlm_graph.executors.host.bundle import bundle, file_name, version
+from rlm_graph.executors.host.packing import Span, packed
 from rlm_graph.executors.sandbox.supervisor.starting import CANNOT_CONFINE
 from rlm_graph.settings import E2BSettings
 
@@ -79,11 +81,15 @@ def relay_command(silence_s: float) -> str:
 
 
 async def upload(sandbox: AsyncSandbox, name: str, folder: Path) -> None:
-    """Put a context where no user but root can read it. Its index comes last: where that is, the text is whole."""
+    """Put a context where no user but root can read it. Its index comes last: where that is, the text is whole.
+
+    Of a piece of another context only that is put there.
+    """
     with contextlib.ExitStack() as files:
         try:
-            opened = [(each, files.enter_context((folder / each).open("rb"))) for each in ("text", "index.json")]
-            size = (folder / "text").stat().st_size
+            start, size, index = packed(folder)
+            text = files.enter_context(io.BufferedReader(Span(folder / "text", start, size)))
+            opened: list[tuple[str, IO[bytes]]] = [("text", text), ("index.json", io.BytesIO(index))]
         except OSError as error:
             raise ExecutorError(f"there is no context in {folder}: {error.strerror}") from error
         home = (await _said(sandbox, f"cd {HOME} && pwd")).strip()

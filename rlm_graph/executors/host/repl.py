@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import hashlib
 import re
 import time
@@ -14,9 +15,10 @@ from typing import NamedTuple
 
 from rlm_graph.errors import ExecutorError
 from rlm_graph.executors.base import PastCell, Progress, Serve
+from rlm_graph.executors.host.handed_texts import GivenContexts, decoded
 from rlm_graph.executors.host.link import ContextMissing, Events, SupervisorLink
 from rlm_graph.executors.host.process import this_owner
-from rlm_graph.executors.host.reports import Calls, CellProgress, Done, Pong, Snapshot, Variables, read
+from rlm_graph.executors.host.reports import Calls, CellProgress, Done, Pong, SentSlice, Snapshot, Variables, read
 from rlm_graph.executors.host.service import Service
 from rlm_graph.executors.host.stream import PERSISTENCE, Connect, LinkLost, Persistence
 from rlm_graph.executors.sandbox.frames import MAX_VALUE, Frame
@@ -77,6 +79,7 @@ class SupervisedRepl:
         self._cells_done = 0
         self._past: list[PastCell] = []
         self._service: Service | None = None
+        self._contexts = GivenContexts()
 
     @property
     def handle(self) -> ReplHandle:
@@ -134,7 +137,15 @@ class SupervisedRepl:
                 "branch": branch, "language": cell.language, "timeout": timeout_s, "started_at": started_at,
                 "seed": _seed(number, cell),
             }  # fmt: skip
-            service = Service(number, self._allowed, serve, send=self._link.send, failed=events.put_nowait)
+            service = Service(
+                number,
+                self._allowed,
+                serve,
+                send=self._link.send,
+                contexts=self._contexts,
+                fetch=functools.partial(self._sent, number),
+                failed=events.put_nowait,
+            )
             self._service = service
             try:
                 done = await self._until_done(request, service, events)
@@ -156,6 +167,7 @@ class SupervisedRepl:
         """See `Repl.add_context`. What was uploaded once is used again, whoever gives it, under whatever number."""
         if self._uploads is None:
             await self._bind_context(number, str(folder))
+            self._contexts.add(number, context, folder)
             return
         if not _DIGEST.fullmatch(context.sha256):
             raise ValueError(f"no digest of a context: {context.sha256!r}")
@@ -166,6 +178,7 @@ class SupervisedRepl:
         except ContextMissing:
             await self._uploads.upload(name, folder)
             await self._bind_context(number, there)
+        self._contexts.add(number, context, folder)
 
     async def look(self) -> Frame:
         """Return how the REPL is, without using it: `host`, `idle_s` (None while one is attached), `cell`.
@@ -213,6 +226,11 @@ class SupervisedRepl:
         """Give a context that lies in a folder of the supervisor's. Raises `ContextMissing` if it is not there."""
         request = {"op": "context", "number": number, "folder": folder}
         await self._link.request(request, timeout_s=CONTEXT_TIMEOUT_S)
+
+    async def _sent(self, cell: int, call: int, start: int) -> bytes:
+        """Return some of what was sent beside a call, from a byte on."""
+        request: Frame = {"op": "text", "cell": cell, "call": call, "at": start}
+        return decoded(read(SentSlice, await self._link.request(request)).data)
 
     async def _until_done(self, request: Frame, service: Service, events: Events) -> Done:
         await self._link.send(request)

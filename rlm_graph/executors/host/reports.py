@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -16,7 +16,8 @@ from pydantic import (
 )
 
 from rlm_graph.errors import ExecutorError
-from rlm_graph.executors.sandbox.frames import MAX_REASON, Frame
+from rlm_graph.executors.sandbox.frames import MAX_DEPTH, MAX_REASON, Frame
+from rlm_graph.executors.sandbox.worker.handing import MAX_TEXTS
 from rlm_graph.state import CellError, FinalAnswer, Variable
 
 
@@ -46,6 +47,27 @@ class Pong(FromSandbox):
     past: list[Past]
 
 
+class NamedText(FromSandbox):
+    """A text among a call's arguments that is not there itself."""
+
+    path: list[str | Annotated[int, Field(ge=0)]] = Field(min_length=1, max_length=MAX_DEPTH + 1)
+    """Where it belongs. None stands there."""
+    context: NonNegativeInt
+    """The number of the context that it is a piece of; 0 for what was sent beside the call."""
+    part: NonNegativeInt | None
+    """Which text of the context; None for the context as a whole."""
+    start: Annotated[int, Field(ge=0, lt=1 << 62)]
+    """Its first byte in that text."""
+    bytes: Annotated[int, Field(ge=0, lt=1 << 62)]
+    chars: Annotated[int, Field(ge=0, lt=1 << 62)]
+
+
+class SentSlice(FromSandbox):
+    """Some of what was sent beside a call, in base64."""
+
+    data: str
+
+
 class ReportedCall(FromSandbox):
     """A call to the host that code makes."""
 
@@ -53,6 +75,14 @@ class ReportedCall(FromSandbox):
     function: str = Field(max_length=200)
     arguments: dict[str, JsonValue]
     nth: NonNegativeInt
+    texts: list[NamedText] = Field(default=[], max_length=MAX_TEXTS)
+    sent: str | None = Field(default=None, max_length=64)
+    """The SHA-256 of what was sent beside it."""
+    sent_bytes: NonNegativeInt = 0
+
+    def named(self) -> tuple[JsonValue, ...]:
+        """Return what, besides the arguments, tells this call from others; nothing if it names no texts."""
+        return ([text.model_dump() for text in self.texts], self.sent) if self.texts else ()
 
 
 class Calls(FromSandbox):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
-from rlm_graph.executors.base import CallResult, HostCall, Serve
+from rlm_graph.executors.base import CallResult, Serve
+from rlm_graph.executors.host.handed_texts import BadText, Fetch, GivenContexts
 from rlm_graph.executors.host.reports import Calls, ReportedCall
 from rlm_graph.executors.sandbox.frames import MAX_ITEMS, MAX_VALUE, Frame, FrameError, count_items, encode
 
@@ -24,8 +26,13 @@ class Service:
         serve: Serve,
         *,
         send: Callable[[Frame], Awaitable[None]],
+        contexts: GivenContexts | None = None,
+        fetch: Fetch | None = None,
         failed: Callable[[BaseException], None],
     ) -> None:
+        """Calls may name pieces of `contexts`, and what `fetch` gets from the sandbox."""
+        self._contexts = contexts or GivenContexts()
+        self._fetch = fetch
         self._cell = cell
         self._allowed = allowed
         self._serve = serve
@@ -101,10 +108,20 @@ class Service:
     async def _served(self, call: ReportedCall) -> CallResult:
         if call.function not in self._allowed:
             return CallResult(error=f"the host has no function {call.function!r}", error_type="NameError")
-        return await self._serve(HostCall(id=call.id, function=call.function, arguments=call.arguments, nth=call.nth))
+        with contextlib.ExitStack() as files:
+            try:
+                made = await self._contexts.call(call, self._fetch or _nothing, files)
+            except BadText as error:
+                return CallResult(error=f"{call.function}: {error}", error_type="ValueError")
+            return await self._serve(made)
 
     def _resume(self, answer: Frame) -> Frame:
         return {"op": "resume", "cell": self._cell, "results": [answer]}
+
+
+async def _nothing(call: int, start: int) -> bytes:
+    """Get nothing of what was sent beside a call, for there is nobody to ask."""
+    return b""
 
 
 def _fitting(answer: Frame) -> tuple[Frame, int]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from rlm_graph.executors.pyodide import inline
 from rlm_graph.executors.sandbox.frames import MAX_FRAME, Frame, FrameError, decode, encode
-from rlm_graph.executors.sandbox.worker.worker import LOST_CHANNEL, Worker
+from rlm_graph.executors.sandbox.worker.texts import StoredContext, read
+from rlm_graph.executors.sandbox.worker.worker import LOST_CHANNEL, Worker, text_frame
 
 DEVICE = "/dev/rlm"
 RECEIVE_BYTES = 1 << 18
@@ -48,8 +48,10 @@ class DeviceChannel:
             rest = rest[os.write(device, rest) :]
         os.close(device)
 
-    def post(self, call: Frame) -> Callable[[], Frame]:
+    def post(self, call: Frame, sent: Iterable[bytes] = ()) -> Callable[[], Frame]:
         """Send a call of the host; what is returned waits for the answer."""
+        for data in sent:
+            self.send(text_frame(call, data))
         # Nobody else can make a call before this one is answered.
         self.send({"ev": "call", **call, "alone": True})
         self._waiting.add(call["id"])
@@ -61,12 +63,16 @@ class DeviceChannel:
             self._receive()
         return self._jobs.popleft()
 
-    def text(self, job: Frame) -> Any:
-        """Return the bytes of the context that came with a job. Raises `MemoryError` if there was no room for it."""
+    def context(self, job: Frame) -> StoredContext:
+        """Return the context that came with a job. Raises `MemoryError` if there was no room for it."""
         data = job.pop("text")
         if data is None:
             raise MemoryError("the context does not fit into the sandbox's memory")
-        return data
+        stored = read(job["kind"], job["parts"], data)
+        stored.value()
+        for text in stored.texts:
+            text.hold(alone=True)  # this memory has no room for both
+        return stored
 
     def settle(self) -> None:
         """Run the threads of the cell that nobody has waited for."""

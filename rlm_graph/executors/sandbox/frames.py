@@ -14,6 +14,8 @@ MAX_FRAME = 160 << 20
 """Bytes of the longest frame. 50 MB of UTF-8 text in any script fits, at three bytes of JSON for one."""
 MAX_VALUE = MAX_FRAME - (8 << 20)
 """Bytes that one value in a frame may take as JSON; the rest is for what goes with it."""
+MAX_SENT_BYTES = 4 << 30
+"""Of the texts that a cell's unanswered calls send in pieces, each of them too long for the frame of its call."""
 MAX_BITS = 64
 """Of an integer: what a checkpoint can store, from -2**63 to 2**64 - 1."""
 

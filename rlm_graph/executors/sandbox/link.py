@@ -64,7 +64,7 @@ class Link:
         """Send a frame as soon as the socket takes it, with `descriptors`, which are closed here afterwards."""
         self.send_line(encode(frame), descriptors)
 
-    def send_line(self, line: bytes, descriptors: Sequence[int] = ()) -> None:
+    def send_line(self, line: bytes | memoryview, descriptors: Sequence[int] = ()) -> None:
         """Send a frame that is encoded already."""
         self._unsent.append((memoryview(line), descriptors))
         self.flush()

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from rlm_graph.executors.sandbox.frames import MAX_VALUE, MAX_VALUE_ITEMS, Frame, count_items, encode, is_deep
+from rlm_graph.executors.sandbox.frames import (
+    MAX_SENT_BYTES,
+    MAX_VALUE,
+    MAX_VALUE_ITEMS,
+    Frame,
+    count_items,
+    encode,
+    is_deep,
+)
 from rlm_graph.executors.sandbox.supervisor.metering import processor_time
 from rlm_graph.executors.sandbox.supervisor.process import STREAMS, WorkerProcess
+from rlm_graph.executors.sandbox.supervisor.sent_texts import SentTexts
 from rlm_graph.executors.sandbox.supervisor.stillness import is_still, turns_of_sleepers
 from rlm_graph.executors.sandbox.worker.calls import MAX_CALLS, MAX_UNANSWERED
 
@@ -45,7 +55,11 @@ class BadFrame(ValueError):
 class CellRun:
     """A cell that runs. Its clock stands still while a call of it is unanswered."""
 
-    def __init__(self, request: Frame, worker: WorkerProcess) -> None:
+    def __init__(self, request: Frame, worker: WorkerProcess, *, folder: str) -> None:
+        """`folder` takes what code sends beside calls."""
+        self._folder = folder
+        self._sent: dict[int, SentTexts] = {}
+        """What came beside each call that is not answered, and what comes beside the next one."""
         self.number: int = request["cell"]
         self.branch = str(request.get("branch", ""))
         self.identity = identity(request)
@@ -94,6 +108,20 @@ class CellRun:
         """Read what the worker has used, while it is there."""
         self._used = self.worker.used().since(self._used_before)
 
+    def add_text(self, frame: Frame) -> None:
+        """Take in a part of what goes beside the call that comes next. Raises `BadFrame`."""
+        number, data = frame["id"], base64.b64decode(frame["data"], validate=True)
+        others = [call for call in self._sent if call > self._last_id and call != number]
+        if type(number) is not int or number <= self._last_id or others:
+            raise BadFrame("a text of no call")
+        if sum(sent.size for sent in self._sent.values()) + len(data) > MAX_SENT_BYTES:
+            raise BadFrame(f"texts of more than {MAX_SENT_BYTES:,} bytes")
+        self._sent.setdefault(number, SentTexts(self._folder)).add(data)
+
+    def text(self, call: int, start: int) -> str:
+        """Return some of what came beside a call, in base64, from byte `start` on; nothing if it is answered."""
+        return self._sent[call].slice(start) if call in self._sent else ""
+
     def add_call(self, frame: Frame) -> None:
         """Note a call that the code makes. Raises `BadFrame`."""
         call = _checked_call(frame)
@@ -102,7 +130,12 @@ class CellRun:
         if self.told is not None or len(self.unanswered) >= MAX_UNANSWERED or len(self._called) >= MAX_CALLS:
             raise BadFrame("more calls than can be made")
         self._last_id = call["id"]
-        content = json.dumps([call["function"], call["arguments"], call["nth"]], sort_keys=True)
+        sent = self._sent.get(call["id"])
+        if call.get("sent") != (None if sent is None else sent.digest):
+            raise BadFrame("a call whose texts are others than were sent")
+        if sent is not None:
+            call["sent_bytes"] = sent.size
+        content = json.dumps([call["function"], call["arguments"], call["nth"], *beside(call)], sort_keys=True)
         encoded = content.encode()
         items = count_items(encoded, MAX_VALUE_ITEMS)
         if len(encoded) > MAX_VALUE or items > MAX_VALUE_ITEMS:  # a number, say, can be longer as we write it
@@ -115,7 +148,9 @@ class CellRun:
         self._alone = bool(frame.get("alone"))
         self.unanswered[call["id"]] = call
         self._stop_clock()
-        if self.announce_at is None:
+        if sent is not None and sent.failure is not None:  # the owner has nothing to answer
+            self.hold([{"id": call["id"], "value": None, "error": sent.failure, "error_type": "OSError"}])
+        elif self.announce_at is None:
             self.announce_at = time.monotonic() + (0.0 if frame.get("alone") else COALESCE_S)
 
     def announcements(self, *, again: bool = False) -> Iterator[Frame]:
@@ -161,6 +196,8 @@ class CellRun:
         while self._held and (self._holds_too_much() or self._is_due(now)):
             number, line = next(iter(self._held.items()))
             del self._held[number], self.unanswered[number]
+            if number in self._sent:
+                self._sent.pop(number).close()
             self._held_answer_bytes -= len(line)
             size, items = self._sizes.pop(number)
             self.held_bytes -= size
@@ -294,9 +331,14 @@ def identity(request: Frame) -> str:
 def call_key(cell: int, call: Frame) -> str:
     """Return the digest that names a call: its content, its cell, and how many equal calls that cell made before."""
     content = json.dumps(
-        [cell, call["function"], call["arguments"], call["nth"]], sort_keys=True, separators=(",", ":")
+        [cell, call["function"], call["arguments"], call["nth"], *beside(call)], sort_keys=True, separators=(",", ":")
     )
     return hashlib.sha256(content.encode()).hexdigest()[:24]
+
+
+def beside(call: Frame) -> list[Any]:
+    """Return what belongs to the content of a call that names texts: where they lie, and what they are."""
+    return [call["texts"], call.get("sent")] if call.get("texts") else []
 
 
 def _checked_call(frame: Frame) -> Frame:
@@ -310,7 +352,13 @@ def _checked_call(frame: Frame) -> Frame:
         raise BadFrame("a call with numbers that are none")
     if is_deep(arguments):
         raise BadFrame("a call with arguments that nest too deep")
-    return {"id": frame["id"], "function": function, "arguments": arguments, "nth": frame["nth"]}
+    call = {"id": frame["id"], "function": function, "arguments": arguments, "nth": frame["nth"]}
+    if "texts" not in frame:
+        return call
+    texts, sent = frame["texts"], frame.get("sent")
+    if not isinstance(texts, list) or not texts or not (sent is None or isinstance(sent, str)) or is_deep(texts):
+        raise BadFrame("a call that names texts in another form")
+    return {**call, "texts": texts, "sent": sent}
 
 
 def _checked_error(error: Any) -> Frame:

@@ -57,19 +57,20 @@ class ProgramProcess(WorkerProcess):
         self._room -= extra_bytes
 
     def send(self, frame: Frame, descriptors: Sequence[int] = ()) -> None:
-        """Send a frame, and after it the content of the file that goes with it."""
+        """Send a frame, and after it what it says of the file that goes with it: `bytes` of it from `at` on."""
         if not descriptors:
             self.link.send(frame)
             return
         (file,) = descriptors
+        start, size = frame["at"], frame["bytes"]
+        before = start % mmap.ALLOCATIONGRANULARITY
         try:
-            size = os.fstat(file).st_size
-            content = mmap.mmap(file, 0, prot=mmap.PROT_READ) if size else b""
+            pages = mmap.mmap(file, before + size, prot=mmap.PROT_READ, offset=start - before) if size else None
         finally:
             os.close(file)
-        self.link.send_line(encode({**frame, "bytes": size}))
-        if size:
-            self.link.send_line(content)  # type: ignore[arg-type]  # as good as bytes: it is sent and not changed
+        self.link.send(frame)
+        if pages is not None:
+            self.link.send_line(memoryview(pages)[before:])
 
     def _printed(self, pipe: str, data: bytes) -> None:
         self._packets.take(data)

@@ -234,6 +234,9 @@ class KeptRepl:
             # One of a cell that has ended came from a thread that it left behind.
             if run is not None and frame["cell"] == run.number:
                 run.add_call(frame)
+        elif event == "text":
+            if run is not None and frame["cell"] == run.number:
+                run.add_text(frame)
         elif event == "done":
             if run is None or frame["cell"] != run.number or run.told is not None:
                 raise BadFrame("a cell ended that does not run")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rlm_graph.executors.sandbox.frames import Frame
+from rlm_graph.executors.sandbox.spans import span
 from rlm_graph.executors.sandbox.supervisor.cell_run import CellRun, identity
 from rlm_graph.executors.sandbox.supervisor.clients import Client, Clients
 from rlm_graph.executors.sandbox.supervisor.repl import KeptRepl
@@ -32,7 +33,7 @@ class Requests:
             "ping": self._ping, "exec": self._exec, "wait": self._wait, "resume": self._resume,
             "interrupt": self._interrupt, "kill": self._kill, "context": self._context, "tools": self._set_tools,
             "vars": self._list_variables, "close": self._close, "look": self._look, "progress": self._progress,
-            "snapshot": self._snapshot, "restore": self._restore,
+            "snapshot": self._snapshot, "restore": self._restore, "text": self._text,
         }  # fmt: skip
         self.clients = Clients(listener, selector, serve=self._serve, left=self._forget)
         self.repl = KeptRepl(settings, selector, self.clients, settled=self._greet)
@@ -84,7 +85,7 @@ class Requests:
                 raise ValueError("the REPL is being brought back from a snapshot")
             client.following = True
             job = {key: frame[key] for key in ("op", "cell", "code", "language", "seed", "started_at")}
-            self.repl.begin(CellRun(frame, worker), job)
+            self.repl.begin(CellRun(frame, worker, folder=self._settings.sent_folder or self._settings.folder), job)
 
     def _follow(self, client: Client, run: CellRun) -> None:
         client.following = True
@@ -114,6 +115,12 @@ class Requests:
         told = {} if run is None else run.progress(answered=bool(frame.get("answered")))
         client.reply(frame["re"], cell=None if run is None else run.number, **told)
 
+    def _text(self, client: Client, frame: Frame) -> None:
+        """Give some of what code sent beside a call; nothing of a call that is answered."""
+        run = self.repl.run
+        there = run is not None and run.number == frame["cell"]
+        client.reply(frame["re"], data=run.text(frame["call"], frame["at"]) if run is not None and there else "")
+
     def _interrupt(self, client: Client, frame: Frame) -> None:
         if self.repl.run is not None:
             self.repl.run.worker.interrupt()
@@ -138,7 +145,8 @@ class Requests:
             return
         worker.allow_memory(memory_needed(index["parts"]))
         text = os.open(os.path.join(folder, "text"), os.O_RDONLY | os.O_CLOEXEC)
-        job = {"op": "context", "number": number, "kind": index["kind"], "parts": index["parts"]}
+        at, size, parts = span(index["parts"])
+        job = {"op": "context", "number": number, "kind": index["kind"], "parts": parts, "at": at, "bytes": size}
         self.repl.giving[self.repl.ask(client, frame["re"], job, [text])] = number
 
     def _set_tools(self, client: Client, frame: Frame) -> None:

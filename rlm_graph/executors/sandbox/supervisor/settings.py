@@ -26,6 +26,8 @@ class SupervisorSettings(NamedTuple):
     bounds memory and threads and tells what was used; confinement goes as far there as the kernel has it."""
     scratch_folder: str | None = None
     """The scratch folder, where it does not lie in `folder`; it belongs to `user`."""
+    sent_folder: str | None = None
+    """Where texts are kept that code sends beside its calls; by default in `folder`, which may be small elsewhere."""
     network: bool = False
     """Let code use the network that there is."""
     bash: bool = False

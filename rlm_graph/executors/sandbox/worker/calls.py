@@ -6,8 +6,8 @@ import builtins
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rlm_graph.executors.sandbox.frames import (
     MAX_BITS,
@@ -19,6 +19,11 @@ from rlm_graph.executors.sandbox.frames import (
     fits_checkpoint,
     is_deep,
 )
+from rlm_graph.executors.sandbox.worker.context import Pieces
+from rlm_graph.executors.sandbox.worker.handing import handed
+
+if TYPE_CHECKING:
+    from rlm_graph.executors.sandbox.worker.texts import StoredContext
 
 MAX_UNANSWERED = 500
 """Calls that may wait for an answer at once. A batch counts as one."""
@@ -65,8 +70,11 @@ for _error in (BudgetExceeded, SubcallError, IncompleteReply):
 class Transport(Protocol):
     """Carries calls to the host. It is all that differs between a process, which has threads, and WebAssembly."""
 
-    def post(self, call: Frame) -> Callable[[], Frame]:
-        """Send a call; what is returned waits for its answer: `{"value": …}` or `{"error": …, "error_type": …}`."""
+    def post(self, call: Frame, sent: Iterable[bytes] = ()) -> Callable[[], Frame]:
+        """Send a call, and before it the texts that go beside it, in pieces.
+
+        What is returned waits for its answer: `{"value": …}` or `{"error": …, "error_type": …}`.
+        """
 
 
 class HostCalls:
@@ -74,6 +82,8 @@ class HostCalls:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self.contexts: dict[int, StoredContext] = {}
+        """The contexts that code was given, by their numbers: a call may name pieces of them."""
         self._lock = threading.Lock()
         self._cell: int | None = None
         self._count = 0
@@ -95,8 +105,11 @@ class HostCalls:
 
         Raises `TypeError` for arguments that are no JSON values, and the error that the host answers with.
         """
+        arguments, texts, _ = taken = handed(arguments, self.contexts)
         text = _as_argument(function, arguments)
-        key = hashlib.sha256(f"{function}\0{text}".encode("ascii", "backslashreplace")).digest()
+        beside: Frame = {"texts": texts, "sent": taken.digest()} if texts else {}
+        named = f"{function}\0{text}\0{json.dumps(beside)}" if texts else f"{function}\0{text}"
+        key = hashlib.sha256(named.encode("ascii", "backslashreplace")).digest()
         with self._lock:
             if self._cell is None:
                 raise RuntimeError(
@@ -110,7 +123,7 @@ class HostCalls:
             nth = self._seen.get(key, 0)
             self._seen[key] = nth + 1
             call = {"id": self._count, "cell": self._cell, "function": function, "arguments": arguments, "nth": nth}
-            wait = self._transport.post(call)
+            wait = self._transport.post({**call, **beside}, taken.encoded())
             self._unanswered += 1
         try:
             return _outcome(wait())
@@ -146,7 +159,9 @@ class HostCalls:
 
 def _parts(function: str, arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the arguments of a batch in parts of `MAX_BATCH` items: all arguments with something for each are lists."""
-    each = {name: value for name, value in arguments.items() if name in _FOR_EACH and isinstance(value, list)}
+    each: dict[str, Sequence[Any]] = {
+        name: value for name, value in arguments.items() if name in _FOR_EACH and isinstance(value, (list, Pieces))
+    }
     count = len(next(iter(each.values()), ()))
     if count <= MAX_BATCH:
         yield arguments

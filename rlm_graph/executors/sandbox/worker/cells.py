@@ -87,6 +87,8 @@ class Cells:
         self.flags |= parts[0].co_flags & _FUTURE
         if isinstance(last, ast.Expr):
             parts.append(compile(ast.Expression(last.value), name, "eval", self.flags, dont_inherit=True))
+        for part in parts:
+            self._namespace.look_at(part)
         if any(part.co_flags & inspect.CO_COROUTINE for part in parts):
             return self._wait_for(self._run_parts(parts))
         result = None

@@ -6,16 +6,17 @@ import itertools
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
+
+from rlm_graph.executors.sandbox.worker.mapped import give_back
+from rlm_graph.executors.sandbox.worker.texts import WHOLE_TEXT_BYTES, StoredContext, StoredText, read
 
 if TYPE_CHECKING:
-    Text = str | list[str] | dict[str, str]
-    Part = str | int | None
+    from rlm_graph.executors.sandbox.worker.texts import Part, Text
 
-WHOLE_TEXT_BYTES = 256 << 20
-"""The longest text with characters beyond ASCII that is given as one `str`. CPython spends up to four bytes on every
-character of a text for its widest one, so longer texts are given as a list of pieces, each as narrow as it can be."""
 AROUND = 80
+KNOWN_CHARS = 1 << 16
+"""Of a slice that knows where it lies, so that a call can say that instead of what it is."""
 
 
 def load(kind: str, parts: Sequence[dict[str, Any]], data: Any, *, whole_text_bytes: int = WHOLE_TEXT_BYTES) -> Text:
@@ -23,34 +24,12 @@ def load(kind: str, parts: Sequence[dict[str, Any]], data: Any, *, whole_text_by
 
     A single text of more than `whole_text_bytes` with characters beyond ASCII comes as a list of its pieces.
     """
-    view = memoryview(data)
-    if kind == "str" and not parts[0]["ascii"] and parts[0]["bytes"] > whole_text_bytes:
-        return [_decode(view[start:stop]) for start, stop in _pieces(view, whole_text_bytes // 4)]
-    texts = (_decode(view[part["start"] : part["start"] + part["bytes"]]) for part in parts)
-    if kind == "str":
-        return next(texts)
-    if kind == "list":
-        return list(texts)
-    return {part["name"]: text for part, text in zip(parts, texts)}  # noqa: B905  # `strict` needs Python 3.10
+    return read(kind, parts, data, whole_text_bytes=whole_text_bytes).value()
 
 
 def memory_needed(parts: Sequence[dict[str, Any]]) -> int:
     """Return the bytes of address space that loading takes at most, the mapped file included."""
     return sum(part["bytes"] + (part["chars"] if part["ascii"] else 4 * part["chars"]) for part in parts)
-
-
-def _decode(view: memoryview) -> str:
-    return str(view, "utf-8", "surrogatepass")
-
-
-def _pieces(view: memoryview, size: int) -> Iterator[tuple[int, int]]:
-    start = 0
-    while start < len(view):
-        stop = min(start + size, len(view))
-        while stop < len(view) and view[stop] & 0xC0 == 0x80:  # inside a character
-            stop -= 1
-        yield start, stop
-        start = stop
 
 
 class Match(NamedTuple):
@@ -71,32 +50,47 @@ class Piece(str):
     part: Part
     offset: int
     """Where it begins, in characters of its text."""
+    _of: StoredText
+
+
+class SharedPiece(Piece):
+    """A long piece, whose characters are the context's own."""
+
+    def __del__(self) -> None:
+        give_back(self)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[type[str], tuple[str]]:
+        return str, (str.__str__(self),)
 
 
 class Context:
     """The context, to be looked into: `ctx.slice`, `ctx.find`, `ctx.chunk`, `len(ctx)`.
 
-    A list or dict of texts counts as one long text for `slice`; `find` and `chunk` keep its texts apart.
+    A list or dict of texts counts as one long text for `slice`; `find` and `chunk` keep its texts apart. Of texts that
+    lie in a file only what is looked at is read, but for patterns other than plain words.
     """
 
-    def __init__(self, value: Text | None) -> None:
-        self._kind = "nothing" if value is None else type(value).__name__
-        self._names: list[Part] = [None]
-        self._texts: list[str] = []
-        if isinstance(value, str):
-            self._texts = [value]
-        elif isinstance(value, list):
-            self._texts, self._names = list(value), list(range(len(value)))
-        elif isinstance(value, dict):
-            self._texts, self._names = list(value.values()), list(value)
-        self._starts = [0, *itertools.accumulate(map(len, self._texts))]
+    def __init__(self, value: Text | StoredContext | None) -> None:
+        stored = value if isinstance(value, StoredContext) else StoredContext.of(value)
+        self._kind = stored.kind
+        self._names: list[Part] = stored.names
+        self._texts = stored.texts
+        self._chars = stored.chars
+        self._starts = [0] * len(self._texts) + [self._chars]
+        """Where the texts begin in the whole, as far as that has been counted: from both ends, up to these."""
+        self._front, self._back = 0, len(self._texts)
 
     def __len__(self) -> int:
-        return self._starts[-1]
+        return self._chars
 
     def __repr__(self) -> str:
         texts = "" if self._kind in ("str", "nothing") else f" of {len(self._texts):,} texts"
         return f"<ctx: {self._kind}{texts}, {len(self):,} characters>"
+
+    @property
+    def texts(self) -> Sequence[StoredText]:
+        """The texts, as they are stored."""
+        return self._texts
 
     @property
     def names(self) -> list[Part]:
@@ -106,17 +100,20 @@ class Context:
     def slice(self, start: int = 0, stop: int | None = None, *, part: Part = None) -> str:
         """Return characters `start` to `stop` of the whole, or of one text. Negative offsets count from the end."""
         if part is not None:
-            return self._text(part)[start:stop]
+            text = self._text(part)
+            start, stop, _ = slice(start, stop).indices(len(text))
+            return _piece(part, text, start, stop)
         start, stop, _ = slice(start, stop).indices(len(self))
         if start >= stop:
             return ""
-        first = bisect_right(self._starts, start) - 1
         pieces = []
-        for text, begin in itertools.islice(zip(self._texts, self._starts), first, None):  # noqa: B905  # one start more
-            if begin >= stop:
-                break
-            pieces.append(text[max(start - begin, 0) : stop - begin])
-        return "".join(pieces)
+        number = self._number_at(start)
+        begin = self._starts[number]
+        while begin < stop:
+            text = self._texts[number]
+            pieces.append(_piece(self._names[number], text, max(start - begin, 0), min(stop - begin, len(text))))
+            number, begin = number + 1, begin + len(text)
+        return pieces[0] if len(pieces) == 1 else "".join(pieces)
 
     def find(
         self,
@@ -129,14 +126,16 @@ class Context:
         part: Part = None,
     ) -> list[Match]:
         """Return the first `limit` places (None: all) where `pattern` occurs, with `around` characters on each side."""
+        literal = None
         if isinstance(pattern, str):
             if not pattern:
                 raise ValueError("ctx.find: the pattern is empty")
+            literal = None if regex or ignore_case else str.__str__(pattern)
             pattern = re.compile(pattern if regex else re.escape(pattern), re.IGNORECASE if ignore_case else 0)
         found = (
-            Match(name, hit.start(), hit.group(), text[max(hit.start() - around, 0) : hit.end() + around])
+            Match(name, start, match, _around(text, start - around, stop + around))
             for name, text in self._chosen(part)
-            for hit in pattern.finditer(text)
+            for start, stop, match in text.find(pattern, literal)
         )
         return list(itertools.islice(found, limit))
 
@@ -156,12 +155,25 @@ class Context:
         ]
         return Pieces(spans)
 
-    def _chosen(self, part: Part) -> list[tuple[Part, str]]:
+    def _number_at(self, place: int) -> int:
+        """Return the number of the text that a character of the whole is in."""
+        starts = self._starts
+        while self._front < self._back and starts[self._front] <= place < starts[self._back]:
+            if 2 * place < self._chars:
+                self._front += 1
+                starts[self._front] = starts[self._front - 1] + len(self._texts[self._front - 1])
+            else:
+                self._back -= 1
+                starts[self._back] = starts[self._back + 1] - len(self._texts[self._back])
+        known = (0, self._front + 1) if place < starts[self._front] else (self._back, len(starts))
+        return bisect_right(starts, place, *known) - 1
+
+    def _chosen(self, part: Part) -> list[tuple[Part, StoredText]]:
         if part is not None:
             return [(part, self._text(part))]
         return list(zip(self._names, self._texts))  # noqa: B905  # of one length, or no texts at all
 
-    def _text(self, part: Part) -> str:
+    def _text(self, part: Part) -> StoredText:
         if part not in self._names:
             raise KeyError(f"the context has no text {part!r}; ctx.names lists them")
         return self._texts[self._names.index(part)]
@@ -170,8 +182,13 @@ class Context:
 class Pieces(Sequence[Piece]):
     """The pieces of a context, made when they are looked at."""
 
-    def __init__(self, spans: Sequence[tuple[Part, str, int, int]]) -> None:
+    def __init__(self, spans: Sequence[tuple[Part, StoredText, int, int]]) -> None:
         self._spans = spans
+
+    @property
+    def spans(self) -> Sequence[tuple[Part, StoredText, int, int]]:
+        """Where they lie: the text's name, the text, the first character and the one behind the last."""
+        return self._spans
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -186,22 +203,32 @@ class Pieces(Sequence[Piece]):
     def __getitem__(self, index: int | slice) -> Piece | Pieces:
         if isinstance(index, slice):
             return Pieces(self._spans[index])
-        part, text, start, stop = self._spans[index]
-        piece = Piece(text[start:stop])
-        piece.part, piece.offset = part, start
-        return piece
+        return _known(*self._spans[index])
 
 
-def _by_chars(text: str, size: int, overlap: int) -> Iterator[tuple[int, int]]:
+def _piece(part: Part, text: StoredText, start: int, stop: int) -> str:
+    return _known(part, text, start, stop) if stop - start >= KNOWN_CHARS else text.slice(start, max(start, stop))
+
+
+def _known(part: Part, text: StoredText, start: int, stop: int) -> Piece:
+    piece = text.shared(start, stop, SharedPiece) or Piece(text.slice(start, stop))
+    piece.part, piece.offset, piece._of = part, start, text
+    return piece
+
+
+def _around(text: StoredText, start: int, stop: int) -> str:
+    # As a slice of a `str` has it, whatever `around` was given.
+    start, stop, _ = slice(max(start, 0), stop).indices(len(text))
+    return text.slice(start, max(start, stop))
+
+
+def _by_chars(text: StoredText, size: int, overlap: int) -> Iterator[tuple[int, int]]:
     return _spans(len(text), size, overlap)
 
 
-def _by_lines(text: str, size: int, overlap: int) -> Iterator[tuple[int, int]]:
-    starts = [0]
-    while (end := text.find("\n", starts[-1]) + 1) and end < len(text):
-        starts.append(end)
-    starts.append(len(text))
-    for first, last in _spans(len(starts) - 1 if text else 0, size, overlap):
+def _by_lines(text: StoredText, size: int, overlap: int) -> Iterator[tuple[int, int]]:
+    starts = [*text.lines(), len(text)]
+    for first, last in _spans(len(starts) - 1 if starts[-1] else 0, size, overlap):
         yield starts[first], starts[last]
 
 

@@ -15,6 +15,8 @@ MAX_NAME_CHARS = 200
 MAX_VARIABLES = 1_000
 """That are listed to the host, the newest."""
 MAX_DEPTH = 40
+_PIECES = ("rlm_graph.executors.sandbox.worker.context", "Piece", "SharedPiece")
+"""Shown as the `str` that it is: where it lies matters to calls alone."""
 
 _WITHIN: dict[type, str] = {list: "[...]", tuple: "(...)"}
 """What stands for a container inside itself."""
@@ -64,6 +66,8 @@ def kind(value: Any) -> str:
 def type_name(cls: type) -> str:
     """Return the name of a type as `kind` does, in one line, without running any code of its own or its metaclass."""
     name, module = plain(_QUALIFIED_NAME(cls)), _module(cls)
+    if module == _PIECES[0] and name in _PIECES:
+        return "str"
     return _one_line(f"{module}.{name}" if module not in ("", "builtins", "__main__") else name)
 
 

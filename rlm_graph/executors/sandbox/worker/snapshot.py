@@ -21,6 +21,7 @@ from rlm_graph.executors.sandbox.worker.cells import Cells, file_name, source_li
 from rlm_graph.executors.sandbox.worker.context import Context, Match, Piece, Pieces
 from rlm_graph.executors.sandbox.worker.effects import MODULES, outside_effect
 from rlm_graph.executors.sandbox.worker.namespace import Namespace
+from rlm_graph.executors.sandbox.worker.texts import StoredText
 
 OWN_THREADS = 2
 """Threads of a worker that belong to no cell, at most."""
@@ -31,7 +32,7 @@ _TYPES = frozenset({
     "array.array", "builtins.complex", "builtins.range", "builtins.slice", "collections.Counter",
     "collections.OrderedDict", "collections.defaultdict", "collections.deque", "datetime.date", "datetime.datetime",
     "datetime.time", "datetime.timedelta", "datetime.timezone", "fractions.Fraction", "random.Random", "re.Pattern",
-    *(f"{cls.__module__}.{cls.__qualname__}" for cls in (Context, Match, Piece, Pieces)),
+    *(f"{cls.__module__}.{cls.__qualname__}" for cls in (Context, Match, Piece, Pieces, StoredText)),
 })  # fmt: skip
 """Besides those that `pickle` knows without looking."""
 _HASHES_LAST = (str, bytes, int, float, bool)
@@ -72,9 +73,10 @@ class Snapshots:
             "flags": self._cells.flags,
             "sources": self._sources,
         }
+        reached = self._namespace.reached
         out = _Bounded(max_bytes)
         try:
-            pickle.dump(_stamp(self._namespace), out, protocol=4)
+            pickle.dump([_stamp(self._namespace), reached], out, protocol=4)
             _Pickler(out, self._namespace).dump(content)
         except Unsupported:
             raise
@@ -86,8 +88,11 @@ class Snapshots:
         """Make the namespace, which must be fresh, what it was. Raises `Unsupported`, and then changes nothing."""
         data = io.BytesIO(snapshot)
         try:
-            if pickle.load(data) != _stamp(self._namespace):  # noqa: S301  # made and read in a sandbox
+            stamp, reached = pickle.load(data)  # noqa: S301  # made and read in a sandbox
+            if stamp != _stamp(self._namespace):
                 raise Unsupported("it was made by another Python, or with other contexts")
+            if reached:
+                self._namespace.reach()
             content = _Unpickler(data, self._namespace).load()
         except Unsupported:
             raise
@@ -104,7 +109,7 @@ class Snapshots:
 
 
 def _stamp(namespace: Namespace) -> list[Any]:
-    return [sys.version, sys.platform, len(namespace.contexts)]
+    return [sys.version, sys.platform, len(namespace.stored)]
 
 
 class _Bounded(io.BytesIO):
@@ -180,6 +185,9 @@ _OF_FUNCTIONS = ("__defaults__", "__kwdefaults__", "__annotations__", "__doc__",
 
 
 def _references(namespace: Namespace) -> Iterable[tuple[tuple[Any, ...], Any]]:
+    for number, stored in namespace.stored.items():
+        for index, held in enumerate(stored.texts):
+            yield ("stored", number, index), held
     for number, context in namespace.contexts.items():
         if not isinstance(context, str):
             for key, text in context.items() if isinstance(context, dict) else enumerate(context):

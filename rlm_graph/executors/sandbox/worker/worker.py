@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import mmap
 import os
 import queue
 import signal
@@ -12,19 +11,18 @@ import socket
 import sys
 import threading
 import time
-import types
 from array import array
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from rlm_graph.executors.sandbox.frames import MAX_REASON, Frame, FrameError, Splitter, encode
 from rlm_graph.executors.sandbox.worker.calls import HostCalls, Transport
 from rlm_graph.executors.sandbox.worker.cells import Cells, describe, prepare
-from rlm_graph.executors.sandbox.worker.context import load
 from rlm_graph.executors.sandbox.worker.determinism import Determinism
-from rlm_graph.executors.sandbox.worker.namespace import Ended, Namespace
+from rlm_graph.executors.sandbox.worker.namespace import Ended, Main, Namespace
 from rlm_graph.executors.sandbox.worker.snapshot import Snapshots, Unsupported
 from rlm_graph.executors.sandbox.worker.streams import Streams
+from rlm_graph.executors.sandbox.worker.texts import StoredContext, open_file
 
 RECEIVE_BYTES = 1 << 18
 SETTLE_S = 0.02
@@ -49,8 +47,8 @@ class Channel(Transport, Protocol):
     def next_job(self) -> Frame:
         """Wait for what the supervisor wants done next."""
 
-    def text(self, job: Frame) -> Any:
-        """Return the bytes of the context that came with a job."""
+    def context(self, job: Frame) -> StoredContext:
+        """Return the context that came with a job."""
 
     def settle(self) -> None:
         """Wait until the threads of a cell have all their answers and ask no more."""
@@ -87,9 +85,11 @@ class SocketChannel:
         except OSError:  # code closed the descriptor, or the supervisor is gone
             os._exit(LOST_CHANNEL)
 
-    def post(self, call: Frame) -> Callable[[], Frame]:
+    def post(self, call: Frame, sent: Iterable[bytes] = ()) -> Callable[[], Frame]:
         """Send a call of the host; what is returned waits for the answer."""
         answer: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        for data in sent:
+            self.send(text_frame(call, data))
         # The supervisor holds calls back for others that threads are about to make; two threads are ours.
         line = encode({"ev": "call", **call, "alone": threading.active_count() <= 2})
         with self._changed:
@@ -115,11 +115,10 @@ class SocketChannel:
         """Wait for what the supervisor wants done next."""
         return self._jobs.get()
 
-    def text(self, job: Frame) -> Any:
-        """Return the context's bytes: mapped and not read, so that a gigabyte is held once, as text."""
+    def context(self, job: Frame) -> StoredContext:
+        """Return the context that came with a job, in the file that came too, of which it is `bytes` from `at` on."""
         try:
-            size = os.fstat(job["text"]).st_size
-            return mmap.mmap(job["text"], 0, prot=mmap.PROT_READ) if size else b""
+            return open_file(job["kind"], job["parts"], job["text"], job["at"], job["bytes"])
         finally:
             os.close(job["text"])
 
@@ -159,15 +158,20 @@ class SocketChannel:
         self._jobs.put(frame)
 
 
+def text_frame(call: Frame, data: bytes) -> Frame:
+    """Return the frame that sends some bytes of what goes beside a call, before it."""
+    return {"ev": "text", "cell": call["cell"], "id": call["id"], "data": base64.b64encode(data).decode()}
+
+
 class Worker:
     """Does what the supervisor asks, one thing after another, in the main thread."""
 
     def __init__(self, channel: Channel, *, bash: bool) -> None:
-        main = types.ModuleType("__main__")
+        main = Main("__main__")
         sys.modules["__main__"] = main
         self._channel = channel
         self._calls = HostCalls(self._channel)
-        self._namespace = Namespace(main.__dict__, self._calls)
+        self._namespace = Main.namespace = Namespace(main.__dict__, self._calls)
         self._cells = Cells(self._namespace, bash=bash)
         self._snapshots = Snapshots(self._namespace, self._cells)
         self._determinism = Determinism()
@@ -283,9 +287,9 @@ class Worker:
         return {"snapshot": None, "reason": None}
 
     def _take(self, job: Frame) -> None:
-        data = self._channel.text(job)
+        stored = self._channel.context(job)
         if job["number"] not in self._given:
-            self._namespace.give(job["number"], load(job["kind"], job["parts"], data))
+            self._namespace.give(job["number"], stored)
             self._given.add(job["number"])
 
     def _interrupt(self, *_: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -20,7 +20,7 @@ class Loopback:
         self.reply = reply
         self.posted: list[dict[str, Any]] = []
 
-    def post(self, call: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    def post(self, call: dict[str, Any], sent: Iterable[bytes] = ()) -> Callable[[], dict[str, Any]]:
         self.posted.append(call)
         return lambda: self.reply(call)
 

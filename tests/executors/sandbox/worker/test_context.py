@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlm_graph.executors.sandbox.worker.context import Context, load, memory_needed
+from rlm_graph.executors.sandbox.worker.texts import read
 
 # By count and not by the clock: a busy machine must not fail a test.
 steady = settings(deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -111,3 +112,23 @@ def test_a_context_shows_its_size_and_not_its_text() -> None:
     assert repr(Context("secret")) == "<ctx: str, 6 characters>"
     assert repr(Context(None)) == "<ctx: nothing, 0 characters>"
     assert repr(Context("abcd").chunk(2)) == "<2 pieces of the context>"
+
+
+@steady
+@given(st.text(st.sampled_from("ab\n\r é漢😀\ud800"), max_size=400), st.integers(16, 40), st.data())
+def test_what_lies_in_a_file_is_looked_into_as_if_it_were_there(text: str, limit: int, data: st.DataObject) -> None:
+    parts, encoded = parts_of([text])
+    stored = read("str", parts, encoded, whole_text_bytes=limit)
+    lazy, there = Context(stored), Context(load("str", parts, encoded, whole_text_bytes=limit))
+    start, stop = data.draw(st.integers(-450, 450)), data.draw(st.integers(-450, 450))
+    word = data.draw(st.sampled_from(["a", "é", "漢😀", "\n", "\ud800", "zebra"]))
+    by = data.draw(st.sampled_from(["chars", "lines"]))
+
+    assert len(lazy) == len(there) == len(text)
+    assert lazy.slice(start, stop) == there.slice(start, stop) == text[start:stop]
+    assert lazy.find(word, limit=None, around=3) == there.find(word, limit=None, around=3)
+    assert lazy.find("[é漢]", regex=True) == there.find("[é漢]", regex=True)
+    assert [(c, c.part, c.offset) for c in lazy.chunk(7, 2, by=by)] == [
+        (c, c.part, c.offset) for c in there.chunk(7, 2, by=by)
+    ]
+    assert not any(each.ready for each in stored.texts)

@@ -1,0 +1,203 @@
+"""Contexts that stay in their file until code uses them as a whole."""
+
+from __future__ import annotations
+
+import mmap
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rlm_graph.executors.sandbox.worker.calls import HostCalls, Transport
+from rlm_graph.executors.sandbox.worker.cells import Cells
+from rlm_graph.executors.sandbox.worker.context import Context
+from rlm_graph.executors.sandbox.worker.mapped import ascii_text, mapped
+from rlm_graph.executors.sandbox.worker.namespace import Main, Namespace
+from rlm_graph.executors.sandbox.worker.texts import StoredContext, open_file, read
+
+TEXT = "one é\ntwo 漢字\nthree 😀\n"
+
+
+def stored(text: str = TEXT) -> StoredContext:
+    data = text.encode("utf-8", "surrogatepass")
+    part = {"name": None, "start": 0, "bytes": len(data), "chars": len(text), "ascii": text.isascii()}
+    return read("str", [part], data)
+
+
+class Notebook:
+    """Cells of one namespace, without a process around it."""
+
+    def __init__(self) -> None:
+        transport: Transport = None  # type: ignore[assignment]  # no cell here calls the host
+        self.main = Main("__main__")
+        self.namespace = Main.namespace = Namespace(self.main.__dict__, HostCalls(transport))
+        self._cells = Cells(self.namespace)
+        self._number = 0
+
+    def run(self, code: str) -> str | None:
+        self._number += 1
+        outcome = self._cells.run(self._number, code, "python")
+        assert outcome["error"] is None, outcome["error"]
+        value: str | None = outcome["value"]
+        return value
+
+
+@pytest.fixture
+def notebook() -> Iterator[Notebook]:
+    yield Notebook()
+    if "namespace" in vars(Main):
+        del Main.namespace
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "ctx.find('two')[0].offset, ctx.slice(2, 5), len(ctx), lenP",
+        "peek(3), tail(2), [len(c) for c in ctx.chunk(4)], ctx",
+        "import re\n[m.offset for m in ctx.find(re.compile('t'))]",
+        "def first(): return ctx.slice(0, 1)\nfirst(), SHOW_VARS()",
+    ],
+)
+def test_code_that_looks_into_a_context_makes_no_whole_text_of_it(notebook: Notebook, code: str) -> None:
+    notebook.namespace.give(1, stored())
+
+    notebook.run(code)
+
+    assert notebook.namespace.folded
+    assert not notebook.namespace.stored[1].ready
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "context",
+        "P",
+        "contexts[0]",
+        "def whole(): return context\nwhole()",
+        "[each for each in [1] for _ in [context]] and context",
+        "globals()['context']",
+        "eval('context')",
+        "(lambda: P)()",
+    ],
+)
+def test_code_that_names_a_context_gets_it_whole(notebook: Notebook, code: str) -> None:
+    notebook.namespace.give(1, stored())
+
+    assert notebook.run(code) == repr(TEXT)
+
+
+def test_a_function_of_an_earlier_cell_finds_each_later_context(notebook: Notebook) -> None:
+    notebook.run("def whole(): return context")
+    notebook.namespace.give(1, stored())
+    notebook.namespace.give(2, stored("später"))
+
+    assert notebook.run("whole()") == "'später'"
+    assert notebook.run("contexts") == repr([TEXT, "später"])
+
+
+def test_a_module_of_the_code_finds_a_context_in_the_main_module(notebook: Notebook) -> None:
+    notebook.namespace.give(1, stored())
+
+    assert notebook.main.context == TEXT
+    assert not hasattr(notebook.main, "another name")
+
+
+def test_an_answer_may_be_a_context_by_its_name(notebook: Notebook) -> None:
+    notebook.namespace.give(1, stored())
+
+    notebook.run("FINAL_VAR('context')")
+
+    assert notebook.namespace.final is not None
+    assert notebook.namespace.final["value"] == TEXT
+
+
+def test_a_context_is_one_object_whoever_names_it(notebook: Notebook) -> None:
+    notebook.namespace.give(1, stored())
+
+    assert notebook.run("context is P, contexts[0] is context, ctx.slice() == context") == "(True, True, True)"
+    assert notebook.namespace.contexts_are_whole()
+
+
+def test_long_texts_are_found_by_their_characters() -> None:
+    drawn = random.Random(0)
+    text = "".join(drawn.choice("ab\n é漢😀\ud800") for _ in range(60_000))
+    context = Context(stored(text))
+
+    for _ in range(200):
+        start = drawn.randrange(len(text))
+        stop = drawn.randrange(start, len(text))
+        assert context.slice(start, stop) == text[start:stop]
+        assert context.slice(start - len(text), stop) == text[start:stop]
+    assert [match.offset for match in context.find("\ud800a", limit=None)] == [
+        at for at in range(len(text)) if text.startswith("\ud800a", at)
+    ]
+
+
+@pytest.mark.parametrize(("start", "size"), [(0, 3 * mmap.PAGESIZE), (5, 100), (4090, 5000), (4096, 4096), (0, 1)])
+def test_a_piece_of_a_file_is_mapped_with_nothing_around_it(tmp_path: Path, start: int, size: int) -> None:
+    content = bytes(random.Random(1).choices(b"abcdefgh", k=3 * mmap.PAGESIZE))
+    file = tmp_path / "text"
+    file.write_bytes(content)
+
+    with file.open("rb") as opened:
+        data = mapped(opened.fileno(), start, size)
+        text = ascii_text(opened.fileno(), start, size)
+
+    before = start % mmap.PAGESIZE
+    assert data[:] == bytes(before) + content[start : start + size]
+    assert text is None or (text == content[start : start + size].decode() and type(text) is str)
+    assert file.read_bytes() == content
+
+
+def test_a_large_ascii_text_is_the_files_own_pages(tmp_path: Path) -> None:
+    file = tmp_path / "text"
+    file.write_bytes(b"0123456789abcdef" * (1 << 17))
+    part = {"name": None, "start": 0, "bytes": 1 << 21, "chars": 1 << 21, "ascii": True}
+
+    with file.open("rb") as opened:
+        context = open_file("str", [part], opened.fileno(), 0, 1 << 21)
+
+    assert context.ready == (ascii_text_is_known())
+    assert context.value() == "0123456789abcdef" * (1 << 17)
+    value = context.value()
+    assert value == str(value)
+    assert hash(value) == hash("0123456789abcdef" * (1 << 17))
+
+
+def ascii_text_is_known() -> bool:
+    from rlm_graph.executors.sandbox.worker import mapped as module
+
+    return module._head() is not None
+
+
+def test_a_long_slice_of_a_shared_text_is_a_text_like_any_other(tmp_path: Path) -> None:
+    import copy
+    import gc
+    import pickle
+
+    whole = "".join(f"{number:015}\n" for number in range(1_300_000))
+    file = tmp_path / "text"
+    file.write_text(whole)
+    part = {"name": None, "start": 0, "bytes": len(whole), "chars": len(whole), "ascii": True}
+    with file.open("rb") as opened:
+        context = Context(open_file("str", [part], opened.fileno(), 0, len(whole)))
+
+    for start in range(0, 3_000_000, 300_007):
+        piece = context.slice(start, start + (17 << 20))
+        expected = whole[start : start + (17 << 20)]
+        grown = piece
+        grown += "x"
+        copies = [copy.copy(piece), copy.deepcopy(piece), pickle.loads(pickle.dumps(piece)), str(piece)]
+        assert piece == expected
+        assert hash(piece) == hash(expected)
+        assert (len(piece), piece[-5:], piece.find("999\n"), piece.upper()[:9]) == (
+            len(expected), expected[-5:], expected.find("999\n"), expected[:9],
+        )  # fmt: skip
+        assert piece.encode() == expected.encode()
+        assert all(each == expected for each in copies)
+        assert grown == expected + "x"
+        del piece, grown, copies
+    gc.collect()
+
+    assert context.slice() == whole
