@@ -39,6 +39,7 @@ from rlm_graph.langgraph_internals import (
 from rlm_graph.state import RLMInput
 from rlm_graph.storage.failures import storage_errors
 from rlm_graph.storage.locks import RecordLocation, alocation_of, know, location_of, lock_run, lock_run_of_step
+from rlm_graph.storage.step_records import blocking_to_the_end, recorded_to_the_end
 
 MAX_STEPS = 1_000_000_000
 """Steps that a run may take. Batches and pipes would name langchain-core's limit of 25, at which nine turns end."""
@@ -153,6 +154,7 @@ class RLMGraph(OpenedGraph):
             if saver is not None and run is not None:
                 place = location_of(saver)
                 take(hold, lambda: _lock(place, run, step))
+                hold.enter_context(blocking_to_the_end(saver, self._merged(config)))
             self._come_after(config)
             if (there := self._going_on(input, config)) and (cut := cut_off(self.get_state(there))):
                 self.update_state(there, cut[1], as_node=cut[0])
@@ -194,7 +196,8 @@ class RLMGraph(OpenedGraph):
             if saver is not None and run is not None and answers_one(given):
                 given = addressed(given, (await self.aget_state(ensure_config(config))).interrupts)
             generator: Any = super().astream(given, self._configured(config, attachment), **options)
-            async with aclosing(attachment), aclosing(OwnedStream(generator)) as parts:
+            recording = recorded_to_the_end(None if run is None else saver, self._merged(config))
+            async with recording, aclosing(attachment), aclosing(OwnedStream(generator)) as parts:
                 async for part in parts:
                     yield part
 
@@ -287,7 +290,10 @@ class RLMGraph(OpenedGraph):
         return {"configurable": {"thread_id": merged["configurable"].get("thread_id", "")}}
 
     def _configurable(self, config: RunnableConfig | None) -> dict[str, Any]:
-        return ensure_config(merge_configs(self.config, config))["configurable"]
+        return self._merged(config)["configurable"]
+
+    def _merged(self, config: RunnableConfig | None) -> RunnableConfig:
+        return ensure_config(merge_configs(self.config, config))
 
     def _configured(
         self, config: RunnableConfig | None, attachment: Attachment, under_way: bridge.UnderWay | None = None

@@ -1,0 +1,25 @@
+"""How much of what a node did must be on disk before the run goes on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from langgraph.config import get_config
+
+from rlm_graph.storage.step_records import StepRecord, expect
+
+Node = Callable[..., Awaitable[Mapping[str, Any]]]
+
+
+def recorded(node: Node, record: StepRecord) -> Node:
+    """Return the node, the only task of its step, whose writes the saver may keep as `record` says."""
+
+    @functools.wraps(node)
+    async def run(state: Any, **given: Any) -> Mapping[str, Any]:
+        update = await node(state, **given)
+        expect(get_config(), record)
+        return update
+
+    return run
