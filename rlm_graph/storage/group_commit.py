@@ -16,7 +16,7 @@ from rlm_graph.storage.failures import is_busy
 T = TypeVar("T")
 
 HELD_S = 0.05
-"""Seconds after which what is held is written by itself."""
+"""How long, in seconds, what is held waits for something to go with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +32,13 @@ class GroupCommit:
 
     A write is on disk when `write` returns. Whoever calls it alone has a transaction for himself; of a hundred that
     call it at once, ninety-nine share the second. What may be lost with the process can be held: it goes to the disk
-    with what its run writes next, in one piece, or else after `HELD_S`.
+    with what its run writes next, in one piece, or else by itself after `held_s`.
     """
 
-    def __init__(self, path: Path, *, busy_timeout_s: float) -> None:
+    def __init__(self, path: Path, *, busy_timeout_s: float, held_s: float = HELD_S) -> None:
         self._path = path
         self._busy_timeout_s = busy_timeout_s
+        self._held_s = held_s
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rlm-graph-writer")
         self._connection: sqlite3.Connection | None = None
         self._waiting: list[_Write] = []
@@ -78,7 +79,7 @@ class GroupCommit:
         """Write the statements before, or with, whatever is written of the run next."""
         self._held.setdefault(run, []).extend(statements)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(HELD_S, self._begin_all)
+            self._timer = asyncio.get_running_loop().call_later(self._held_s, self._begin_all)
 
     async def settle(self, run: str | None = None) -> None:
         """Have what is held of the run, or of all, on disk. Raises what kept that of the run from it."""

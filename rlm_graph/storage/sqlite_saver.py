@@ -176,10 +176,14 @@ class GroupedSqliteSaver(AsyncSqliteSaver):
     def get_next_version(self, current: str | None, channel: None) -> str:
         """Return the version of a channel that follows `current`, shorter than LangGraph's own, and later by order.
 
-        The digits at its end, drawn by lot, tell apart versions of blobs that lie in a table of their own: not here.
+        A checkpoint names some thirty, of which LangGraph's take 50 bytes each. The plus sign has the short form come
+        before all of LangGraph's, which begin with a digit: a thread that its saver has gone on with stays with its
+        form. The digits at the end of these, drawn by lot, tell apart versions of blobs that lie in a table of their
+        own: not here.
         """
-        before = 0 if current is None else int(str(current).partition(".")[0])
-        return f"{before + 1:032}"
+        before = "" if current is None else str(current)
+        number = int(before.partition(".")[0] or 0) + 1
+        return f"+{number:06}" if before[:1] in ("", "+") and number < 1_000_000 else f"{number:032}"
 
     async def _write(self, statements: Sequence[Statement], thread: str, *, can_wait: bool = False) -> None:
         if not self.is_setup:
