@@ -6,8 +6,8 @@ import gc
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
 
-from rlm_graph.per_message import OncePerMessage
 from rlm_graph.models import openai_messages
+from rlm_graph.per_message import OncePerMessage
 from rlm_graph.prompts import compacted, compacting
 
 
