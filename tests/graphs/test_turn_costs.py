@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
@@ -12,7 +14,7 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from rlm_graph import Budget
+from rlm_graph import AgentOptions, Budget, Caps
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.langgraph_internals import strict_serializer
 from rlm_graph.state import STORED_TYPES
@@ -59,6 +61,7 @@ async def run(agent: Build, saver: Any, turns: int, reply: str = repl("n = 1")) 
         checkpointer=saver,
         executor=ScriptedExecutor(cells),
         budget=Budget(max_turns=turns + 1),
+        options=AgentOptions(caps=Caps(max_turns=None)),
     )
     await graph.ainvoke({"question": "Go.", "context": "text"}, CONFIG)
     return graph
@@ -120,3 +123,65 @@ async def test_who_asks_for_the_state_of_a_run_sees_what_is_not_on_disk_yet(
             assert len((await graph.aget_state(CONFIG)).values.get("turns", [])) == seen - 1
         if seen == 3:
             break
+
+
+async def test_a_turn_takes_the_room_of_its_reply_and_little_more(
+    agent: Build, saver: GroupedSqliteSaver, tmp_path: Path
+) -> None:
+    reply = "Words, and no two of them compress: " + "".join(map(chr, range(33, 127))) * 53
+    assert len(reply) > 5_000
+
+    await run(agent, saver, 200, f"{reply}\n{repl('n = 1')}")
+
+    await saver.settle("a run")
+    with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as another:
+        another.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert (tmp_path / "runs.sqlite").stat().st_size < 4_000_000
+
+
+MEMORY = """
+import asyncio, gc, sys
+from pathlib import Path
+from rlm_graph import AgentOptions, Budget, Caps, ContextStore, create_rlm_agent
+from rlm_graph.storage.runs import Runs
+from rlm_graph.testing import ScriptedExecutor, ScriptedModel
+from rlm_graph.testing.cells import Final, Output
+
+def megabytes():
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+async def run(runs, name, turns):
+    replies = [*[f"Turn {turn}.\\n```repl\\nn = {turn}\\n```" for turn in range(turns)], "```repl\\nFINAL(1)\\n```"]
+    agent = create_rlm_agent(
+        ScriptedModel(replies),
+        executor=ScriptedExecutor(lambda code: [Final(1)] if "FINAL" in code else [Output("a line")]),
+        checkpointer=runs.saver,
+        budget=Budget(max_turns=turns + 1, max_subcalls=None, timeout_s=None),
+        options=AgentOptions(
+            caps=Caps(max_turns=None, max_subcalls=None, timeout_s=None),
+            contexts=ContextStore(Path(sys.argv[1]) / "contexts"),
+        ),
+    )
+    result = await agent.ainvoke({"question": "Go.", "context": "text"}, {"configurable": {"thread_id": name}})
+    assert result["answer"].value == 1
+    return megabytes()
+
+async def main():
+    async with Runs.open(Path(sys.argv[1]) / "runs.sqlite") as runs:
+        print(*[await run(runs, f"run {number}", turns) for number, turns in enumerate((3, 300, 300, 300))])
+
+asyncio.run(main())
+"""
+
+
+def test_memory_stays_flat_over_hundreds_of_turns(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(tmp_path)], capture_output=True, text=True, timeout=300, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    small, long, *others = map(float, done.stdout.split())
+    assert small < 130
+    assert long - small < 20
+    assert others[-1] - long < 5
