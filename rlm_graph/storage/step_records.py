@@ -47,11 +47,15 @@ async def recorded_to_the_end(saver: object, config: RunnableConfig) -> AsyncIte
 
 @contextmanager
 def blocking_to_the_end(saver: object, config: RunnableConfig) -> Iterator[None]:
-    """Do what `recorded_to_the_end` does, on another thread than the event loop of the saver."""
+    """Do what `recorded_to_the_end` does, on another thread than the event loop of the saver.
+
+    On the thread of that loop no synchronous call can record anything, and says so.
+    """
     loop = loop_of(cast(Any, saver)) if isinstance(saver, RecordsSteps) else None
     try:
         yield
     finally:
-        if isinstance(saver, RecordsSteps) and loop is not None and loop.is_running():
+        here = asyncio._get_running_loop()
+        if isinstance(saver, RecordsSteps) and loop is not None and loop is not here and loop.is_running():
             thread = str(config["configurable"].get("thread_id", ""))
             asyncio.run_coroutine_threadsafe(saver.settle(thread), loop).result()
