@@ -136,13 +136,15 @@ async def test_who_asks_for_the_state_of_a_run_sees_what_is_not_on_disk_yet(
     agent: Build, saver: GroupedSqliteSaver
 ) -> None:
     graph = agent([repl("n = 1")] * 9, checkpointer=saver, executor=ScriptedExecutor(cells))
+    stream: Any = graph.astream({"question": "Go."}, CONFIG, stream_mode="updates")
     seen = 0
-    async for part in graph.astream({"question": "Go."}, CONFIG, stream_mode="updates"):
+    async for part in stream:
         if "observe" in part:
             seen += 1
             assert len((await graph.aget_state(CONFIG)).values.get("turns", [])) == seen - 1
         if seen == 3:
             break
+    await stream.aclose()
 
 
 async def test_a_turn_takes_the_room_of_its_reply_and_little_more(
