@@ -73,7 +73,10 @@ class GroupedSqliteSaver(AsyncSqliteSaver):
         self._expected[task] = record
 
     async def settle(self, thread: str) -> None:
-        """Have all on disk that was given so far of the thread."""
+        """Have all on disk that was given so far of the thread, whose stream has ended."""
+        # A step that was cancelled has no checkpoint: what it announced must not be said of the next one.
+        for key in [key for key in self._ending if key[0] == thread]:
+            del self._ending[key]
         await self.writer.settle(thread)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
