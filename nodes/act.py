@@ -18,6 +18,7 @@ from rlm_graph.calls.tool_calls import call_each, each, in_order
 from rlm_graph.context import ContextStore
 from rlm_graph.context.kept_answers import kept
 from rlm_graph.events.emitting import emit_cell, emit_output
+from rlm_graph.executors.attachment import Attachment, attachment_of
 from rlm_graph.executors.base import Executor, Repl, progress_of, repl_name
 from rlm_graph.langgraph_internals import checkpointer_of, is_of_this_machine, namespace_of
 from rlm_graph.ledger import Ledger
@@ -58,7 +59,7 @@ async def act(
     )
     handle = state.get("repl")
     if state["cells"]:
-        async with _attached(executor, state, scope, _repl_name(config)) as repl:
+        async with _attached(executor, state, scope, config) as repl:
             if any(cell.branch == scope.namespace for cell in repl.past):
                 await scope.charge_recorded()
             (notes, executions), answers = await each(
@@ -132,13 +133,18 @@ async def _run_code(
 
 
 @asynccontextmanager
-async def _attached(executor: Executor, state: RLMState, scope: CallScope, name: str) -> AsyncIterator[Repl]:
+async def _attached(
+    executor: Executor, state: RLMState, scope: CallScope, config: RunnableConfig
+) -> AsyncIterator[Repl]:
     """Attach to the run's REPL; to one of this act's own if that is gone, or belongs to another branch of the run."""
+    attachment, name = attachment_of(config) or Attachment(), _repl_name(config)
     async with AsyncExitStack() as stack:
+        if attachment_of(config) is None:
+            stack.push_async_callback(attachment.aclose)
         handle = state.get("repl")
-        repl = await stack.enter_async_context(executor.attached(handle, name=name, tools=scope.tools))
+        repl = await stack.enter_async_context(attachment.attached(executor, handle, name=name, tools=scope.tools))
         if not Replay.belongs_to(repl, state["turns"], scope.namespace):
-            repl = await stack.enter_async_context(executor.attached(None, name=name, tools=scope.tools))
+            repl = await stack.enter_async_context(attachment.attached(executor, None, name=name, tools=scope.tools))
         yield repl
 
 

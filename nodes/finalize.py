@@ -19,6 +19,7 @@ from rlm_graph.context import ContextStore
 from rlm_graph.context.kept_answers import as_text, message, recorded, whole_final
 from rlm_graph.dialogue import converse
 from rlm_graph.errors import ExecutorError, ModelError
+from rlm_graph.executors.attachment import attachment_of
 from rlm_graph.executors.base import Executor
 from rlm_graph.ledger import Ledger
 from rlm_graph.nodes.observe import settled
@@ -91,6 +92,8 @@ async def _closed(executor: Executor, repl: ReplHandle | None) -> ReplHandle | N
     """Close the REPL. Where that fails the answer counts for more: the handle stays, and the REPL ends by itself."""
     if repl is None:
         return None
+    if (attachment := attachment_of(get_config())) is not None:
+        await attachment.aclose()
     try:
         await executor.close(repl)
     except ExecutorError as error:

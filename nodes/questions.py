@@ -46,7 +46,8 @@ def new_question(state: RLMState) -> tuple[Sequence[AnyMessage], HumanMessage] |
 
 
 def _is_new(state: RLMState, question: HumanMessage) -> bool:
-    if question.id not in {message.id for message in state.get("dialogue", ()) if isinstance(message, HumanMessage)}:
+    dialogue = state.get("dialogue", ())
+    if not any(message.id == question.id for message in dialogue if isinstance(message, HumanMessage)):
         return True
     if question.id == state["asked"].rpartition(":")[0] and mark_of(question) != state["asked"]:
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -45,9 +46,9 @@ async def converse(
     A provider that finds the request too long gets a shorter one, for nobody may know the window of a model before:
     then less than `window_tokens` comes back. Raises `ModelError`.
     """
-    system, asked = SystemMessage(system_prompt), {message.id for message in questions}
+    system, asked = _rules(system_prompt), {message.id for message in questions}
     besides = [system, *([SystemMessage(json.dumps(tools, default=str))] if tools else [])]
-    said = [spoken(message) for message in dialogue]
+    said = list(dialogue) if all(_can_be_sent.each(dialogue)) else list(map(spoken, dialogue))
     while True:
         messages = [system, *compacted(said, questions=asked, window_tokens=window_tokens, besides=besides)]
         limit = affordable_tokens(model, messages, left_usd)
@@ -67,7 +68,7 @@ def spoken(message: AnyMessage) -> AnyMessage:
 
     Thinking beside it stays. A call whose arguments could not be read does not count: not every client sends it back.
     """
-    if not isinstance(message, AIMessage) or _says_something(message):
+    if not isinstance(message, AIMessage) or _can_be_sent(message):
         return message
     if isinstance(message.content, str):
         return message.model_copy(update={"content": NO_WORDS})
@@ -75,6 +76,12 @@ def spoken(message: AnyMessage) -> AnyMessage:
     return message.model_copy(update={"content": [*kept, {"type": "text", "text": NO_WORDS}]})
 
 
-_says_something = OncePerMessage(
-    lambda message: bool((isinstance(message, AIMessage) and message.tool_calls) or message.text.strip())
+_can_be_sent = OncePerMessage(
+    lambda message: not isinstance(message, AIMessage) or bool(message.tool_calls or message.text.strip())
 )
+
+
+@lru_cache(maxsize=64)
+def _rules(system_prompt: str) -> SystemMessage:
+    """Return the same message for the same rules, so that it is measured and encoded once."""
+    return SystemMessage(system_prompt)

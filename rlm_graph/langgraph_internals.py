@@ -198,6 +198,11 @@ def node_of(part: str) -> str:
     return part.partition(_TASK_MARK)[0]
 
 
+def task_of(namespace: str) -> str:
+    """Return the id of the task whose step has this namespace."""
+    return namespace_parts(namespace)[-1].partition(_TASK_MARK)[2]
+
+
 def step_namespace(graph: str, node: str, task: str) -> str:
     """Return the namespace of a step: a node of the graph whose namespace is `graph`, in the task of that id."""
     return joined(graph, f"{node}{_TASK_MARK}{task}")

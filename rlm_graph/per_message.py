@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage
@@ -22,6 +22,14 @@ class _Known(NamedTuple, Generic[T]):
     result: T
 
 
+class _Walk(NamedTuple, Generic[T]):
+    """A dialogue as it was when it was walked last, and what came of each message."""
+
+    second: weakref.ref[BaseMessage]
+    fields: list[dict[str, Any]]
+    results: list[T]
+
+
 class OncePerMessage(Generic[T]):
     """A function of a message, called once for each message object, and again if what the message holds was changed.
 
@@ -32,6 +40,8 @@ class OncePerMessage(Generic[T]):
         self._work = work
         self._known: dict[int, _Known[T]] = {}
         """By the message's address."""
+        self._walks: dict[int, _Walk[T]] = {}
+        """By the address of a dialogue's second message: many may begin with the same rules."""
 
     def __len__(self) -> int:
         """Return how many messages are known."""
@@ -54,6 +64,33 @@ class OncePerMessage(Generic[T]):
             result,
         )
         return result
+
+    def each(self, messages: Sequence[BaseMessage]) -> list[T]:
+        """Return the result for each message of a dialogue.
+
+        Of one that has grown since it was walked last, only what is new is looked at by itself: that nothing before was
+        changed is seen by one comparison, which walks no message in Python.
+        """
+        if len(messages) < 2:
+            return list(map(self, messages))
+        second = messages[1]
+        place = id(second)
+        walk = self._walks.get(place)
+        known = 0 if walk is None or walk.second() is not second else len(walk.fields)
+        if walk is None or not known or list(map(vars, messages[:known])) != walk.fields:
+            fresh = _Walk[T](weakref.ref(second, lambda _: self._walks.pop(place, None)), [], [])
+        else:
+            fresh = walk
+        known = len(fresh.fields)
+        new = messages[known:]
+        walked = _Walk(fresh.second, [*fresh.fields, *map(_fields, new)], [*fresh.results, *map(self, new)])
+        self._walks[place] = walked
+        return walked.results
+
+
+def _fields(message: BaseMessage) -> dict[str, Any]:
+    """Return what the message holds, so that another item in one of its lists is noticed too."""
+    return {name: value.copy() if type(value) is list else value for name, value in vars(message).items()}
 
 
 def _unchanged(known: _Known[Any], message: BaseMessage) -> bool:

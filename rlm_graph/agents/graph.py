@@ -26,6 +26,7 @@ from rlm_graph.agents.streams import GraphStream, OwnedStream, atake, take
 from rlm_graph.bridge import in_thread
 from rlm_graph.calls.subcalls import LOCKED
 from rlm_graph.context import ContextStore
+from rlm_graph.executors.attachment import ATTACHMENT, Attachment
 from rlm_graph.langgraph_internals import (
     as_class,
     checkpointer_for,
@@ -38,6 +39,7 @@ from rlm_graph.langgraph_internals import (
 from rlm_graph.state import RLMInput
 from rlm_graph.storage.failures import storage_errors
 from rlm_graph.storage.locks import RecordLocation, alocation_of, know, location_of, lock_run, lock_run_of_step
+from rlm_graph.storage.step_records import blocking_to_the_end, recorded_to_the_end
 
 MAX_STEPS = 1_000_000_000
 """Steps that a run may take. Batches and pipes would name langchain-core's limit of 25, at which nine turns end."""
@@ -147,20 +149,19 @@ class RLMGraph(OpenedGraph):
         """
         saver, run, step = self._record(config)
         options = durable(saver, kwargs, config)
-        under_way = bridge.UnderWay()
+        under_way, attachment = bridge.UnderWay(), Attachment()
         with ExitStack() as hold, storage_errors(FAILED):
             if saver is not None and run is not None:
                 place = location_of(saver)
                 take(hold, lambda: _lock(place, run, step))
+                hold.enter_context(blocking_to_the_end(saver, self._merged(config)))
             self._come_after(config)
             if (there := self._going_on(input, config)) and (cut := cut_off(self.get_state(there))):
                 self.update_state(there, cut[1], as_node=cut[0])
             given = self._taken_in(input, config).input
             if saver is not None and run is not None and answers_one(given):
                 given = addressed(given, self.get_state(ensure_config(config)).interrupts)
-            parts = super().stream(
-                given, _configured(config, under_way if self._configurable(config) else None), **options
-            )
+            parts = super().stream(given, self._configured(config, attachment, under_way), **options)
             try:
                 yield from parts
             except BaseException:
@@ -168,6 +169,8 @@ class RLMGraph(OpenedGraph):
                 raise
             finally:
                 parts.close()  # type: ignore[attr-defined]  # a generator
+                if attachment.is_kept:
+                    bridge.run_blocking(attachment.aclose())
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Stream the run; see `stream`."""
@@ -178,7 +181,7 @@ class RLMGraph(OpenedGraph):
         self, input: Any, config: RunnableConfig | None, hold: ExitStack, kwargs: dict[str, Any]
     ) -> AsyncGenerator[Any, None]:
         saver, run, step = self._record(config)
-        options = durable(saver, kwargs, config)
+        options, attachment = durable(saver, kwargs, config), Attachment()
         reader = asyncio.current_task()
         if reader is not None and (readers := self._configurable(config).get(_READERS)) is not None:
             readers.append(reader)
@@ -192,8 +195,9 @@ class RLMGraph(OpenedGraph):
                 await self.aupdate_state(there, cut[1], as_node=cut[0])
             if saver is not None and run is not None and answers_one(given):
                 given = addressed(given, (await self.aget_state(ensure_config(config))).interrupts)
-            generator: Any = super().astream(given, _configured(config), **options)
-            async with aclosing(OwnedStream(generator)) as parts:
+            generator: Any = super().astream(given, self._configured(config, attachment), **options)
+            recording = recorded_to_the_end(None if run is None else saver, self._merged(config))
+            async with recording, aclosing(attachment), aclosing(OwnedStream(generator)) as parts:
                 async for part in parts:
                     yield part
 
@@ -286,7 +290,23 @@ class RLMGraph(OpenedGraph):
         return {"configurable": {"thread_id": merged["configurable"].get("thread_id", "")}}
 
     def _configurable(self, config: RunnableConfig | None) -> dict[str, Any]:
-        return ensure_config(merge_configs(self.config, config))["configurable"]
+        return self._merged(config)["configurable"]
+
+    def _merged(self, config: RunnableConfig | None) -> RunnableConfig:
+        return ensure_config(merge_configs(self.config, config))
+
+    def _configured(
+        self, config: RunnableConfig | None, attachment: Attachment, under_way: bridge.UnderWay | None = None
+    ) -> RunnableConfig:
+        """Return the config of a run: its budget ends it, and never the number of its steps, whatever limit is named.
+
+        A run that is to be recorded and has no name gets none here, for LangGraph then says so.
+        """
+        given: RunnableConfig = {**(config or {}), "recursion_limit": MAX_STEPS}
+        if self._configurable(config) or self._record(config)[0] is None:
+            live = {ATTACHMENT: attachment, **({} if under_way is None else {bridge.UNDER_WAY: under_way})}
+            given["configurable"] = {**given.get("configurable", {}), **live}
+        return given
 
     def _taken_in(self, given: Any, config: RunnableConfig | None) -> Taken:
         return self.intake.taken(given, nested=step_of(ensure_config(merge_configs(self.config, config))) is not None)
@@ -324,11 +344,3 @@ def _restored(result: Any, given: Mapping[str, BaseMessage]) -> Any:
 
 def _lock(place: RecordLocation, run: str, step: object | None) -> AbstractContextManager[None]:
     return lock_run(place, run) if step is None else lock_run_of_step(place, run, step)
-
-
-def _configured(config: RunnableConfig | None, under_way: bridge.UnderWay | None = None) -> RunnableConfig:
-    """Return the config of a run: its budget ends it, and never the number of its steps, whatever limit is named."""
-    given: RunnableConfig = {**(config or {}), "recursion_limit": MAX_STEPS}
-    if under_way is not None:
-        given["configurable"] = {**given.get("configurable", {}), bridge.UNDER_WAY: under_way}
-    return given

@@ -32,6 +32,7 @@ from rlm_graph.nodes.changes import writing_changes
 from rlm_graph.nodes.failing import CostlyFailures
 from rlm_graph.nodes.finalize import finalize
 from rlm_graph.nodes.observe import observe
+from rlm_graph.nodes.recording import recorded
 from rlm_graph.nodes.think import think
 from rlm_graph.prompts import system_prompt
 from rlm_graph.recovery.snapshots import SnapshotStore
@@ -150,7 +151,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
     failures = CostlyFailures(retry)
     nodes: dict[str, Runnable[Any, Any]] = {
         "observe": bridge.node(
-            writing_changes(observe),
+            recorded(writing_changes(observe), "repeatable"),
             models=(model, sub_model, *parts.known.values()),
             budget=parts.budget,
             caps=parts.caps,
@@ -158,7 +159,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             native=native is not None,
         ),
         "think": bridge.node(
-            writing_changes(with_events(think)),
+            recorded(writing_changes(with_events(think)), "whole"),
             model=model,
             system_prompt=prompt,
             window_tokens=window_tokens,
@@ -168,7 +169,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             replies=parts.replies,
         ),
         "act": bridge.node(
-            writing_changes(with_events(act)),
+            recorded(writing_changes(with_events(act)), "repeatable"),
             executor=parts.executor,
             subcalls=subcalls,
             store=parts.contexts,
@@ -176,7 +177,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             strict_replay=parts.strict_replay,
         ),
         "finalize": bridge.node(
-            writing_changes(with_events(finalize)),
+            recorded(writing_changes(with_events(finalize)), "whole"),
             model=model,
             system_prompt=prompt,
             window_tokens=window_tokens,

@@ -92,6 +92,18 @@ class ReportsProgress(Protocol):
         """Return how far the code of the running cell is, with the calls that are `answered` if that is wanted."""
 
 
+@runtime_checkable
+class Stays(Protocol):
+    """What a `Repl` may be besides: one that its owner can stay attached to while it does something else."""
+
+    @property
+    def stays(self) -> bool:
+        """Whether that costs nobody anything: the sandbox is on this machine."""
+
+    async def is_as_left(self) -> bool:
+        """Whether the REPL holds what it held when the owner used it last, and nobody else has used it since."""
+
+
 class Repl(Protocol):
     """A REPL that this process is attached to."""
 

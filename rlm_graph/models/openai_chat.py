@@ -175,8 +175,9 @@ class OpenAIChat(BaseChatModel):
         return options
 
     def _encoded(self, messages: Sequence[BaseMessage]) -> list[bytes]:
-        parts = [encoded(message) for message in messages]
+        parts = encoded.each(messages)
         if self.marks and messages:
+            parts = list(parts)
             places = {index for index, message in enumerate(messages) if message.type == "system"}
             for index in places | {len(messages) - 1}:
                 parts[index] = marked(messages[index])

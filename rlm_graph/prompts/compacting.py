@@ -39,8 +39,11 @@ def compacted(
 
     The same dialogue with more at its end is shortened in the same places, until there is no room again.
     """
-    steps = list(_steps(dialogue, questions))
     taken = tokens(besides)
+    # What fits as a whole has fitted at each step on the way there.
+    if taken + sum(_tokens.each(dialogue)) <= FULL * window_tokens:
+        return list(dialogue)
+    steps = list(_steps(dialogue, questions))
     forms: list[Form] = []
     size = 0
     for step in steps:
@@ -48,8 +51,6 @@ def compacted(
         size += step.whole
         if taken + size > FULL * window_tokens:
             size = _shorten(steps, forms, size, room=ROOMY * window_tokens - taken)
-    if taken + size <= FULL * window_tokens and all(form == "whole" for form in forms):
-        return list(dialogue)
     messages = _written(steps, forms)
     if taken + tokens(messages) > FULL * window_tokens:
         return _cut(messages, questions, room=FULL * window_tokens - taken)

@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from rlm_graph.calls.subcalls import Subcalls
 from rlm_graph.context import ContextStore
 from rlm_graph.errors import ReplLostError
-from rlm_graph.executors.base import PastCell, Repl, progress_of
+from rlm_graph.executors.base import Repl, progress_of
 from rlm_graph.ledger import Ledger
 from rlm_graph.recovery.snapshots import SnapshotStore, surviving_cells
 from rlm_graph.state import Cell, ContextRef, Execution, Turn
@@ -72,7 +72,7 @@ class Replay:
 
         It does not if the run has gone back to an earlier step: the REPL then is another branch's, and stays so.
         """
-        expected = [PastCell(cell.number, turn.namespace) for turn, cell in surviving_cells(turns)]
+        expected = [(cell.number, turn.namespace) for turn, cell in surviving_cells(turns)]
         past = list(repl.past)
         common = min(len(past), len(expected))
         return past[:common] == expected[:common] and all(cell.branch == namespace for cell in past[len(expected) :])

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,8 @@ from rlm_graph.storage.encryption import Cipher
 
 CALL_S = 0.005
 """What it costs to answer a call again from its record, in seconds."""
+MOST_KNOWN = 1_000
+"""REPLs of which is known what they did since their last snapshot."""
 KEPT = 2
 """Snapshots of a run. The newest is of a turn that may not have been recorded when the run was killed."""
 
@@ -35,6 +38,15 @@ class _Point(NamedTuple):
     name: str
 
 
+class _Since(NamedTuple):
+    """How far a REPL was when its snapshots were looked at last, and what it did after the newest one."""
+
+    cell: int
+    """The number of the last cell that is counted in `cost`."""
+    cost: float
+    """Seconds."""
+
+
 class SnapshotStore:
     """Keeps snapshots as files that only this user can read; their bytes are read nowhere but in a sandbox.
 
@@ -47,15 +59,24 @@ class SnapshotStore:
         self._folder = folder
         self._cipher = cipher
         self._settings = settings or SnapshotSettings()
+        self._since: OrderedDict[str, _Since] = OrderedDict()
+        """By the REPL, those that were used last."""
 
     async def take(self, repl: Repl, turns: Sequence[Turn], contexts: Sequence[ContextRef]) -> None:
-        """Keep what the REPL holds after `turns`, if it would take long to run all cells since the last one again."""
+        """Keep what the REPL holds after `turns`, if it would take long to run all cells since the last one again.
+
+        The files are looked at when the cells that ran since they were looked at last would take so long.
+        """
+        if self._cost_since(repl, turns) < self._settings.after_s:
+            return
         points = list(_points(repl, turns, contexts))
         if not points or repl.cells_done != points[-1].cell.number:
             return
         kept = [index for index, point in enumerate(points) if self._path(point).exists()]
         since = points[kept[-1] + 1 if kept else 0 :]
-        if sum(point.cell.wall_s + CALL_S * point.cell.calls for point in since) < self._settings.after_s:
+        cost = sum(_cost(point.cell) for point in since)
+        self._since[repl.handle.id] = _Since(points[-1].cell.number, cost)
+        if cost < self._settings.after_s:
             return
         snapshot = await repl.snapshot(self._settings.max_bytes)
         if snapshot is None:
@@ -64,6 +85,17 @@ class SnapshotStore:
             await asyncio.to_thread(self._write, self._path(points[-1]), snapshot)
             for index in kept[: 1 - KEPT]:
                 self._path(points[index]).unlink(missing_ok=True)
+            self._since[repl.handle.id] = _Since(points[-1].cell.number, 0.0)
+
+    def _cost_since(self, repl: Repl, turns: Sequence[Turn]) -> float:
+        """Return what it would take to run the cells again that ran since a snapshot was known, in seconds."""
+        known = self._since.pop(repl.handle.id, _Since(0, 0.0))
+        cost = known.cost + sum(_cost(cell) for cell in _later(turns, known.cell))
+        last = next((cell.number for cell in _later(turns, 0)), 0)
+        self._since[repl.handle.id] = _Since(last, cost)
+        if len(self._since) > MOST_KNOWN:
+            self._since.popitem(last=False)
+        return cost
 
     async def restore(self, repl: Repl, turns: Sequence[Turn], contexts: Sequence[ContextRef], give: Give) -> int:
         """Bring a fresh REPL to the latest step of `turns` that there is a snapshot of. Return its cell's number, or 0.
@@ -114,6 +146,20 @@ class SnapshotStore:
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def _cost(cell: Execution) -> float:
+    return cell.wall_s + CALL_S * cell.calls
+
+
+def _later(turns: Sequence[Turn], number: int) -> Iterator[Execution]:
+    """Yield the surviving cells after the one of that number, the last one first."""
+    for turn in reversed(turns):
+        for cell in reversed(turn.executions):
+            if cell.number <= number:
+                return
+            if cell.status != "killed":
+                yield cell
 
 
 def surviving_cells(turns: Sequence[Turn]) -> Iterator[tuple[Turn, Execution]]:

@@ -15,6 +15,9 @@ from rlm_graph.storage.failures import is_busy
 
 T = TypeVar("T")
 
+HELD_S = 0.05
+"""How long, in seconds, what is held waits for something to go with."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Write:
@@ -28,22 +31,32 @@ class GroupCommit:
     """Writes on a connection and in a thread of its own, for the tasks of one event loop.
 
     A write is on disk when `write` returns. Whoever calls it alone has a transaction for himself; of a hundred that
-    call it at once, ninety-nine share the second.
+    call it at once, ninety-nine share the second. What may be lost with the process can be held: it goes to the disk
+    with what its run writes next, in one piece, or else by itself after `held_s`.
     """
 
-    def __init__(self, path: Path, *, busy_timeout_s: float) -> None:
+    def __init__(self, path: Path, *, busy_timeout_s: float, held_s: float = HELD_S) -> None:
         self._path = path
         self._busy_timeout_s = busy_timeout_s
+        self._held_s = held_s
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rlm-graph-writer")
         self._connection: sqlite3.Connection | None = None
         self._waiting: list[_Write] = []
         self._writing: asyncio.Task[None] | None = None
+        self._held: dict[str, list[Statement]] = {}
+        """By the run whose it is."""
+        self._lost: dict[str, Exception] = {}
+        """Why what was held could not be written, for the run whose it is: it may write nothing more without it."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._settling: dict[str, asyncio.Task[None]] = {}
+        """What is on its way from `_held` to the disk, by its run."""
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *error: object) -> None:
         """Write what waits, and close the connection."""
+        await self.settle()
         if self._writing is not None:
             await asyncio.wait({self._writing})
         try:
@@ -51,20 +64,74 @@ class GroupCommit:
         finally:
             self._thread.shutdown(wait=False)
 
-    async def write(self, statements: Sequence[Statement]) -> bool:
+    async def write(self, statements: Sequence[Statement], *, run: str | None = None) -> bool:
         """Execute the statements, all or none of them; False, and none, if what one inserts is there already.
 
-        Raises `sqlite3.Error`. A caller that is cancelled meanwhile does not know whether they were executed.
+        With a `run`, what was held of it is executed before them, and counts as theirs. Raises `sqlite3.Error`. A
+        caller that is cancelled meanwhile does not know whether they were executed.
         """
+        if run is not None:
+            await self._settled(run)
+            statements = [*self._held.pop(run, ()), *statements]
+        return await self._queue(statements)
+
+    def hold(self, statements: Sequence[Statement], *, run: str) -> None:
+        """Write the statements before, or with, whatever is written of the run next."""
+        self._held.setdefault(run, []).extend(statements)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._held_s, self._begin_all)
+
+    async def settle(self, run: str | None = None) -> None:
+        """Have what is held of the run, or of all, on disk. Raises what kept that of the run from it."""
+        if run is None:
+            self._begin_all()
+            await asyncio.gather(*self._settling.values())
+        else:
+            self._begin(run)
+            await self._settled(run)
+
+    async def using(self, work: Callable[[sqlite3.Connection], T], *, run: str | None = None) -> T:
+        """Return what a function makes of the connection, in the connection's thread and between two transactions.
+
+        It finds what was held of the run, or of all.
+        """
+        await self.settle(run)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(self._opened()))
+
+    def _begin_all(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for run in list(self._held):
+            self._begin(run)
+
+    def _begin(self, run: str) -> None:
+        if run in self._held and run not in self._settling:
+            settling = asyncio.create_task(self._write_held(run))
+            self._settling[run] = settling
+            settling.add_done_callback(lambda _: self._settling.pop(run))
+
+    async def _write_held(self, run: str) -> None:
+        try:
+            while statements := self._held.pop(run, None):
+                await self._queue(statements)
+        except Exception as error:  # the run's, which hears of it when it writes next
+            self._lost[run] = error
+
+    async def _settled(self, run: str) -> None:
+        """Wait until nothing of the run is on its way. Raises what kept it from the disk."""
+        if (settling := self._settling.get(run)) is not None:
+            await asyncio.wait({settling})
+        if (lost := self._lost.pop(run, None)) is not None:
+            self._held.pop(run, None)
+            raise lost
+
+    async def _queue(self, statements: Sequence[Statement]) -> bool:
         write = _Write(statements, asyncio.get_running_loop().create_future())
         self._waiting.append(write)
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_all())
         return await write.done
-
-    async def using(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Return what a function makes of the connection, in the connection's thread and between two transactions."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(self._opened()))
 
     async def _write_all(self) -> None:
         loop = asyncio.get_running_loop()

@@ -65,6 +65,7 @@ class SqliteDatabase:
 
     async def read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds."""
+        await self._writer.settle()
         async with self._connection.execute(query, values) as cursor:
             return [tuple(row) for row in await cursor.fetchall()]
 

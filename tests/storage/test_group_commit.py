@@ -175,3 +175,64 @@ async def test_either_saver_reads_what_the_other_has_written(savers: Savers) -> 
 
 async def read_nothing(saver: Any) -> Any:
     return await saver.aget_tuple({"configurable": {"thread_id": "a thread", "checkpoint_ns": "act:1"}})
+
+
+class TestHeldWrites:
+    """What may be lost with the process waits for what its run writes next."""
+
+    @pytest.fixture
+    async def writer(self, path: Path) -> AsyncIterator[GroupCommit]:
+        async with GroupCommit(path, busy_timeout_s=5, held_s=600) as writer:
+            yield writer
+
+    async def test_they_go_to_the_disk_with_the_next_write_of_their_run(self, writer: GroupCommit, path: Path) -> None:
+        writer.hold([(INSERT, (1,))], run="a")
+        writer.hold([(INSERT, (2,))], run="a")
+        writer.hold([(INSERT, (3,))], run="b")
+        await writer.write([(INSERT, (4,))], run="c")
+        assert ids(path) == [4]
+
+        await writer.write([(INSERT, (5,))], run="a")
+
+        assert ids(path) == [1, 2, 4, 5]
+
+    async def test_they_go_by_themselves_when_the_time_is_up_or_the_file_is_closed(self, path: Path) -> None:
+        async with GroupCommit(path, busy_timeout_s=5, held_s=0) as hasty:
+            hasty.hold([(INSERT, (1,))], run="a")
+            async with asyncio.timeout(30):
+                while not ids(path):  # another connection's
+                    await asyncio.sleep(0.01)
+        async with GroupCommit(path, busy_timeout_s=5, held_s=600) as patient:
+            patient.hold([(INSERT, (2,))], run="a")
+
+        assert ids(path) == [1, 2]
+
+    async def test_a_run_writes_nothing_after_what_was_held_of_it_was_lost(
+        self, writer: GroupCommit, path: Path
+    ) -> None:
+        writer.hold([("INSERT INTO nothing VALUES (1)", ())], run="a")
+        writer.hold([(INSERT, (1,))], run="b")
+        await writer.settle()
+        await writer.write([(INSERT, (2,))], run="b")
+        writer.hold([(INSERT, (3,))], run="a")
+
+        with pytest.raises(sqlite3.OperationalError, match="nothing"):
+            await writer.write([(INSERT, (4,))], run="a")
+
+        assert ids(path) == [1, 2]
+        await writer.write([(INSERT, (5,))], run="a")  # whoever takes the run up again begins anew
+        assert ids(path) == [1, 2, 5]
+
+    async def test_a_write_fails_together_with_what_was_held(self, writer: GroupCommit, path: Path) -> None:
+        writer.hold([("INSERT INTO nothing VALUES (1)", ())], run="a")
+
+        with pytest.raises(sqlite3.OperationalError, match="nothing"):
+            await writer.write([(INSERT, (1,))], run="a")
+
+        assert ids(path) == []
+
+    async def test_whoever_reads_finds_them(self, writer: GroupCommit) -> None:
+        writer.hold([(INSERT, (1,))], run="a")
+        assert await writer.using(lambda connection: connection.execute("SELECT count(*) FROM notes").fetchone()) == (
+            1,
+        )

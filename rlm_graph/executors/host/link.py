@@ -46,6 +46,11 @@ class SupervisorLink:
         self._end: Exception | None = None
         """Why the stream is of no use any more."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a stream, and it has not ended as far as it is known."""
+        return self._writer is not None and self._end is None
+
     async def open(self) -> None:
         """Open the stream. Raises `OSError` if nobody listens, `LinkLost` if that cannot be told."""
         connecting = asyncio.ensure_future(self._connect())

@@ -67,8 +67,12 @@ class SupervisedRepl:
         tools: Sequence[str] = (),
         uploads: ContextUploads | None = None,
         persistence: Persistence = PERSISTENCE,
+        stays: bool = False,
     ) -> None:
-        """Without `uploads`, the supervisor reads contexts where the store of this machine keeps them."""
+        """Without `uploads`, the supervisor reads contexts where the store of this machine keeps them.
+
+        `stays` says that an owner may stay attached while it does something else.
+        """
         self._handle = handle
         self._link = SupervisorLink(connect)
         self._tools = tuple(tools)
@@ -78,8 +82,12 @@ class SupervisedRepl:
         self._running = asyncio.Lock()
         self._cells_done = 0
         self._past: list[PastCell] = []
+        self._bound: set[tuple[int, str]] = set()
+        """Those that the REPL has been given here, by number and folder."""
+        self._owner = Frame()
         self._service: Service | None = None
         self._contexts = GivenContexts()
+        self.stays = stays
 
     @property
     def handle(self) -> ReplHandle:
@@ -93,7 +101,7 @@ class SupervisedRepl:
 
     @property
     def past(self) -> Sequence[PastCell]:
-        """The cells that this namespace held the effects of when it was attached to, and the one that ran then."""
+        """The cells that this namespace holds the effects of, and the one that ran when it was attached to."""
         return self._past
 
     async def attach(self) -> None:
@@ -103,7 +111,8 @@ class SupervisedRepl:
         another version or has no worker.
         """
         await self._link.open()
-        pong = read(Pong, await self._link.request({"op": "ping", "host": this_owner()}))
+        self._owner = this_owner()
+        pong = read(Pong, await self._link.request({"op": "ping", "host": self._owner}))
         if pong.version != self._handle.worker_version:
             raise ExecutorError(
                 f"the REPL runs version {pong.version} of the worker, not {self._handle.worker_version}"
@@ -114,6 +123,18 @@ class SupervisedRepl:
         self._past = [PastCell(cell.number, cell.branch) for cell in pong.past]
         if self._tools:
             await self._link.request({"op": "tools", "tools": list(self._tools)})
+
+    async def is_as_left(self) -> bool:
+        """See `Stays`. A REPL that no cell has run in is taken for another: its contexts may have gone unseen."""
+        if not self._cells_done or not self._link.is_open:
+            return False
+        try:
+            report = await self._link.request({"op": "look"})
+        except (ExecutorError, OSError):
+            return False
+        return (report.get("host"), report.get("cells_done"), report.get("cell")) == (
+            self._owner, self._cells_done, None
+        )  # fmt: skip
 
     async def detach(self) -> None:
         """Close the connection for good. The REPL lives on."""
@@ -151,11 +172,21 @@ class SupervisedRepl:
                 done = await self._until_done(request, service, events)
             finally:
                 await service.cancel()
-        self._cells_done = 0 if done.status == "killed" else number
+        self._note(done, PastCell(number, branch))
         kept = done.model_dump(exclude={"cell", "error", "final"})
         return Execution(
             number=number, code=cell.code, language=cell.language, error=done.error, final=done.final, **kept
         )
+
+    def _note(self, done: Done, cell: PastCell) -> None:
+        if done.status == "killed":
+            self._cells_done = 0
+            self._past.clear()
+            self._bound.clear()
+            return
+        self._cells_done = cell.number
+        if cell not in self._past[-1:]:
+            self._past.append(cell)
 
     async def progress(self, *, answered: bool = False) -> Progress:
         """See `ReportsProgress`."""
@@ -212,6 +243,8 @@ class SupervisedRepl:
         report = read(Snapshot, await self._link.request(request, timeout_s=SNAPSHOT_TIMEOUT_S))
         if report.reason is None:
             self._past, self._cells_done = list(past), past[-1].number
+        else:
+            self._bound.clear()
         return report.reason is None
 
     async def interrupt(self) -> None:
@@ -224,8 +257,11 @@ class SupervisedRepl:
 
     async def _bind_context(self, number: int, folder: str) -> None:
         """Give a context that lies in a folder of the supervisor's. Raises `ContextMissing` if it is not there."""
+        if (number, folder) in self._bound:
+            return
         request = {"op": "context", "number": number, "folder": folder}
         await self._link.request(request, timeout_s=CONTEXT_TIMEOUT_S)
+        self._bound.add((number, folder))
 
     async def _sent(self, cell: int, call: int, start: int) -> bytes:
         """Return some of what was sent beside a call, from a byte on."""

@@ -56,7 +56,7 @@ class FolderExecutor(SupervisedExecutor):
 
     def repl(self, handle: ReplHandle, tools: Sequence[str] = ()) -> SupervisedRepl:
         """See `SupervisedExecutor.repl`. The supervisor reads contexts where the store keeps them."""
-        return SupervisedRepl(handle, ReplFolder(Path(handle.address)).connect, tools=tools)
+        return SupervisedRepl(handle, ReplFolder(Path(handle.address)).connect, tools=tools, stays=True)
 
     async def has(self, handle: ReplHandle) -> bool:
         """See `SupervisedExecutor.has`. The folder must be one such as we make, for it is removed in the end."""

@@ -14,10 +14,11 @@ from rlm_graph.errors import ExecutorError
 from rlm_graph.executors.base import CallResult, HostCall
 from rlm_graph.executors.conformance import Host, Notebook
 from rlm_graph.executors.conformance.notebook import until
+from rlm_graph.executors.host.link import SupervisorLink
 from rlm_graph.executors.host.repl import SupervisedRepl
 from rlm_graph.executors.host.stream import PERSISTENCE, LinkLost, Persistence
 from rlm_graph.executors.local import LocalExecutor
-from rlm_graph.state import ReplHandle
+from rlm_graph.state import ContextRef, ReplHandle
 
 HANDLE = ReplHandle(kind="local", id="0" * 16, address="/nowhere", worker_version="v")
 PONG: dict[str, Any] = {"ev": "pong", "version": "v", "failure": None, "generation": 1, "cells_done": 0, "past": []}
@@ -157,6 +158,43 @@ class TestStreams:
 
         assert [variable.name for variable in listed] == ["x"]
         assert (await notebook.run("x")).value == "1"
+
+    async def test_a_repl_is_as_it_was_left_until_it_is_used_by_another_or_out_of_reach(
+        self, proxy: tuple[Proxy, SupervisedRepl]
+    ) -> None:
+        way, repl = proxy
+        assert not await repl.is_as_left()  # whether its contexts are still there, nobody could tell
+        await Notebook(repl).run("x = 1")
+        assert await repl.is_as_left()
+
+        another = SupervisorLink(way.connect)
+        await another.open()
+        await another.request({"op": "ping", "host": {"name": "another machine", "pid": 1, "started": "1"}})
+        await another.close()
+        assert not await repl.is_as_left()
+
+        await repl.attach()
+        assert await repl.is_as_left()
+        way.break_off()
+        way.lost = 9
+        assert not await repl.is_as_left()
+
+    async def test_a_context_is_given_once_however_often_it_is_offered(
+        self, liar: Callable[..., Awaitable[SupervisedRepl]]
+    ) -> None:
+        given: list[object] = []
+
+        def answer(request: dict[str, Any]) -> list[bytes]:
+            given.append((request["op"], request["number"], request["folder"]))
+            return [frame({"ev": "reply", "re": request["re"]})]
+
+        repl = await liar(answer)
+        ref = ContextRef(sha256="0" * 64, kind="str", chars=3, bytes=3)
+        for _ in range(3):
+            await repl.add_context(1, ref, folder=Path("/one"))
+            await repl.add_context(2, ref, folder=Path("/other"))
+
+        assert given == [("context", 1, "/one"), ("context", 2, "/other")]
 
     async def test_an_answer_that_comes_while_the_stream_is_opened_again_arrives(
         self, proxy: tuple[Proxy, SupervisedRepl]
