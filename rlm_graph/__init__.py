@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rlm_graph.budget import Budget as Budget
     from rlm_graph.budget import Caps as Caps
     from rlm_graph.budget import Usage as Usage
+    from rlm_graph.channels import RLMInput as RLMInput
+    from rlm_graph.channels import RLMOutput as RLMOutput
     from rlm_graph.context import URL as URL
     from rlm_graph.context import ContextStore as ContextStore
     from rlm_graph.errors import BudgetExceeded as BudgetExceeded
@@ -64,8 +66,6 @@ if TYPE_CHECKING:
     from rlm_graph.state import STORED_TYPES as STORED_TYPES
     from rlm_graph.state import Answer as Answer
     from rlm_graph.state import ContextRef as ContextRef
-    from rlm_graph.state import RLMInput as RLMInput
-    from rlm_graph.state import RLMOutput as RLMOutput
     from rlm_graph.tools.mcp import MCPServers as MCPServers
 
 _NAMES = {
@@ -90,7 +90,8 @@ _NAMES = {
         "MemorySettings", "ModelPrice", "ModelSettings", "PluginExecutorSettings", "PoolSettings", "PyodideSettings",
         "Settings", "SnapshotSettings",
     ),
-    "rlm_graph.state": ("Answer", "ContextRef", "RLMInput", "RLMOutput", "STORED_TYPES"),
+    "rlm_graph.channels": ("RLMInput", "RLMOutput"),
+    "rlm_graph.state": ("Answer", "ContextRef", "STORED_TYPES"),
     "rlm_graph.tools.mcp": ("MCPServers",),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}

@@ -19,6 +19,7 @@ from rlm_graph.approval import Approval
 from rlm_graph.budget import Budget, Caps
 from rlm_graph.calls.specialist import Specialist
 from rlm_graph.calls.subcalls import Subcalls
+from rlm_graph.channels import state_schema
 from rlm_graph.context import ContextStore
 from rlm_graph.events.emitting import with_events
 from rlm_graph.executors.base import Executor
@@ -36,7 +37,7 @@ from rlm_graph.nodes.think import think
 from rlm_graph.prompts import system_prompt
 from rlm_graph.recovery.snapshots import SnapshotStore
 from rlm_graph.settings import ModelSettings, Protocol
-from rlm_graph.state import STORED_TYPES, state_schema
+from rlm_graph.state import STORED_TYPES
 from rlm_graph.tools import HostFunction, OfferedTools, retrieval_of
 
 

@@ -246,7 +246,7 @@ class Runs:
         """Return where the run stands, or one of the agents below it, by its namespace."""
         from langgraph.graph import START, StateGraph
 
-        from rlm_graph.state import RLMState
+        from rlm_graph.channels import RLMState
 
         reader = StateGraph(RLMState)
         for node in NODES:
