@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rlm_graph.budget import Usage
+    from rlm_graph.storage.runs import Run
 
 
 def encoded(text: str) -> bytes:
@@ -211,3 +212,10 @@ def spent(usage: Usage) -> str:
         f"{usage.wall_s:.1f} s",
     )
     return " · ".join(parts)
+
+
+def when(run: Run) -> str:
+    """Return when the run was started, in the time of this machine."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(run.created).strftime("%Y-%m-%d %H:%M")

@@ -22,8 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langgraph.checkpoint.base import BaseCheckpointSaver
-
 from rlm_graph.errors import Hint, RunHeldError, StorageError
 from rlm_graph.langgraph_internals import connection_of, identity_of, kind_of_saver, loop_of, open_connection
 from rlm_graph.storage.data_folder import locks_beside
@@ -31,6 +29,7 @@ from rlm_graph.storage.failures import storage_errors
 
 if TYPE_CHECKING:
     import psycopg
+    from langgraph.checkpoint.base import BaseCheckpointSaver
 
 LOCK_SPACE = 0x524C4D47
 """The class of our advisory locks on runs in PostgreSQL (`RLMG`)."""
