@@ -10,6 +10,9 @@ Importing this loads nothing: each name below is imported when it is first used.
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -102,7 +105,21 @@ __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]  # the nam
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    with _uncollected():
+        return getattr(import_module(_HOMES[name]), name)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Have Python look for no garbage while it imports: it finds none, and looks hundreds of times."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def __dir__() -> list[str]:
