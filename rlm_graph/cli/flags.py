@@ -216,6 +216,21 @@ def _check_ceiling(flag: str, text: str | None, *, whole: bool, least: int) -> N
     raise InputError(f"{flag} {text}: give a number above 0, such as 0.50 or 120, or none")
 
 
+def number(flag: str, text: str | None, wanted: str, *, least: int | None = None) -> int | None:
+    """Return the number that was given. Raises `InputError`, which says what is `wanted`, if it is none."""
+    from rlm_graph.errors import InputError
+
+    if text is None:
+        return None
+    try:
+        found = int(text)
+    except ValueError:
+        found = None
+    if found is None or (least is not None and found < least):
+        raise InputError(f"{flag} {text}: give {wanted}")
+    return found
+
+
 @dataclass(frozen=True)
 class Place:
     """Where runs lie, and where the settings do."""
@@ -223,6 +238,14 @@ class Place:
     db: Database = None
     encrypt: Encrypt = False
     config: Config = None
+
+
+def check_database(db: str | None, settings: Settings) -> None:
+    """Raise `InputError` if `--db` names a file that is not there: to look for runs makes none."""
+    from rlm_graph.errors import InputError
+
+    if db is not None and isinstance(settings.db, Path) and not settings.db.exists():
+        raise InputError(f"--db {db}: there is no such file; name one that holds runs, or leave --db out")
 
 
 @dataclass(frozen=True)

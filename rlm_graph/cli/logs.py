@@ -50,6 +50,7 @@ def logs(
     from rlm_graph.cli.trusting import load_settings
 
     settings = load_settings(given.settings_flags(db=db, encrypt=encrypt), config=config)
+    given.check_database(db, settings)
     with session.opened(settings) as opened:
         if run is None:
             listed = opened.call(opened.service.list(limit=None))

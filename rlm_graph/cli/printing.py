@@ -151,7 +151,13 @@ def put_drawn(renderable: Any) -> None:
 
 def confirm(question: str) -> None:
     """Ask on stderr, and end the command if the answer is not yes."""
-    typer.confirm(printable(question), abort=True, err=True)
+    try:
+        typer.confirm(printable(question), abort=True, err=True)
+    except typer.Abort as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # which typer takes for a no
+            write_stderr("\n")
+            raise KeyboardInterrupt from None
+        raise
 
 
 @contextmanager

@@ -39,12 +39,11 @@ class RunRecord(Value):
         return self.calls.get(joined(turn.namespace, call.record), ()) if call.record else ()
 
 
-async def record(runs: Runs, name: str, contexts: ContextStore) -> RunRecord:
-    """Return what is recorded of the run called `name`, read once. Raises `RunNotFoundError`.
+async def record(runs: Runs, run: Run, contexts: ContextStore) -> RunRecord:
+    """Return what is recorded of the run, read once.
 
     A large answer lies in `contexts`: `InputError` if that is the folder of another machine.
     """
-    [run] = await runs.seen([await runs.get(name)])
     snapshot = await runs.snapshot(run.id)
     state: Mapping[str, Any] = dict(snapshot.values)
     answer = await in_thread(opened, state.get("answer"), contexts)

@@ -200,11 +200,12 @@ class RunService:
 
     async def record(self, name: str) -> RunRecord:
         """Return a run with its turns, its answer and what waits for approval."""
+        run = await self.get(name)
         from rlm_graph.context.encrypted import contexts_of
         from rlm_graph.runs.record import record
 
         with self._works.storage_errors():
-            return await record(self._runs, name, contexts_of(self.settings))
+            return await record(self._runs, run, contexts_of(self.settings))
 
     async def list(
         self,
