@@ -4,8 +4,8 @@
 
 `run` answers a question in two turns, with a model that answers at once and notes how far the process was: the
 processor time until its first request, and how long the process lives after its last reply. Beside it, in the same
-rounds, an interpreter that imports `langgraph.graph` and does nothing, and the peer `rlms`, which is asked the same by a
-program of a few lines. All modules are compiled before, as pip compiles what it installs. Figures are medians.
+rounds, an interpreter that imports `langgraph.graph` and does nothing, and the peer `rlms`, which is asked the same by
+a program of a few lines. All modules are compiled before, as pip compiles what it installs. Figures are medians.
 """
 
 from __future__ import annotations
