@@ -120,6 +120,9 @@ Encrypt = Annotated[
     bool, typer.Option("--encrypt", help="The database is encrypted, or is to be; the key is in LANGGRAPH_AES_KEY.")
 ]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings file, instead of ./rlm.toml.")]
+Thread = Annotated[
+    str | None, typer.Option("--thread", metavar="ID", help="Name of the new run, instead of a made-up one.")
+]
 Wait = Annotated[bool, typer.Option("--wait", help="If another process is at work on the run, wait until it is done.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 OutputFile = Annotated[

@@ -31,9 +31,7 @@ def fork(
     question: Annotated[
         str | None, typer.Option("--question", metavar="TEXT", help="Ask this, instead of going on with the question.")
     ] = None,
-    thread: Annotated[
-        str | None, typer.Option("--thread", metavar="ID", help="Name of the new run, instead of a made-up one.")
-    ] = None,
+    thread: given.Thread = None,
     context: given.Context = None,
     no_ignore: given.NoIgnore = False,
     wait: given.Wait = False,
