@@ -28,8 +28,10 @@ SETTINGS = COMMAND | {"asyncio", "pydantic", "pydantic_settings"}
 """What reading the settings takes."""
 RUNS = SETTINGS | {"aiosqlite"}
 """What reading the database of runs takes."""
-VALUES = RUNS | {"langchain_core", "langgraph", "langsmith", "httpx", "httpx2", "requests", "charset_normalizer"}
-"""What LangGraph takes, which reads checkpoints and keeps notes, and which imports all of these itself."""
+TOOLS = SETTINGS | {"charset_normalizer", "httpx2", "langchain_core", "langsmith", "requests"}
+"""What LangChain's tools take, which import all of these themselves."""
+VALUES = RUNS | TOOLS | {"httpx", "langgraph"}
+"""What LangGraph takes, which reads checkpoints and keeps notes."""
 
 LOADED = {
     (): COMMAND,
@@ -51,10 +53,10 @@ LOADED = {
     ("ps",): RUNS,
     ("ps", "--sandboxes"): RUNS | {"docker", "requests", "charset_normalizer"},
     ("sweep",): RUNS | {"docker", "requests", "charset_normalizer"},
-    ("tools",): VALUES,
+    ("tools",): TOOLS,
     ("trust",): SETTINGS,
     ("init",): SETTINGS | {"tomlkit"},
-    ("doctor",): VALUES,
+    ("doctor",): RUNS,
     ("config", "show"): SETTINGS,
     ("memory", "list"): VALUES | {"numpy"},
     ("memory", "show", "x"): VALUES | {"numpy"},
