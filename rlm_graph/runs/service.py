@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rlm_graph.errors import Hint, InputError
+from rlm_graph.executors import warm_up
 from rlm_graph.runs.building import Builder, model_of, open_agent, set_environment
 from rlm_graph.runs.decisions import Verdict
 from rlm_graph.runs.forks import copy
@@ -82,6 +83,9 @@ class RunService:
 
         Raises `InputError` if there is a run of that id, but for one that somebody is deleting and that is waited for.
         """
+
+        if self._build is open_agent:  # which builds what the settings name
+            warm_up(job.settings.executor)
 
         async def life(entered: Entered) -> Outcome:
             async with (

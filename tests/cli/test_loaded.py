@@ -14,6 +14,7 @@ from typer.main import get_command
 from rlm_graph.cli.app import app
 from rlm_graph.testing import ScriptedServer
 from tests.cli.conftest import Shell, code
+from tests.faults.processes import children_of, wait_until
 
 Serve = Callable[..., ScriptedServer]
 
@@ -92,6 +93,18 @@ def test_a_command_loads_nothing_heavy_that_it_does_not_need(
     loaded = heavy_modules(shell, words)
 
     assert loaded - LOADED[words] == set()
+
+
+def test_what_repls_are_forked_from_is_started_before_the_model_is_asked(shell: Shell, serve: Serve) -> None:
+    server = serve(code("FINAL('yes')"))
+
+    with server.holding(1) as hold, subprocess.Popen(
+        shell.command("run", "q"), stdin=subprocess.DEVNULL, cwd=shell.folder, env=shell.environment()
+    ) as process:  # fmt: skip
+        hold.wait(100)
+        wait_until(lambda: len(children_of(process.pid)) == 1)
+        hold.release()
+        assert process.wait(100) == 0
 
 
 def test_every_command_stands_in_the_list() -> None:
