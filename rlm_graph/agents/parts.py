@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
 
-from rlm_graph import bridge
+from rlm_graph import runnables
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.agents.intake import Intake
 from rlm_graph.agents.long_messages import most_chars
@@ -150,7 +150,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
     )
     failures = CostlyFailures(retry)
     nodes: dict[str, Runnable[Any, Any]] = {
-        "observe": bridge.node(
+        "observe": runnables.node(
             writing_changes(observe),
             models=(model, sub_model, *parts.known.values()),
             budget=parts.budget,
@@ -158,7 +158,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             window_tokens=window_tokens,
             native=native is not None,
         ),
-        "think": bridge.node(
+        "think": runnables.node(
             writing_changes(with_events(think)),
             model=model,
             system_prompt=prompt,
@@ -168,7 +168,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             native=native,
             replies=parts.replies,
         ),
-        "act": bridge.node(
+        "act": runnables.node(
             writing_changes(with_events(act)),
             executor=parts.executor,
             subcalls=subcalls,
@@ -176,7 +176,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             snapshots=parts.snapshots,
             strict_replay=parts.strict_replay,
         ),
-        "finalize": bridge.node(
+        "finalize": runnables.node(
             writing_changes(with_events(finalize)),
             model=model,
             system_prompt=prompt,
@@ -189,7 +189,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
         ),
     }
     if parts.approval.of_code:
-        nodes["approve"] = bridge.node(approve, approval=parts.approval, agent=named)
+        nodes["approve"] = runnables.node(approve, approval=parts.approval, agent=named)
     graph = agent_graph(nodes, schema=state_schema(answer_format.type), retry=failures.retry)
     stay_quiet_about([*STORED_TYPES, *([answer_format.type] if answer_format.type else ())])
     intake = Intake(parts.contexts, most_chars(window_tokens))
