@@ -27,7 +27,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.config import get_config
 from langgraph.graph import START, StateGraph
 
-from rlm_graph import bridge
+from rlm_graph import runnables
 from rlm_graph.budget import Budget, Usage
 from rlm_graph.calls.subcalls import Subcalls
 from rlm_graph.executors.base import HostCall
@@ -85,7 +85,7 @@ async def measured(state: Nothing, *, calls: int, timings: Timings) -> dict[str,
 def measuring_graph(saver: BaseCheckpointSaver[Any], calls: int, timings: Timings) -> Any:
     """Return a graph of that one node."""
     graph = StateGraph(Nothing)
-    graph.add_node("measured", bridge.node(measured, calls=calls, timings=timings))
+    graph.add_node("measured", runnables.node(measured, calls=calls, timings=timings))
     graph.add_edge(START, "measured")
     saver.serde = JsonPlusSerializer(allowed_msgpack_modules=STORED_TYPES)
     return graph.compile(checkpointer=saver)

@@ -9,9 +9,9 @@ from langchain_core.runnables import Runnable
 from langgraph.graph import START, StateGraph
 from langgraph.types import RetryPolicy
 
-from rlm_graph.bridge import Router
+from rlm_graph.channels import GraphInput, RLMOutput
 from rlm_graph.nodes.routing import route_after_act, route_after_approve, route_after_finalize, route_after_think
-from rlm_graph.state import GraphInput, RLMOutput
+from rlm_graph.runnables import Router
 
 
 def agent_graph(

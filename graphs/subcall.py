@@ -11,7 +11,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import RetryPolicy, Send
 
-from rlm_graph import bridge
+from rlm_graph import runnables
 from rlm_graph.approval import Approval
 from rlm_graph.calls.requests import AgentRequest
 from rlm_graph.calls.specialist import Specialist
@@ -47,10 +47,12 @@ def create_subcall(
     """
     approval = approval or Approval(None)
     graph = StateGraph(SubcallState, context_schema=CallBatch)
-    graph.add_node("ask", bridge.node(ask, models=models, specialists=specialists or {}, retry=retry, replies=replies))
+    graph.add_node(
+        "ask", runnables.node(ask, models=models, specialists=specialists or {}, retry=retry, replies=replies)
+    )
     graph.add_node(
         "call",
-        bridge.node(
+        runnables.node(
             with_call_events(call),
             models=models,
             tools=tools or {},
@@ -63,7 +65,7 @@ def create_subcall(
     )
     graph.add_node(
         "recurse",
-        bridge.node(
+        runnables.node(
             with_call_events(recurse),
             agent=agent,
             models=models,
@@ -73,7 +75,7 @@ def create_subcall(
         ),
         retry_policy=[retry, RetryPolicy(max_attempts=SANDBOX_ATTEMPTS, retry_on=may_be_rebuilt)],
     )
-    graph.add_conditional_edges(START, bridge.Router(fan_out), ["ask", "call", "recurse"])
+    graph.add_conditional_edges(START, runnables.Router(fan_out), ["ask", "call", "recurse"])
     graph.add_edge("ask", END)
     graph.add_edge("call", END)
     graph.add_edge("recurse", END)

@@ -15,6 +15,7 @@ from rlm_graph.bridge import in_thread
 from rlm_graph.budget import Usage
 from rlm_graph.calls.subcalls import CallScope, Subcalls
 from rlm_graph.calls.tool_calls import call_each, each, in_order
+from rlm_graph.channels import RLMState, RLMUpdate
 from rlm_graph.context import ContextStore
 from rlm_graph.context.kept_answers import kept
 from rlm_graph.events.emitting import emit_cell, emit_output
@@ -24,7 +25,7 @@ from rlm_graph.langgraph_internals import checkpointer_of, is_of_this_machine, n
 from rlm_graph.ledger import Ledger
 from rlm_graph.recovery.replay import Replay
 from rlm_graph.recovery.snapshots import SnapshotStore
-from rlm_graph.state import Execution, RLMState, RLMUpdate, ToolCallAnswer, Turn, Variable
+from rlm_graph.state import Execution, ToolCallAnswer, Turn, Variable
 
 INTERRUPT_GRACE_S = 5.0
 """Seconds that a cell has to end after it was interrupted at the run's time ceiling."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rlm_graph.approval import Approval, ApprovalRequest
-from rlm_graph.state import Cell, RLMState, RLMUpdate
+from rlm_graph.channels import RLMState, RLMUpdate
+from rlm_graph.state import Cell
 
 
 async def approve(state: RLMState, *, approval: Approval, agent: str = "") -> RLMUpdate:

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from rlm_graph.state import GATHERING
+from rlm_graph.channels import GATHERING
 
 Node = Callable[..., Awaitable[Mapping[str, Any]]]
 

@@ -15,6 +15,7 @@ from langgraph.config import get_config
 from rlm_graph.answers import AnswerFormat
 from rlm_graph.bridge import in_thread
 from rlm_graph.budget import Usage
+from rlm_graph.channels import RLMState, RLMUpdate
 from rlm_graph.context import ContextStore
 from rlm_graph.context.kept_answers import as_text, message, recorded, whole_final
 from rlm_graph.dialogue import converse
@@ -27,7 +28,7 @@ from rlm_graph.nodes.routing import MAX_CORRECTIONS
 from rlm_graph.parsing import parse
 from rlm_graph.prompts import best_effort_prompt
 from rlm_graph.recovery.snapshots import SnapshotStore
-from rlm_graph.state import Answer, FinalAnswer, ReplHandle, RLMState, RLMUpdate
+from rlm_graph.state import Answer, FinalAnswer, ReplHandle
 from rlm_graph.tools import OfferedTools
 from rlm_graph.typed_answer import TypedAnswer
 

@@ -9,12 +9,12 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from langgraph.types import Overwrite
 
 from rlm_graph.budget import Budget, Caps, Usage
+from rlm_graph.channels import RLMState, RLMUpdate
 from rlm_graph.errors import Hint, InputError, SetupError
 from rlm_graph.models import has_price, model_name, unreadable
 from rlm_graph.nodes.history import alternating
 from rlm_graph.nodes.questions import NONE, mark_of, new_question
 from rlm_graph.prompts import correction, native_correction, observation, question_prompt, tool_messages
-from rlm_graph.state import RLMState, RLMUpdate
 
 
 async def observe(

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from langchain_core.messages import AnyMessage, HumanMessage
 
+from rlm_graph.channels import RLMState
 from rlm_graph.errors import InputError
-from rlm_graph.state import RLMState
 
 NONE = "there is no question: give `question`, or a human message"
 

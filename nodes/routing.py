@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rlm_graph.state import RLMState
+from rlm_graph.channels import RLMState
 
 MAX_CORRECTIONS = 3
 """Replies in a row with neither code nor an answer, after which the run ends with what it has."""

@@ -9,6 +9,7 @@ from langchain_core.language_models import BaseChatModel
 from langgraph.config import get_config
 
 from rlm_graph.budget import Usage
+from rlm_graph.channels import RLMState, RLMUpdate
 from rlm_graph.dialogue import converse, spoken
 from rlm_graph.errors import ModelError
 from rlm_graph.ledger import Ledger
@@ -16,7 +17,6 @@ from rlm_graph.models import ReplyCache
 from rlm_graph.nodes.failing import CostlyFailures
 from rlm_graph.parsing import Reply, answerable, parse, parse_broken_off, parse_tool_calls
 from rlm_graph.prompts import broken_off
-from rlm_graph.state import RLMState, RLMUpdate
 from rlm_graph.tools import OfferedTools
 
 

@@ -10,6 +10,9 @@ Importing this loads nothing: each name below is imported when it is first used.
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from rlm_graph.budget import Budget as Budget
     from rlm_graph.budget import Caps as Caps
     from rlm_graph.budget import Usage as Usage
+    from rlm_graph.channels import RLMInput as RLMInput
+    from rlm_graph.channels import RLMOutput as RLMOutput
     from rlm_graph.context import URL as URL
     from rlm_graph.context import ContextStore as ContextStore
     from rlm_graph.errors import BudgetExceeded as BudgetExceeded
@@ -64,8 +69,6 @@ if TYPE_CHECKING:
     from rlm_graph.state import STORED_TYPES as STORED_TYPES
     from rlm_graph.state import Answer as Answer
     from rlm_graph.state import ContextRef as ContextRef
-    from rlm_graph.state import RLMInput as RLMInput
-    from rlm_graph.state import RLMOutput as RLMOutput
     from rlm_graph.tools.mcp import MCPServers as MCPServers
 
 _NAMES = {
@@ -90,7 +93,8 @@ _NAMES = {
         "MemorySettings", "ModelPrice", "ModelSettings", "PluginExecutorSettings", "PoolSettings", "PyodideSettings",
         "Settings", "SnapshotSettings",
     ),
-    "rlm_graph.state": ("Answer", "ContextRef", "RLMInput", "RLMOutput", "STORED_TYPES"),
+    "rlm_graph.channels": ("RLMInput", "RLMOutput"),
+    "rlm_graph.state": ("Answer", "ContextRef", "STORED_TYPES"),
     "rlm_graph.tools.mcp": ("MCPServers",),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
@@ -101,7 +105,21 @@ __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]  # the nam
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    with _uncollected():
+        return getattr(import_module(_HOMES[name]), name)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Have Python look for no garbage while it imports: it finds none, and looks hundreds of times."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def __dir__() -> list[str]:

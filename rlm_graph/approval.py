@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
-from langgraph.types import interrupt
 from pydantic import Field, JsonValue, ValidationError
 
 from rlm_graph.errors import InputError, SetupError, nearest
@@ -142,5 +141,7 @@ class Approval:
             case decider:
                 decided = decider(request)
         if decided is None:
+            from langgraph.types import interrupt
+
             decided = interrupt(request.model_dump(mode="json"))
         return Decision.of(decided)

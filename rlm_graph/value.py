@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     SerializationInfo,
     SerializerFunctionWrapHandler,
@@ -14,6 +13,7 @@ from pydantic import (
 )
 
 from rlm_graph import notebook
+from rlm_graph.described import Described
 from rlm_graph.surrogates import has_surrogates
 
 INTEGERS = range(-(1 << 63), 1 << 64)
@@ -23,10 +23,10 @@ ESCAPED = "__escaped__"
 """Marks the dump of a record whose texts stand in another form."""
 
 
-class Value(BaseModel):
+class Value(Described):
     """An immutable record. An unknown field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     def _repr_html_(self) -> str:
         return notebook.table((name, getattr(self, name)) for name in type(self).model_fields)

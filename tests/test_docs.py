@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import typer
 
+from rlm_graph.channels import RLMState
 from rlm_graph.cli.app import app
-from rlm_graph.state import RLMState
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])

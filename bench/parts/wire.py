@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -37,3 +40,19 @@ class Answering(asyncio.Protocol):
         head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(reply)
         self._transport.write(head + reply)
         return True
+
+
+@contextmanager
+def serving(kind: type[Answering]) -> Iterator[int]:
+    """Serve on loopback in a thread of this process for as long as the block lasts. Yields the port."""
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(loop.create_server(kind, "127.0.0.1", 0))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        server.close()
+        loop.close()

@@ -25,6 +25,7 @@ from rlm_graph.agents.result import RunResult, answer_of
 from rlm_graph.agents.streams import GraphStream, OwnedStream, atake, take
 from rlm_graph.bridge import in_thread
 from rlm_graph.calls.subcalls import LOCKED
+from rlm_graph.channels import RLMInput
 from rlm_graph.context import ContextStore
 from rlm_graph.executors.attachment import ATTACHMENT, Attachment
 from rlm_graph.langgraph_internals import (
@@ -36,7 +37,6 @@ from rlm_graph.langgraph_internals import (
     namespace_of,
     step_of,
 )
-from rlm_graph.state import RLMInput
 from rlm_graph.storage.failures import storage_errors
 from rlm_graph.storage.locks import RecordLocation, alocation_of, know, location_of, lock_run, lock_run_of_step
 from rlm_graph.storage.step_records import blocking_to_the_end, recorded_to_the_end

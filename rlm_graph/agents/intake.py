@@ -13,9 +13,10 @@ from pydantic import BaseModel
 
 from rlm_graph.agents.long_messages import shortened
 from rlm_graph.budget import Budget
+from rlm_graph.channels import GraphInput, RLMInput, RLMOutput
 from rlm_graph.context import ContextStore
 from rlm_graph.errors import InputError, nearest
-from rlm_graph.state import ContextRef, GraphInput, RLMInput, RLMOutput
+from rlm_graph.state import ContextRef
 from rlm_graph.surrogates import whole
 
 _KEYS = frozenset(RLMInput.__annotations__) | frozenset(GraphInput.__annotations__)

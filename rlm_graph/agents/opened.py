@@ -16,11 +16,12 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import StateSnapshot
 
 from rlm_graph.bridge import in_thread
+from rlm_graph.channels import TypedAnswerChannel
 from rlm_graph.context import ContextStore
 from rlm_graph.context.kept_answers import is_kept, opened
 from rlm_graph.errors import InputError
 from rlm_graph.state import Answer
-from rlm_graph.typed_answer import TypedAnswer, TypedAnswerChannel
+from rlm_graph.typed_answer import TypedAnswer
 
 MAX_LEVELS = 5
 """In each other, in a part of a stream, down to what a node has written."""

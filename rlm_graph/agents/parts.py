@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
 
-from rlm_graph import bridge
+from rlm_graph import runnables
 from rlm_graph.agents.graph import RLMGraph
 from rlm_graph.agents.intake import Intake
 from rlm_graph.agents.long_messages import most_chars
@@ -19,6 +19,7 @@ from rlm_graph.approval import Approval
 from rlm_graph.budget import Budget, Caps
 from rlm_graph.calls.specialist import Specialist
 from rlm_graph.calls.subcalls import Subcalls
+from rlm_graph.channels import state_schema
 from rlm_graph.context import ContextStore
 from rlm_graph.events.emitting import with_events
 from rlm_graph.executors.base import Executor
@@ -37,7 +38,7 @@ from rlm_graph.nodes.think import think
 from rlm_graph.prompts import system_prompt
 from rlm_graph.recovery.snapshots import SnapshotStore
 from rlm_graph.settings import ModelSettings, Protocol
-from rlm_graph.state import STORED_TYPES, state_schema
+from rlm_graph.state import STORED_TYPES
 from rlm_graph.tools import HostFunction, OfferedTools, retrieval_of
 
 
@@ -150,7 +151,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
     )
     failures = CostlyFailures(retry)
     nodes: dict[str, Runnable[Any, Any]] = {
-        "observe": bridge.node(
+        "observe": runnables.node(
             recorded(writing_changes(observe), "repeatable"),
             models=(model, sub_model, *parts.known.values()),
             budget=parts.budget,
@@ -158,7 +159,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             window_tokens=window_tokens,
             native=native is not None,
         ),
-        "think": bridge.node(
+        "think": runnables.node(
             recorded(writing_changes(with_events(think)), "whole"),
             model=model,
             system_prompt=prompt,
@@ -168,7 +169,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             native=native,
             replies=parts.replies,
         ),
-        "act": bridge.node(
+        "act": runnables.node(
             recorded(writing_changes(with_events(act)), "repeatable"),
             executor=parts.executor,
             subcalls=subcalls,
@@ -176,7 +177,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
             snapshots=parts.snapshots,
             strict_replay=parts.strict_replay,
         ),
-        "finalize": bridge.node(
+        "finalize": runnables.node(
             recorded(writing_changes(with_events(finalize)), "whole"),
             model=model,
             system_prompt=prompt,
@@ -189,7 +190,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
         ),
     }
     if parts.approval.of_code:
-        nodes["approve"] = bridge.node(approve, approval=parts.approval, agent=named)
+        nodes["approve"] = runnables.node(approve, approval=parts.approval, agent=named)
     graph = agent_graph(nodes, schema=state_schema(answer_format.type), retry=failures.retry)
     stay_quiet_about([*STORED_TYPES, *([answer_format.type] if answer_format.type else ())])
     intake = Intake(parts.contexts, most_chars(window_tokens))

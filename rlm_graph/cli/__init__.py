@@ -22,6 +22,9 @@ def main() -> None:
         from rlm_graph.langgraph_internals import read_strictly
 
         read_strictly()
+        # What LangGraph imports of httpx brings httpx's own command, and with it rich and pygments, unless that is not
+        # to be had: httpx does without.
+        sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # so Python says that there is none
         from rlm_graph.cli.screen import guard
 
         guard()

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from rlm_graph.cli.arguments import WithContexts
 from rlm_graph.cli.ask import ask
@@ -18,6 +17,7 @@ from rlm_graph.cli.du import du
 from rlm_graph.cli.examples import epilog
 from rlm_graph.cli.exits import Exit, exit_code, is_interrupt
 from rlm_graph.cli.fork import fork
+from rlm_graph.cli.helping import Command, Group
 from rlm_graph.cli.hints import advised
 from rlm_graph.cli.init import init
 from rlm_graph.cli.logs import logs
@@ -41,7 +41,7 @@ EPILOG = (
 )
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """Ends an `RLMError` in one line and an exit code. Anything else keeps its traceback: it is our mistake."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:  # where `--version` prints
@@ -90,6 +90,7 @@ def _root(
 
 # Rich is left out of help texts and tracebacks: importing it costs more than all else that `--help` does.
 _PLAIN: dict[str, Any] = {"rich_markup_mode": None, "no_args_is_help": True}
+_GROUP: dict[str, Any] = {"cls": Group, **_PLAIN}
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 app = typer.Typer(cls=Commands, pretty_exceptions_enable=False, epilog=EPILOG, context_settings=_CONTEXT, **_PLAIN)
@@ -101,8 +102,8 @@ def _add(
 ) -> None:
     """Add a command with its examples; in the list of commands stands the whole first sentence of its docstring."""
     summary = short or " ".join((command.__doc__ or "").partition("\n\n")[0].split())
-    options: dict[str, Any] = {"cls": WithContexts} if contexts else {}
-    group.command(path.split()[-1], short_help=summary, epilog=epilog(path), **options)(command)
+    kind = WithContexts if contexts else Command
+    group.command(path.split()[-1], short_help=summary, epilog=epilog(path), cls=kind)(command)
 
 
 _add(app, "run", run, contexts=True)
@@ -113,12 +114,12 @@ _add(app, "fork", fork, contexts=True)
 for _command in (logs, rm, du, ps, sweep, tools, trust, init, doctor):
     _add(app, _command.__name__, _command)
 
-config = typer.Typer(help="Show the settings and where each came from.", **_PLAIN)
+config = typer.Typer(help="Show the settings and where each came from.", **_GROUP)
 config.callback()(lambda: None)
 _add(config, "config show", show)
 app.add_typer(config, name="config")
 
-memory = typer.Typer(help="Show and erase what runs have remembered.", **_PLAIN)
+memory = typer.Typer(help="Show and erase what runs have remembered.", **_GROUP)
 memory.callback()(lambda: None)
 _add(memory, "memory list", list_notes)
 _add(memory, "memory show", show_note)
@@ -126,12 +127,12 @@ _add(memory, "memory rm", rm_note)
 _add(memory, "memory clear", clear)
 app.add_typer(memory, name="memory")
 
-docker = typer.Typer(help="Prepare images for the docker executor.", **_PLAIN)
+docker = typer.Typer(help="Prepare images for the docker executor.", **_GROUP)
 docker.callback()(lambda: None)
 _add(docker, "docker build", build)
 app.add_typer(docker, name="docker")
 
-pyodide = typer.Typer(help="Fetch the runtime of the pyodide executor.", **_PLAIN)
+pyodide = typer.Typer(help="Fetch the runtime of the pyodide executor.", **_GROUP)
 pyodide.callback()(lambda: None)
 _add(pyodide, "pyodide fetch", fetch)
 app.add_typer(pyodide, name="pyodide")

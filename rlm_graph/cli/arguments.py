@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from typer.core import TyperCommand
-
+from rlm_graph.cli.helping import Command
 from rlm_graph.errors import InputError
 
 _CONTEXT = ("-c", "--context")
 
 
-class WithContexts(TyperCommand):
+class WithContexts(Command):
     """A command whose one `-c` takes several files, as a shell writes them for a pattern: `-c a.txt b.txt`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

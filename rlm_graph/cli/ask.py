@@ -44,6 +44,7 @@ def ask(
     output = shown.checked()
     changes = given.changes(models, ceilings, place, no_ignore=no_ignore, **allowed.changes())
     settings = load_settings(changes, config=place.config)
+    given.check_database(place.db, settings)
     ceilings.remark_on_caps(settings)
     sources = with_piped(context or [])
     with session.opened(settings) as opened:

@@ -120,6 +120,9 @@ Encrypt = Annotated[
     bool, typer.Option("--encrypt", help="The database is encrypted, or is to be; the key is in LANGGRAPH_AES_KEY.")
 ]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings file, instead of ./rlm.toml.")]
+Thread = Annotated[
+    str | None, typer.Option("--thread", metavar="ID", help="Name of the new run, instead of a made-up one.")
+]
 Wait = Annotated[bool, typer.Option("--wait", help="If another process is at work on the run, wait until it is done.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 OutputFile = Annotated[
@@ -216,6 +219,21 @@ def _check_ceiling(flag: str, text: str | None, *, whole: bool, least: int) -> N
     raise InputError(f"{flag} {text}: give a number above 0, such as 0.50 or 120, or none")
 
 
+def number(flag: str, text: str | None, wanted: str, *, least: int | None = None) -> int | None:
+    """Return the number that was given. Raises `InputError`, which says what is `wanted`, if it is none."""
+    from rlm_graph.errors import InputError
+
+    if text is None:
+        return None
+    try:
+        found = int(text)
+    except ValueError:
+        found = None
+    if found is None or (least is not None and found < least):
+        raise InputError(f"{flag} {text}: give {wanted}")
+    return found
+
+
 @dataclass(frozen=True)
 class Place:
     """Where runs lie, and where the settings do."""
@@ -223,6 +241,14 @@ class Place:
     db: Database = None
     encrypt: Encrypt = False
     config: Config = None
+
+
+def check_database(db: str | None, settings: Settings) -> None:
+    """Raise `InputError` if `--db` names a file that is not there: to look for runs makes none."""
+    from rlm_graph.errors import InputError
+
+    if db is not None and isinstance(settings.db, Path) and not settings.db.exists():
+        raise InputError(f"--db {db}: there is no such file; name one that holds runs, or leave --db out")
 
 
 @dataclass(frozen=True)

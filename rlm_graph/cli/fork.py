@@ -23,17 +23,15 @@ def fork(
         ),
     ],
     at: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            "--at", metavar="TURN", min=0, help="After this turn; 0: before the first; by default at the end."
+            "--at", metavar="TURN", help="After this turn; 0: before the first; by default at the end.  [x>=0]"
         ),
     ] = None,
     question: Annotated[
         str | None, typer.Option("--question", metavar="TEXT", help="Ask this, instead of going on with the question.")
     ] = None,
-    thread: Annotated[
-        str | None, typer.Option("--thread", metavar="ID", help="Name of the new run, instead of a made-up one.")
-    ] = None,
+    thread: given.Thread = None,
     context: given.Context = None,
     no_ignore: given.NoIgnore = False,
     wait: given.Wait = False,
@@ -56,6 +54,8 @@ def fork(
     from rlm_graph.errors import InputError
     from rlm_graph.storage.runs import check_name
 
+    turns = f"the number of a turn, from 0 (before the first) on; `rlm-graph logs {run}` shows them"
+    turn = given.number("--at", at, turns, least=0)
     if question is not None:
         question = check_question(question)
     elif context:
@@ -65,6 +65,7 @@ def fork(
     output = shown.checked()
     changes = given.changes(models, ceilings, place, no_ignore=no_ignore, **allowed.changes())
     settings = load_settings(changes, config=place.config)
+    given.check_database(place.db, settings)
     ceilings.remark_on_caps(settings)
     sources = [] if question is None else with_piped(context or [])
     with session.opened(settings) as opened:
@@ -72,7 +73,7 @@ def fork(
 
         def begin(watch: Watch) -> Awaitable[LiveRun]:
             return opened.service.fork(
-                run, at=at, text=question, context=reference, changes=changes, id=thread, watch=watch
+                run, at=turn, text=question, context=reference, changes=changes, id=thread, watch=watch
             )
 
         def entered(live: LiveRun) -> None:

@@ -9,7 +9,6 @@ import typer
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-    from pydantic.fields import FieldInfo
     from tomlkit import TOMLDocument
     from tomlkit.items import Item, Table
 
@@ -46,20 +45,23 @@ def template(settings: type[BaseModel]) -> str:
     """Return the file: every field with its docstring and its default, tables last, as TOML wants it."""
     import tomlkit
 
-    simple: list[tuple[str, FieldInfo, Any]] = []
-    tables: list[tuple[str, FieldInfo, Any]] = []
+    from rlm_graph.described import descriptions
+
+    simple: list[tuple[str, Any]] = []
+    tables: list[tuple[str, Any]] = []
     for name, field in settings.model_fields.items():
         value = field.get_default() if field.default_factory is None else None
-        (tables if hasattr(value, "model_dump") else simple).append((name, field, value))
+        (tables if hasattr(value, "model_dump") else simple).append((name, value))
+    described = descriptions(settings)
     file = tomlkit.document()
     _comment(file, _OPENING)
-    for name, field, value in simple:
+    for name, value in simple:
         file.add(tomlkit.nl())
-        _comment(file, field.description)
+        _comment(file, described.get(name))
         _entry(file, name, value)
-    for name, field, value in tables:
+    for name, value in tables:
         file.add(tomlkit.nl())
-        _comment(file, field.description)
+        _comment(file, described.get(name))
         table = _table(value)
         file.add(name, table)
         table.trivia.indent = ""  # tomlkit parts a table from what stands before it, which here is its own comment
@@ -69,9 +71,12 @@ def template(settings: type[BaseModel]) -> str:
 def _table(value: BaseModel) -> Table:
     import tomlkit
 
+    from rlm_graph.described import descriptions
+
     table = tomlkit.table()
-    for name, field in type(value).model_fields.items():
-        _comment(table, field.description)
+    described = descriptions(type(value))
+    for name in type(value).model_fields:
+        _comment(table, described.get(name))
         _entry(table, name, getattr(value, name))
     return table
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlm_graph.cli import flags as given
-from rlm_graph.cli.printing import cost, printable, put, put_drawn, put_json
+from rlm_graph.cli.printing import cost, printable, put, put_drawn, put_json, when
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rlm_graph.runs.listing import RunRecord
+    from rlm_graph.runs.record import RunRecord
     from rlm_graph.storage.runs import Run
 
 _QUESTION_CHARS = 60
@@ -50,6 +50,7 @@ def logs(
     from rlm_graph.cli.trusting import load_settings
 
     settings = load_settings(given.settings_flags(db=db, encrypt=encrypt), config=config)
+    given.check_database(db, settings)
     with session.opened(settings) as opened:
         if run is None:
             listed = opened.call(opened.service.list(limit=None))
@@ -67,8 +68,6 @@ def _list(runs: Sequence[Run], *, as_json: bool, place: str) -> None:
         return
     from rich.table import Table
     from rich.text import Text
-
-    from rlm_graph.cli.run_view import when
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("run", "started", "status", "model", "turns", "cost", "question"):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rlm_graph.budget import Usage
+    from rlm_graph.storage.runs import Run
 
 
 def encoded(text: str) -> bytes:
@@ -150,7 +151,13 @@ def put_drawn(renderable: Any) -> None:
 
 def confirm(question: str) -> None:
     """Ask on stderr, and end the command if the answer is not yes."""
-    typer.confirm(printable(question), abort=True, err=True)
+    try:
+        typer.confirm(printable(question), abort=True, err=True)
+    except typer.Abort as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # which typer takes for a no
+            write_stderr("\n")
+            raise KeyboardInterrupt from None
+        raise
 
 
 @contextmanager
@@ -211,3 +218,10 @@ def spent(usage: Usage) -> str:
         f"{usage.wall_s:.1f} s",
     )
     return " · ".join(parts)
+
+
+def when(run: Run) -> str:
+    """Return when the run was started, in the time of this machine."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(run.created).strftime("%Y-%m-%d %H:%M")

@@ -32,7 +32,7 @@ def resume(
         Path | None, typer.Option("--edit", metavar="FILE", help="Run the code in FILE in place of what waits.")
     ] = None,
     call: Annotated[
-        int | None, typer.Option("--call", metavar="N", help="Decide only the N-th of several that wait, not all.")
+        str | None, typer.Option("--call", metavar="N", help="Decide only the N-th of several that wait, not all.")
     ] = None,
     wait: given.Wait = False,
     last: Annotated[bool, typer.Option("--last", help="The run that was started last.")] = False,
@@ -57,10 +57,12 @@ def resume(
 
     if run is not None and last:
         raise InputError("say which run: its id, or --last for the one started last, not both")
-    verdict = verdict_of(approve=approve, reject=reject, reason=reason, edit=edit, call=call)
+    one = given.number("--call", call, "the number of a request that waits, from 1 on")
+    verdict = verdict_of(approve=approve, reject=reject, reason=reason, edit=edit, call=one)
     output = shown.checked()
     changes = given.changes(models, ceilings, place, **allowed.changes())
     settings = load_settings(changes, config=place.config)
+    given.check_database(place.db, settings)
     ceilings.remark_on_caps(settings)
     with session.opened(settings) as opened:
         name = run or opened.call(opened.service.get() if last else _unfinished(opened.service, verdict)).id

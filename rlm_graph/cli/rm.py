@@ -33,6 +33,7 @@ def rm(
     from rlm_graph.runs.live import Watch
 
     settings = load_settings(given.settings_flags(db=db, encrypt=encrypt), config=config)
+    given.check_database(db, settings)
     watch = Watch(waiting=waiting if wait else None)
     with session.opened(settings) as opened:
         # All are looked up before the first is deleted: a mistyped id deletes nothing.

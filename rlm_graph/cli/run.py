@@ -12,53 +12,58 @@ if TYPE_CHECKING:
     from rlm_graph.runs.answer_form import Schema
 
 
+Question = Annotated[str, typer.Argument(metavar="QUESTION", help="What you want to know.", show_default=False)]
+Executor = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        metavar="KIND",
+        help="Where the model's code runs: local, docker, pyodide, e2b, or a kind that another package brings. "
+        "By default local.",
+    ),
+]
+Protocol = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        metavar="KIND",
+        help="How the root model works: repl (writes code), or tools. By default repl.",
+    ),
+]
+SchemaGiven = Annotated[
+    str | None,
+    typer.Option(
+        "--schema",
+        metavar="FILE|MODULE:CLASS",
+        help="Form that the answer must have: a JSON schema, or a pydantic model or TypedDict. By default a text.",
+    ),
+]
+Approve = Annotated[
+    str | None,
+    typer.Option(
+        "--approve",
+        metavar="WHAT",
+        help="Wait for your approval before each: code, or subcalls. By default for neither.",
+    ),
+]
+
+
 @given.expanded
 def run(
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What you want to know.", show_default=False)],
+    question: Question,
     context: given.Context = None,
     no_ignore: given.NoIgnore = False,
     *,
     models: given.Models,
-    executor: Annotated[
-        str | None,
-        typer.Option(
-            "--executor",
-            metavar="KIND",
-            help="Where the model's code runs: local, docker, pyodide, e2b, or a kind that another package brings. "
-            "By default local.",
-        ),
-    ] = None,
+    executor: Executor = None,
     unsafe_local: given.UnsafeLocal = False,
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            "--protocol",
-            metavar="KIND",
-            help="How the root model works: repl (writes code), or tools. By default repl.",
-        ),
-    ] = None,
+    protocol: Protocol = None,
     tool: given.Tools = None,
     memory: given.Memory = None,
     ceilings: given.Ceilings,
-    schema: Annotated[
-        str | None,
-        typer.Option(
-            "--schema",
-            metavar="FILE|MODULE:CLASS",
-            help="Form that the answer must have: a JSON schema, or a pydantic model or TypedDict. By default a text.",
-        ),
-    ] = None,
-    approve: Annotated[
-        str | None,
-        typer.Option(
-            "--approve",
-            metavar="WHAT",
-            help="Wait for your approval before each: code, or subcalls. By default for neither.",
-        ),
-    ] = None,
-    thread: Annotated[
-        str | None, typer.Option("--thread", metavar="ID", help="Name of the new run, instead of a made-up one.")
-    ] = None,
+    schema: SchemaGiven = None,
+    approve: Approve = None,
+    thread: given.Thread = None,
     wait: given.Wait = False,
     place: given.Place,
     shown: given.Shown,

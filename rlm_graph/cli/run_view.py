@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime
 from typing import Any
 
 from rich.text import Text
 from rich.tree import Tree
 
 from rlm_graph.cli.approvals import body, heading
-from rlm_graph.cli.printing import cost, counted, printable, spent
+from rlm_graph.cli.printing import cost, counted, printable, spent, when
 from rlm_graph.cli.progress import cut, outcome, status
-from rlm_graph.runs.listing import RunRecord
+from rlm_graph.runs.record import RunRecord
 from rlm_graph.runs.story import Said
 from rlm_graph.state import CallSummary, Execution, SubcallReply, Turn
-from rlm_graph.storage.runs import Run
 
 _CALLS_SHOWN = 20
 _REQUESTS_SHOWN = 5
@@ -172,8 +170,3 @@ def _add_cell(
 
 def _text(words: str) -> Text:
     return Text(printable(words))
-
-
-def when(run: Run) -> str:
-    """Return when the run was started, in the time of this machine."""
-    return datetime.fromtimestamp(run.created).strftime("%Y-%m-%d %H:%M")

@@ -5,26 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from rlm_graph.cli.approvals import ask, can_ask, show
 from rlm_graph.cli.exits import Exit
-from rlm_graph.cli.interrupts import Interrupts
-from rlm_graph.cli.output import Output
 from rlm_graph.cli.printing import command, say, waiting
-from rlm_graph.cli.progress import Progress
 from rlm_graph.cli.standard_streams import others_print_to_stderr
-from rlm_graph.cli.streaming import Streamed
 from rlm_graph.errors import InputError, RLMError
-from rlm_graph.runs.decisions import Verdict
-from rlm_graph.runs.live import LiveRun, Outcome, Watch
-from rlm_graph.runs.notices import Notice
-from rlm_graph.runs.service import Changes, RunService
-from rlm_graph.settings import Settings
+from rlm_graph.runs.service import RunService
+
+if TYPE_CHECKING:
+    from rlm_graph.cli.output import Output
+    from rlm_graph.runs.decisions import Verdict
+    from rlm_graph.runs.live import LiveRun, Outcome, Watch
+    from rlm_graph.runs.notices import Notice
+    from rlm_graph.runs.service import Changes
+    from rlm_graph.settings import Settings
 
 T = TypeVar("T")
 
-Begin = Callable[[Watch], Awaitable[LiveRun]]
+Begin = Callable[["Watch"], Awaitable["LiveRun"]]
 """Has the service begin work on a run, which is looked on in that way."""
 
 
@@ -53,6 +52,8 @@ class Session:
         On a terminal, the user is asked about what waits for approval, and the run goes on under `changes`. With
         `wait`, a run that somebody else holds is waited for. `entered` is called before anything is drawn.
         """
+        from rlm_graph.cli.approvals import ask, can_ask
+
         with others_print_to_stderr():
             outcome = self.call(_watched(begin, output, wait=wait, entered=entered))
         while outcome.waiting and can_ask(output):
@@ -89,6 +90,8 @@ def opened(settings: Settings) -> Iterator[Session]:
 def report(outcome: Outcome, output: Output) -> Exit:
     """Give out the answer, or say how to go on; return how the command ends."""
     if outcome.waiting:
+        from rlm_graph.cli.approvals import show
+
         show(outcome.run.id, outcome.waiting, output)
         return Exit.WAITING
     if outcome.answer is None:
@@ -98,6 +101,11 @@ def report(outcome: Outcome, output: Output) -> Exit:
 
 
 async def _watched(begin: Begin, output: Output, *, wait: bool, entered: Callable[[LiveRun], None] | None) -> Outcome:
+    from rlm_graph.cli.interrupts import Interrupts
+    from rlm_graph.cli.progress import Progress
+    from rlm_graph.cli.streaming import Streamed
+    from rlm_graph.runs.live import Watch
+
     progress = Progress(output)
     streamed = Streamed(as_json=output.json) if output.stream else None
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from rlm_graph.context import encoding, fetch
 from rlm_graph.context.binary import BinaryFile
 from rlm_graph.context.draft import Draft
-from rlm_graph.context.memory import BLOCK
+from rlm_graph.context.memory import BLOCK, width_of_utf8
 from rlm_graph.context.notes import Notes, Remark
 from rlm_graph.context.url import URL
 from rlm_graph.errors import InputError
@@ -64,7 +64,7 @@ class PlacedItem:
         with draft.part(self.name):
             try:
                 for block in self.text.blocks():
-                    draft.write(block, chars=characters(block))
+                    draft.write(block, chars=characters(block), width=width_of_utf8(block))
             except OSError as error:
                 raise unreadable(self.text.file, error) from error
 

@@ -14,7 +14,7 @@ Within a step, such as a cell with a thousand calls, events wait in memory.
 
 from __future__ import annotations
 
-from rlm_graph.events.emitting import call_of as call_of
+from rlm_graph.events.ids import call_of as call_of
 from rlm_graph.events.types import MAX_CHARS as MAX_CHARS
 from rlm_graph.events.types import AnswerEvent as AnswerEvent
 from rlm_graph.events.types import BudgetEvent as BudgetEvent

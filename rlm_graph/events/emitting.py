@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from langgraph.runtime import get_runtime
 from rlm_graph.budget import Usage
 from rlm_graph.calls.requests import Request, describe
 from rlm_graph.calls.subcalls import CallBatch
+from rlm_graph.events.ids import call_of, id_of
 from rlm_graph.events.types import (
     MAX_CHARS,
     AnswerEvent,
@@ -25,7 +25,7 @@ from rlm_graph.events.types import (
     SubcallEvent,
     TurnEvent,
 )
-from rlm_graph.langgraph_internals import joined, namespace_of, namespace_parts, node_of
+from rlm_graph.langgraph_internals import namespace_of, namespace_parts
 from rlm_graph.state import Answer, Cell, Execution, SubcallReply
 
 Node = Callable[..., Awaitable[Mapping[str, Any]]]
@@ -98,18 +98,6 @@ def emit_output(execution: Execution) -> None:
     )
 
 
-def call_of(namespace: str) -> tuple[str, str | None]:
-    """Return the ids of the call, and of the one that made it, to which a node's checkpoint namespace belongs.
-
-    For the tokens of LangGraph's stream mode `messages` too: `rlm_graph.langgraph_internals.namespace_of_message`.
-    """
-    path = namespace_parts(namespace)
-    *above, last = path
-    if node_of(last) in ("ask", "call"):
-        return _id(path), _id(above[:-2])
-    return _id(above), _parent(above)
-
-
 def _write(event: Event) -> None:
     get_runtime().stream_writer(event)
 
@@ -117,15 +105,6 @@ def _write(event: Event) -> None:
 def _ids() -> dict[str, Any]:
     call_id, parent_id = call_of(namespace_of(get_config()))
     return {"call_id": call_id, "parent_id": parent_id}
-
-
-def _parent(agent: list[str]) -> str | None:
-    """An agent that a call asked lies below the parent's act, the call's own name and the node that recursed."""
-    return _id(agent[:-3]) if agent and node_of(agent[-1]) == "recurse" else None
-
-
-def _id(path: list[str]) -> str:
-    return hashlib.sha256(joined(*path).encode()).hexdigest()[:16]
 
 
 def _of_agent(state: Mapping[str, Any], update: Mapping[str, Any]) -> Iterator[Event]:
@@ -148,7 +127,7 @@ def _about(request: Request, config: RunnableConfig) -> dict[str, Any]:
     """Return what the events of a call have in common."""
     path = namespace_parts(namespace_of(config))
     function, agent, text = describe(request)
-    ids = {"call_id": _id(path), "parent_id": _id(path[:-3])}
+    ids = {"call_id": id_of(path), "parent_id": id_of(path[:-3])}
     return {**ids, "function": function, "agent": agent, "prompt": _cut(text)}
 
 

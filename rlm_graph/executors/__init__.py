@@ -50,6 +50,19 @@ def create_executor(settings: ExecutorSettings | str | Executor) -> Executor:
     assert_never(settings)
 
 
+def warm_up(settings: ExecutorSettings) -> None:
+    """Begin to start what the first REPL of a process takes, in a thread, while the caller does other things.
+
+    That is the interpreter from which the REPLs on this machine are forked; other places have nothing to begin with.
+    """
+    from rlm_graph.settings import LocalSettings
+
+    if isinstance(settings, LocalSettings):
+        from rlm_graph.executors.machine.fork_server import FORK_SERVER
+
+        FORK_SERVER.warm_up()
+
+
 def _by_name(name: str) -> ExecutorSettings:
     from rlm_graph.errors import SetupError
     from rlm_graph.settings import DockerSettings, E2BSettings, LocalSettings, PyodideSettings

@@ -10,10 +10,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Collection, Iterator
-
-from markdown_it import MarkdownIt
-from markdown_it.rules_block import StateBlock
-from markdown_it.token import Token
+from functools import cache
+from typing import TYPE_CHECKING
 
 from rlm_graph.parsing.block import Block, Code, OtherFence, Output, Prose, Quote
 from rlm_graph.parsing.finals import COLON, HEAD, claim
@@ -22,6 +20,11 @@ from rlm_graph.parsing.markup import next_region
 from rlm_graph.parsing.source import is_python, mended, open_string
 from rlm_graph.parsing.tools import BASH_LABELS, PYTHON_LABELS
 from rlm_graph.state import Cell
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.rules_block import StateBlock
+    from markdown_it.token import Token
 
 OUTPUT_LABELS = frozenset(
     ["output", "stdout", "out", "result", "results", "tool_output", "tool_response", "console_output", "execution"]
@@ -41,7 +44,8 @@ def read_blocks(text: str, names: Collection[str]) -> Iterator[Block]:
     """Yield the blocks of `text` in order. `names` are the variables of the REPL."""
     tokens: list[Token] = []
     environment = {"lookahead": Lookahead(text), "names": names}
-    _MARKDOWN.block.parse(text, _MARKDOWN, environment, tokens)
+    markdown = _markdown()
+    markdown.block.parse(text, markdown, environment, tokens)
     for token in tokens:
         yield from token.meta.get("blocks", ())
 
@@ -208,7 +212,10 @@ def _push(state: StateBlock, *blocks: Block) -> None:
         state.push("reply", "", 0).meta["blocks"] = blocks
 
 
+@cache
 def _markdown() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
     markdown = MarkdownIt("zero", {"maxNesting": 100}).enable("list")
     interrupts = {"alt": ["paragraph", "list"]}
     rules = markdown.block.ruler
@@ -219,6 +226,3 @@ def _markdown() -> MarkdownIt:
     rules.before("list", "claim", _claim, interrupts)  # type: ignore[arg-type]  # as above
     rules.at("paragraph", _paragraph)
     return markdown.enable("fence")
-
-
-_MARKDOWN = _markdown()

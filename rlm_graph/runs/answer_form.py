@@ -76,7 +76,8 @@ def _in_file(path: Path) -> Mapping[str, Any]:
     try:
         schema = json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise SetupError(str(error.strerror)) from error
+        words = f"{error.strerror}; give a file that holds a JSON schema, or a class as module:Class"
+        raise SetupError(words) from error
     except ValueError as error:
         raise SetupError(f"not JSON: {error}") from error
     if not isinstance(schema, dict):

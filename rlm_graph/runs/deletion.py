@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-
-from langchain_core.runnables import RunnableConfig
+from typing import TYPE_CHECKING
 
 from rlm_graph.context import ContextStore
 from rlm_graph.errors import ExecutorError, SetupError
@@ -16,6 +15,9 @@ from rlm_graph.state import ContextRef, ReplHandle, Turn
 from rlm_graph.storage.data_folder import snapshots_beside
 from rlm_graph.storage.run_contexts import instances_in
 from rlm_graph.storage.runs import Run, Runs
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
 
 
 async def delete(

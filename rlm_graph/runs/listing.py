@@ -1,44 +1,12 @@
-"""Runs, a page at a time, and what one of them holds."""
+"""Runs, a page at a time, and who uses what."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pydantic import Field
-
-from rlm_graph.bridge import in_thread
-from rlm_graph.budget import Usage
-from rlm_graph.context import ContextStore
-from rlm_graph.context.kept_answers import opened
 from rlm_graph.errors import InputError
-from rlm_graph.langgraph_internals import joined
-from rlm_graph.runs.decisions import Waiting
-from rlm_graph.runs.forks import own_usage
-from rlm_graph.runs.story import Exchange, call_replies, exchanges
-from rlm_graph.state import Answer, CallSummary, ContextRef, SubcallReply, Turn
 from rlm_graph.storage.runs import AT_ONCE, Page, Run, Runs, Status
-from rlm_graph.value import Value
-
-
-class RunRecord(Value):
-    """A run with what it did, as far as it is recorded."""
-
-    run: Run
-    contexts: tuple[ContextRef, ...] = ()
-    turns: tuple[Turn, ...] = ()
-    answer: Answer | None = None
-    usage: Usage
-    waiting: tuple[Waiting, ...] = ()
-    exchanges: tuple[Exchange, ...] = ()
-    """Each question with its own replies and its own answer, the first one first."""
-    calls: dict[str, tuple[SubcallReply, ...]] = Field(default_factory=dict)
-    """What the calls of the turns were answered, by the namespaces of their records."""
-
-    def replies_to(self, turn: Turn, call: CallSummary) -> tuple[SubcallReply, ...]:
-        """Return what a call of that turn was answered; nothing in runs of older versions."""
-        return self.calls.get(joined(turn.namespace, call.record), ()) if call.record else ()
 
 
 @dataclass(frozen=True)
@@ -87,27 +55,6 @@ async def page(runs: Runs, wanted: Wanted, *, limit: int | None, after: str | No
         if some.after is None:
             return Page(runs=tuple(found), after=None)
         after = some.after
-
-
-async def record(runs: Runs, name: str, contexts: ContextStore) -> RunRecord:
-    """Return what is recorded of the run called `name`, read once. Raises `RunNotFoundError`.
-
-    A large answer lies in `contexts`: `InputError` if that is the folder of another machine.
-    """
-    [run] = await runs.seen([await runs.get(name)])
-    snapshot = await runs.snapshot(run.id)
-    state: Mapping[str, Any] = dict(snapshot.values)
-    answer = await in_thread(opened, state.get("answer"), contexts)
-    return RunRecord(
-        run=run,
-        contexts=tuple(state.get("contexts", ())),
-        turns=tuple(state.get("turns", ())),
-        answer=answer if isinstance(answer, Answer) else None,
-        usage=own_usage(run, state),
-        waiting=tuple(map(Waiting.of, snapshot.interrupts)),
-        exchanges=exchanges(state, run.question),
-        calls=await call_replies(runs, run.id, state.get("turns", ())),
-    )
 
 
 async def users_of(runs: Runs, repls: Sequence[str]) -> dict[str, str]:

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from langchain_core.messages import AIMessage, AIMessageChunk
-
 from rlm_graph.budget import Usage
 from rlm_graph.errors import Hint
 from rlm_graph.events import Event, call_of
@@ -93,6 +91,8 @@ def bodies(namespace: tuple[str, ...], mode: str, part: Any) -> Iterator[Body]:
 
 def _is_of_a_model(message: Any, namespace: str) -> bool:
     """Tell what a model writes from the messages that nodes add: observations, and the answer that finalize gives."""
+    from langchain_core.messages import AIMessage, AIMessageChunk
+
     if isinstance(message, AIMessageChunk):
         return True
     return isinstance(message, AIMessage) and node_of(namespace_parts(namespace)[-1]) != "finalize"

@@ -15,17 +15,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rlm_graph.context.encrypted import contexts_of
 from rlm_graph.errors import Hint, InputError
-from rlm_graph.executors import create_executor
+from rlm_graph.executors import warm_up
 from rlm_graph.runs.building import Builder, model_of, open_agent, set_environment
 from rlm_graph.runs.decisions import Verdict
-from rlm_graph.runs.deletion import delete
 from rlm_graph.runs.forks import copy
 from rlm_graph.runs.job import Job, opened
-from rlm_graph.runs.listing import RunRecord, Wanted, page, record, users_of
+from rlm_graph.runs.listing import Wanted, page, users_of
 from rlm_graph.runs.live import LiveRun, Outcome, Watch
 from rlm_graph.runs.notices import Notice
 from rlm_graph.runs.standing import Continuation, Standing, beginning, continuation, question
@@ -34,6 +32,9 @@ from rlm_graph.settings import Settings
 from rlm_graph.state import ContextRef
 from rlm_graph.storage.locks import RecordLocation, alock_run, forget_lock
 from rlm_graph.storage.runs import Page, Run, Runs, Status
+
+if TYPE_CHECKING:
+    from rlm_graph.runs.record import RunRecord
 
 Changes = Mapping[str, Any]
 """Settings that hold in the place of those that a run is recorded with, nested as the settings are."""
@@ -82,6 +83,9 @@ class RunService:
 
         Raises `InputError` if there is a run of that id, but for one that somebody is deleting and that is waited for.
         """
+
+        if self._build is open_agent:  # which builds what the settings name
+            warm_up(job.settings.executor)
 
         async def life(entered: Entered) -> Outcome:
             async with (
@@ -173,6 +177,10 @@ class RunService:
 
     async def delete(self, name: str, *, watch: Watch = _UNSEEN) -> tuple[str, ...]:
         """Delete a run for good, with everything that is its alone; return in words what could not be removed."""
+        from rlm_graph.context.encrypted import contexts_of
+        from rlm_graph.executors import create_executor
+        from rlm_graph.runs.deletion import delete
+
         with self._works.storage_errors():
             run = await self._runs.get(name)
             asked = Job.of(run, self.settings, {}, reach="executors").settings
@@ -196,8 +204,12 @@ class RunService:
 
     async def record(self, name: str) -> RunRecord:
         """Return a run with its turns, its answer and what waits for approval."""
+        run = await self.get(name)
+        from rlm_graph.context.encrypted import contexts_of
+        from rlm_graph.runs.record import record
+
         with self._works.storage_errors():
-            return await record(self._runs, name, contexts_of(self.settings))
+            return await record(self._runs, run, contexts_of(self.settings))
 
     async def list(
         self,

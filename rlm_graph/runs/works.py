@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from rlm_graph.errors import Hint
-from rlm_graph.runs.driving import drive
 from rlm_graph.runs.feed import Feed
 from rlm_graph.runs.job import Job
 from rlm_graph.runs.live import LiveRun, Outcome, Watch
@@ -87,6 +86,8 @@ class Works:
         standing: Standing | None = None,
     ) -> Outcome:
         """Drive a run that is held, in the present task. `standing` is where it stands, if that is known."""
+        from rlm_graph.runs.driving import drive
+
         standing = standing or await Standing.read(graph, run.id)
         if standing.state or standing.pending:
             await self._runs.come_after(run.id)

@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rlm_graph.budget import Budget, Caps
+from rlm_graph.described import Described
 from rlm_graph.settings.executors import AnyExecutor, ExecutorSettings, LocalSettings
 from rlm_graph.settings.marks import Guarded, Harmless, among, only
 from rlm_graph.settings.models import ModelSettings
@@ -96,7 +97,7 @@ class AgentSettings(Value):
     """The most that it is granted for one question; less where half of what the asking agent has left is less."""
 
 
-class Settings(BaseSettings):
+class Settings(Described, BaseSettings):
     """The settings of one command. `Settings.load` reads them; built by hand, they hold what they are given."""
 
     model_config = SettingsConfigDict(
@@ -105,7 +106,6 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="forbid",
         frozen=True,
-        use_attribute_docstrings=True,
     )
 
     model: Harmless[str | None] = None

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
+    from rlm_graph.storage.locks import RecordLocation
+
 Statement = tuple[str, Sequence[Any]]
 """SQL with a `?` for each of the values."""
 
@@ -65,6 +67,10 @@ class Database(Protocol):
 
         `encrypted`: it keeps no value beside the serializer.
         """
+        ...
+
+    async def location(self) -> RecordLocation:
+        """Return where its runs are locked; it is that of its saver."""
         ...
 
     async def check(self) -> None:

@@ -22,8 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langgraph.checkpoint.base import BaseCheckpointSaver
-
 from rlm_graph.errors import Hint, RunHeldError, StorageError
 from rlm_graph.langgraph_internals import connection_of, identity_of, kind_of_saver, loop_of, open_connection
 from rlm_graph.storage.data_folder import locks_beside
@@ -31,6 +29,7 @@ from rlm_graph.storage.failures import storage_errors
 
 if TYPE_CHECKING:
     import psycopg
+    from langgraph.checkpoint.base import BaseCheckpointSaver
 
 LOCK_SPACE = 0x524C4D47
 """The class of our advisory locks on runs in PostgreSQL (`RLMG`)."""
@@ -106,7 +105,7 @@ def location_of(saver: BaseCheckpointSaver[Any]) -> RecordLocation:
         if loop is not None:
             return asyncio.run_coroutine_threadsafe(alocation_of(saver), loop).result()
         connection: sqlite3.Connection = connection_of(saver)
-        place = _sqlite(connection.execute(_DATABASE_FILE).fetchall(), saver)
+        place = _sqlite(connection.execute(DATABASE_FILE).fetchall(), saver)
         if place.path is not None:
             _check_process(saver)
         return place
@@ -132,18 +131,23 @@ async def alocation_of(saver: BaseCheckpointSaver[Any]) -> RecordLocation:
     if kind_of_saver(saver) == "sqlite" and loop_of(saver) is not None:
         _check_process(saver)
         connection = await open_connection(saver)
-        async with connection.execute(_DATABASE_FILE) as cursor:
+        async with connection.execute(DATABASE_FILE) as cursor:
             return _sqlite(await cursor.fetchall(), saver)
     return location_of(saver) if loop_of(saver) is None else _elsewhere(saver)
 
 
-_DATABASE_FILE = "SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'"
+DATABASE_FILE = "SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'"
 """As bytes, for names of files may be no UTF-8."""
 
 
 def _sqlite(databases: Iterable[Any], saver: BaseCheckpointSaver[Any]) -> RecordLocation:
+    return location_in_file(databases) or _in_memory(saver)
+
+
+def location_in_file(databases: Iterable[Any]) -> RecordLocation | None:
+    """Return the place that the rows of `DATABASE_FILE` tell; None for a database in memory."""
     files = [os.fsdecode(file) for (file,) in databases if file]
-    return RecordLocation(files[0], path=Path(files[0])) if files else _in_memory(saver)
+    return RecordLocation(files[0], path=Path(files[0])) if files else None
 
 
 def _in_memory(saver: BaseCheckpointSaver[Any]) -> RecordLocation:
@@ -153,9 +157,14 @@ def _in_memory(saver: BaseCheckpointSaver[Any]) -> RecordLocation:
 def _elsewhere(saver: Any) -> RecordLocation:
     if kind_of_saver(saver) == "postgres":
         _check_process(saver)
-        conninfo = _conninfo(connection_of(saver))
-        return RecordLocation(conninfo, conninfo=conninfo)
+        return location_on_server(connection_of(saver))
     return _in_memory(saver)
+
+
+def location_on_server(connection: Any) -> RecordLocation:
+    """Return the place that a connection to PostgreSQL, or a pool of them, leads to."""
+    conninfo = _conninfo(connection)
+    return RecordLocation(conninfo, conninfo=conninfo)
 
 
 def _conninfo(connection: Any) -> str:

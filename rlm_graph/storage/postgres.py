@@ -11,7 +11,7 @@ from rlm_graph.errors import Hint, SetupError, StorageError
 from rlm_graph.settings.sources import without_password
 from rlm_graph.storage.database import ContextNotes, Part, Statement
 from rlm_graph.storage.failures import storage_errors
-from rlm_graph.storage.locks import setup_lock
+from rlm_graph.storage.locks import RecordLocation, location_on_server, setup_lock
 from rlm_graph.storage.migrations import another_kind, check_version, steps, version_without_number
 from rlm_graph.storage.noting_saver import noting_contexts
 from rlm_graph.storage.tables import POSTGRES, VERSION, VERSION_TABLE
@@ -76,6 +76,10 @@ class PostgresDatabase:
     def place(self) -> str:
         """The server's address without a password."""
         return self._place
+
+    async def location(self) -> RecordLocation:
+        """Return where its runs are locked."""
+        return location_on_server(self._of_saver)
 
     async def read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds."""

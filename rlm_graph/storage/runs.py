@@ -246,7 +246,7 @@ class Runs:
         """Return where the run stands, or one of the agents below it, by its namespace."""
         from langgraph.graph import START, StateGraph
 
-        from rlm_graph.state import RLMState
+        from rlm_graph.channels import RLMState
 
         reader = StateGraph(RLMState)
         for node in NODES:
@@ -288,11 +288,11 @@ class Runs:
 
     async def _free(self, runs: Sequence[Run]) -> set[str]:
         """Return the ids of those that no process holds."""
-        from rlm_graph.storage.locks import alocation_of, free_runs
+        from rlm_graph.storage.locks import free_runs
 
         if not runs:
             return set()
-        return await asyncio.to_thread(free_runs, await alocation_of(self.saver), [run.id for run in runs])
+        return await asyncio.to_thread(free_runs, await self._database.location(), [run.id for run in runs])
 
     async def _with_ids(self, ids: Sequence[str]) -> list[Run]:
         found: list[Run] = []

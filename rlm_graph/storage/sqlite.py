@@ -18,8 +18,8 @@ from rlm_graph.errors import Hint, StorageError
 from rlm_graph.storage.database import BUSY_TIMEOUT_S, ContextNotes, Part, Statement
 from rlm_graph.storage.failures import DAMAGED, RECOVER, is_busy, storage_errors
 from rlm_graph.storage.group_commit import GroupCommit
+from rlm_graph.storage.locks import DATABASE_FILE, RecordLocation, location_in_file
 from rlm_graph.storage.migrations import another_kind, check_version, steps
-from rlm_graph.storage.noting_saver import noting_contexts
 from rlm_graph.storage.tables import APPLICATION_ID, SQLITE, VERSION
 
 if TYPE_CHECKING:
@@ -77,9 +77,16 @@ class SqliteDatabase:
         self, serde: SerializerProtocol, contexts: ContextNotes, *, encrypted: bool = False
     ) -> BaseCheckpointSaver[Any]:
         """Return a saver on this file; it keeps every value through the serializer."""
+        from rlm_graph.storage.noting_saver import noting_contexts
         from rlm_graph.storage.sqlite_saver import GroupedSqliteSaver
 
         return noting_contexts(GroupedSqliteSaver, contexts)(self._connection, self._writer, serde=serde)
+
+    async def location(self) -> RecordLocation:
+        """Return where its runs are locked."""
+        place = location_in_file(await self.read(DATABASE_FILE))
+        assert place is not None
+        return place
 
     async def check(self) -> None:
         """Read the whole file. Raises `StorageError` if anything in it is damaged."""

@@ -22,7 +22,7 @@ from langgraph.config import get_config
 from langgraph.graph import START, StateGraph
 from pydantic import JsonValue
 
-from rlm_graph import bridge
+from rlm_graph import runnables
 from rlm_graph.budget import Budget, Usage
 from rlm_graph.calls.subcalls import Subcalls
 from rlm_graph.executors.base import CallResult, HostCall
@@ -68,7 +68,7 @@ class Code:
         return {"answers": [answers[call.id].model_dump() for call in self.calls], "usage": ledger.spent}
 
     def graph(self, saver: Any) -> Any:
-        graph = StateGraph(Done).add_node("act", bridge.node(self.act)).add_edge(START, "act")
+        graph = StateGraph(Done).add_node("act", runnables.node(self.act)).add_edge(START, "act")
         return graph.compile(checkpointer=saver)
 
 
@@ -469,7 +469,7 @@ async def test_an_answer_that_a_cell_asks_for_again_after_it_was_charged_costs_n
                 raise RuntimeError("the host dies")
             return {"usage": ledger.spent}
 
-        graph = StateGraph(Done).add_node("act", bridge.node(act)).add_edge(START, "act")
+        graph = StateGraph(Done).add_node("act", runnables.node(act)).add_edge(START, "act")
         compiled: Any = graph.compile(checkpointer=InMemorySaver())
         with pytest.raises(RuntimeError, match="the host dies"):
             await compiled.ainvoke({}, CONFIG, durability="sync")

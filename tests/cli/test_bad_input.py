@@ -38,6 +38,7 @@ def refused(shell: Shell, *args: object, status: int, **variables: str) -> str:
         (["run", "q", "-c", "empty.txt"], 2, "the context is empty"),
         (["run", "q", "-c", "-", "-c", "-"], 2, "standard input can be read once"),
         (["run", "q", "--schema", "missing.json"], 2, "--schema missing.json: No such file"),
+        (["run", "q", "--schema", "nope"], 2, "give a file that holds a JSON schema, or a class as module:Class"),
         (["run", "q", "--schema", "empty.txt"], 2, "--schema empty.txt: not JSON"),
         (["run", "q", "--schema", "list.json"], 2, "a JSON schema is an object"),
         (["run", "q", "--schema", "wrong.json"], 2, "no valid JSON schema"),
@@ -62,6 +63,9 @@ def refused(shell: Shell, *args: object, status: int, **variables: str) -> str:
         (["resume", "x", "--last"], 2, "say which run"),
         (["resume", "nothing"], 2, "no run 'nothing'"),
         (["resume", "--last"], 2, "holds no run yet"),
+        (["resume", "x", "--approve", "--call", "all"], 2, "--call all: give the number of a request that waits"),
+        (["fork", "x", "--at", "end"], 2, "--at end: give the number of a turn, from 0 (before the first) on"),
+        (["fork", "x", "--at", "-1"], 2, "`rlm-graph logs x` shows them"),
         (["logs", "nothing"], 2, "no run 'nothing'"),
     ],
 )
@@ -78,6 +82,16 @@ def test_a_mistake_is_one_line_that_names_it(
 
     assert words in line
     assert server.count == 0
+
+
+@pytest.mark.parametrize(
+    "command", [["logs"], ["logs", "x"], ["resume"], ["ask", "x", "q"], ["fork", "x"], ["rm", "x"]]
+)
+def test_a_mistyped_database_is_not_made(command: list[str], shell: Shell) -> None:
+    line = refused(shell, *command, "--db", "rnus.sqlite", status=2)
+
+    assert "--db rnus.sqlite: there is no such file; name one that holds runs" in line
+    assert not (shell.folder / "rnus.sqlite").exists()
 
 
 def test_no_question_is_a_usage_error(shell: Shell) -> None:

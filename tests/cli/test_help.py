@@ -39,6 +39,19 @@ def test_every_command_and_every_option_has_a_help_text(command: str, shell: She
     assert all(len(line.split()) > 2 or index + 1 < len(options) for index, line in enumerate(options))
 
 
+@pytest.mark.parametrize(
+    "args", [("--help",), ("--version",), ("fork", "--help"), ("config", "-h"), ("memory", "rm", "-h")]
+)
+def test_help_that_cannot_be_written_is_an_error_in_one_line(args: tuple[str, ...], shell: Shell) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            shell.command(*args), stdout=full, stderr=subprocess.PIPE, cwd=shell.folder, env=shell.environment()
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == b"error: stdout cannot be written: No space left on device\n"
+
+
 def test_help_takes_little_processor_time(shell: Shell) -> None:
     shell.run("--help")  # the first run compiles the modules
 

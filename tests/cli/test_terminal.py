@@ -214,3 +214,18 @@ def test_a_decision_can_be_put_off(shell: Shell, serve: Serve) -> None:
     assert b"rlm-graph resume mine --approve | --reject" in terminal.text
     assert "waits for approval, 1 of 1: llm_query" in shell.here("logs", "mine").stdout
     assert shell.here("resume", "--approve").stdout == "sub-answer\n"
+
+
+def test_ctrl_c_where_the_user_is_asked_whether_to_delete_is_an_interrupt_and_deletes_nothing(
+    shell: Shell, serve: Serve
+) -> None:
+    serve(END.replace("seen", "'nothing'"))
+    shell.here("run", "q", "--thread", "mine")
+
+    with on_terminal(shell, "rm", "mine") as terminal:
+        terminal.wait_for(b"for good? [y/N]")
+        terminal.press(b"\x03")
+        assert terminal.end() == 130
+
+    assert b"Traceback" not in terminal.text
+    assert "mine" in shell.here("logs").stdout

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlm_graph.channels import RLMState
 from rlm_graph.nodes.changes import writing_changes
-from rlm_graph.state import Cell, RLMState
+from rlm_graph.state import Cell
 
 
 async def test_a_node_writes_what_is_new_and_what_is_added_up_and_nothing_else() -> None:
@@ -27,7 +28,7 @@ def test_every_channel_with_a_reducer_is_known_as_one() -> None:
     from langgraph.channels.last_value import LastValue
     from langgraph.graph import StateGraph
 
-    from rlm_graph.state import GATHERING
+    from rlm_graph.channels import GATHERING
 
     channels = StateGraph(RLMState).channels
     reduced = {name for name, channel in channels.items() if type(channel) is not LastValue}

@@ -15,8 +15,9 @@ from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.graph import START, StateGraph
 
 from rlm_graph.budget import Usage
+from rlm_graph.channels import RLMState
 from rlm_graph.errors import InputError, RunNotFoundError, StorageError
-from rlm_graph.state import Answer, Execution, RLMState, Turn
+from rlm_graph.state import Answer, Execution, Turn
 from rlm_graph.storage.runs import Run, Runs
 
 

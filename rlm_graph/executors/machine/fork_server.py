@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import select
 import subprocess
+import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +50,20 @@ class ForkServer:
                 self._end()
                 answer = self._begin(Path(str(settings["folder"]))).ask(request)
             return {"error": self._end()} if answer is None else answer
+
+    def warm_up(self) -> None:
+        """Start the interpreter in a thread of its own, if there is none yet: the first supervisor then comes sooner.
+
+        What goes wrong goes wrong again when a supervisor is asked for, and is told then.
+        """
+
+        def begin() -> None:
+            with self._lock, contextlib.suppress(OSError):
+                if self._process is None:
+                    with tempfile.TemporaryDirectory(prefix="rlm-graph-start-") as folder:
+                        self._begin(Path(folder))
+
+        threading.Thread(target=begin, name="rlm-graph-fork-server", daemon=True).start()
 
     def close(self) -> None:
         """End it. The supervisors go on."""

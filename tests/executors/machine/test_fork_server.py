@@ -103,6 +103,26 @@ class TestForks:
         assert command.endswith(f"{file_name()}\0fork-server\0".encode())
         assert {started_as(pid) for pid in supervisors} == {command}
 
+    def test_one_that_was_started_ahead_is_the_one_that_forks(self, server: ForkServer, repls: Repls) -> None:
+        server.warm_up()
+        wait_until(lambda: server.pid is not None)
+        pid = server.pid
+
+        assert server.start(repls.next()) == {}
+
+        assert server.pid == pid
+
+    def test_one_that_was_not_needed_ends_with_the_others(self, server: ForkServer) -> None:
+        server.warm_up()
+        wait_until(lambda: server.pid is not None)
+        pid = server.pid
+        assert pid is not None
+
+        server.close()
+
+        assert not runs(pid)
+        assert server.pid is None
+
     def test_it_keeps_no_child_that_lives_and_none_that_is_dead(self, server: ForkServer, repls: Repls) -> None:
         for _ in range(3):
             server.start(repls.next())
