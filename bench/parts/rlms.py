@@ -1,17 +1,35 @@
-"""Runs the peer `rlms`: `rlms.py URL TURNS`, in an environment that has it."""
+"""Runs the peer `rlms`: `rlms.py URL TURNS [RUNS]`, in an environment that has it; several runs in a thread each."""
 
 from __future__ import annotations
 
+import os
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 from rlm import RLM  # type: ignore[import-not-found]  # in another environment
 
 url, turns = sys.argv[1], int(sys.argv[2])
-RLM(
-    backend="openai",
-    backend_kwargs={"model_name": "root", "base_url": url, "api_key": "none"},
-    other_backends=["openai"],
-    other_backend_kwargs=[{"model_name": "sub", "base_url": url, "api_key": "none"}],
-    max_iterations=turns + 1,
-    max_depth=1,
-).completion("abc", root_prompt="Go.")
+runs = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+
+
+def run(_: int) -> None:
+    """Take all turns of one run."""
+    RLM(
+        backend="openai",
+        backend_kwargs={"model_name": "root", "base_url": url, "api_key": "none"},
+        other_backends=["openai"],
+        other_backend_kwargs=[{"model_name": "sub", "base_url": url, "api_key": "none"}],
+        max_iterations=turns + 1,
+        max_depth=1,
+    ).completion("abc", root_prompt="Go.")
+
+
+before = time.process_time()
+if runs == 1:
+    run(0)
+else:
+    with ThreadPoolExecutor(runs) as pool:
+        list(pool.map(run, range(runs)))
+# Its threads put the standard output of the whole process aside, and one may have put back another's.
+os.write(1, f"\n{time.process_time() - before}\n".encode())
