@@ -39,6 +39,7 @@ async def test_a_server_that_is_not_there_or_goes_away_is_a_storage_error(postgr
 
     async def lose() -> None:
         async with Runs.open(postgres) as runs:
+            assert await runs.state("a") == {}
             with psycopg.connect(postgres, autocommit=True) as other:
                 other.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
