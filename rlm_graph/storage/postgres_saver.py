@@ -50,7 +50,7 @@ _OF_WRITES = (
 )  # fmt: skip
 _WRITES = Insertion("checkpoint_writes", _OF_WRITES, 5)
 _SPECIAL_WRITES = Insertion("checkpoint_writes", _OF_WRITES, 5, replacing=("channel", "type", "blob"))
-_INSERTIONS = (_BLOBS, _CHECKPOINTS, _WRITES, _SPECIAL_WRITES)
+INSERTIONS = (_BLOBS, _CHECKPOINTS, _WRITES, _SPECIAL_WRITES)
 
 _FOUND = """
 WITH found AS (
@@ -78,7 +78,7 @@ _DELETIONS = [
     Prepared(f"rlm_graph_delete_{table}", f"DELETE FROM {table} WHERE thread_id = $1::text")  # noqa: S608 - literals
     for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 ]
-_STATEMENTS = (*(insertion.statement for insertion in _INSERTIONS), _GET, _GET_NEWEST, *_DELETIONS)
+STATEMENTS = (*(insertion.statement for insertion in INSERTIONS), _GET, _GET_NEWEST, *_DELETIONS)
 """What a pipeline of this saver's has prepared."""
 
 _VERSION_BYTES = 6
@@ -205,8 +205,8 @@ class PipelinedPostgresSaver(AsyncPostgresSaver):
 @asynccontextmanager
 async def open_writer(address: str) -> AsyncIterator[PostgresWriter]:
     """Connect to a server whose tables are there, for one or several savers. What waits at the end is written."""
-    async with Pipeline.open(address, _STATEMENTS) as pipeline:
-        writer = PostgresWriter(pipeline, _INSERTIONS)
+    async with Pipeline.open(address, STATEMENTS) as pipeline:
+        writer = PostgresWriter(pipeline, INSERTIONS)
         try:
             yield writer
         finally:
