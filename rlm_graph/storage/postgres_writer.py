@@ -69,7 +69,7 @@ class _Write:
     @property
     def bytes(self) -> int:
         """How much that is, without the frame around it."""
-        return sum(len(value) for _, row in self.rows for value in row if value is not None)
+        return sum(sum(map(len, filter(None, row))) for _, row in self.rows)
 
 
 class PostgresWriter:
