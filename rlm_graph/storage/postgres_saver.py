@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +18,16 @@ from langgraph.checkpoint.base import (
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
+    DeltaChannelHistory,
     get_checkpoint_id,
     get_serializable_checkpoint_metadata,
 )
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
+from rlm_graph.storage.postgres_history import HISTORY, history
 from rlm_graph.storage.postgres_pipeline import Pipeline, Prepared
-from rlm_graph.storage.postgres_writer import Insertion, PostgresWriter, Put
+from rlm_graph.storage.postgres_writer import Insertion, PostgresWriter, Put, array
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -78,7 +80,7 @@ _DELETIONS = [
     Prepared(f"rlm_graph_delete_{table}", f"DELETE FROM {table} WHERE thread_id = $1::text")  # noqa: S608 - literals
     for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 ]
-STATEMENTS = (*(insertion.statement for insertion in INSERTIONS), _GET, _GET_NEWEST, *_DELETIONS)
+STATEMENTS = (*(insertion.statement for insertion in INSERTIONS), _GET, _GET_NEWEST, HISTORY, *_DELETIONS)
 """What a pipeline of this saver's has prepared."""
 
 _VERSION_BYTES = 6
@@ -195,6 +197,20 @@ class PipelinedPostgresSaver(AsyncPostgresSaver):
         """Remove all checkpoints, blobs and writes of a thread."""
         writer = await self._writer()
         await writer.pipeline.run([(statement, _texts(str(thread_id))) for statement in _DELETIONS])
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Return, for each channel, what was written since the checkpoint that holds a value of it, and that value."""
+        place = config["configurable"]
+        thread, namespace = str(place["thread_id"]), place.get("checkpoint_ns", "")
+        asked = get_checkpoint_id(config) or None
+        writer = await self._writer()
+        names = array("text", _texts(*channels))
+        [result] = await writer.pipeline.run([(HISTORY, (*_texts(thread, namespace, asked), names))])
+        return self._build_delta_channels_writes_history(
+            channels=channels, **history(_rows(result), channels)._asdict()
+        )
 
     def get_next_version(self, current: str | None, channel: None) -> str:
         """Return the version of a channel that follows `current`, shorter than LangGraph's own, and later by order."""

@@ -52,7 +52,7 @@ class Insertion:
         if self.replacing:
             rows = list({row[: self.key]: row for row in rows}.values())
         kinds = (_sent(kind) for _, kind in self.columns)
-        return [_array(kind, column) for kind, column in zip(kinds, zip(*rows, strict=True), strict=True)]
+        return [array(kind, column) for kind, column in zip(kinds, zip(*rows, strict=True), strict=True)]
 
 
 Put = tuple[Insertion, Row]
@@ -155,7 +155,7 @@ def _sent(kind: str) -> str:
     return "text" if kind == "jsonb" else kind
 
 
-def _array(kind: str, values: Sequence[bytes | None]) -> bytes:
+def array(kind: str, values: Sequence[bytes | None]) -> bytes:
     """Return an array of one dimension as PostgreSQL's `array_recv` reads it."""
     parts = [struct.pack(">iiIii", 1, None in values, _OIDS[kind], len(values), 1)]
     for value in values:

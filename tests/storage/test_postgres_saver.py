@@ -119,22 +119,36 @@ async def test_either_saver_reads_what_the_other_has_written(savers: Savers) -> 
     assert left == [0, 0, 0]
 
 
-async def test_both_rebuild_the_same_history_of_a_channel_that_keeps_changes(savers: Savers) -> None:
-    await written(savers.ours, "a thread")
-    place = await savers.ours.aput(
-        place_of("a thread", checkpoint_id=SECOND),
-        {**checkpoint("1f0d0000-0000-6000-8000-000000000003"), "channel_versions": VERSIONS},
-        {}, {},
-    )  # fmt: skip
+async def test_both_rebuild_the_same_history_of_channels_that_keep_changes(savers: Savers) -> None:
+    """Of channels whose last value is a blob, stands in the checkpoint, is null there, or was never kept."""
+    place = place_of("a thread")
+    channels = ["delta", "text", "null", "list", "none"]
+    steps: list[dict[str, Any]] = [
+        {"list": ["a value"]}, {"text": "in the checkpoint", "null": None}, {"delta": _DeltaSnapshot(["all"])}, {}, {},
+    ]  # fmt: skip
+    for step, values in enumerate(steps):
+        kept = checkpoint(f"1f0d0000-0000-6000-8000-00000000000{step}")
+        kept |= {"channel_values": values, "channel_versions": {name: f"{step}.{name}" for name in channels}}
+        place = await savers.ours.aput(place, kept, {}, {name: f"{step}.{name}" for name in values})
+        for task in ("b", "a"):
+            await savers.ours.aput_writes(place, [(name, f"{name} {step} {task}") for name in channels], task, task)
+    savers.sent.clear()
 
-    ours, theirs = [
-        await saver.aget_delta_channel_history(config=place, channels=["text", "delta", "list"])
+    found = [
+        [await saver.aget_delta_channel_history(config=config, channels=channels) for config in (
+            place, place_of("a thread"), place_of("a thread", checkpoint_id="none"), place_of("another"),
+        )]
         for saver in (savers.ours, savers.theirs)
-    ]
+    ]  # fmt: skip
 
+    ours, theirs = found
     assert ours == theirs
-    assert ours["delta"]["seed"] == _DeltaSnapshot(["all"])
-    assert [value for *_, value in ours["text"]["writes"]] == ["from a task before", ["a"]]
+    assert ours[0] == ours[1]
+    assert {name: each.get("seed") for name, each in ours[0].items()} == {
+        "delta": _DeltaSnapshot(["all"]), "text": "in the checkpoint", "null": None, "list": ["a value"], "none": None,
+    }  # fmt: skip
+    assert [value for *_, value in ours[0]["delta"]["writes"]] == ["delta 2 a", "delta 2 b", "delta 3 a", "delta 3 b"]
+    assert savers.sent == [["rlm_graph_history"]] * 4  # one round trip each
 
 
 async def test_a_version_comes_after_those_of_langgraph_and_no_two_are_the_same(savers: Savers) -> None:
