@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
+
+from rlm_graph import AgentOptions, LocalSettings, create_rlm_agent
+from rlm_graph.executors.local import LocalExecutor
+from rlm_graph.testing import ScriptedModel
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
 
@@ -294,3 +299,25 @@ async def test_a_read_is_one_round_trip_of_one_statement(savers: Savers) -> None
     await savers.ours.aget_tuple(place_of("a thread", checkpoint_id=FIRST))
 
     assert savers.sent == [["rlm_graph_get_newest"], ["rlm_graph_get"]]
+
+
+@pytest.mark.confinement
+async def test_a_turn_is_written_in_a_few_transactions_however_many_went_before(savers: Savers, tmp_path: Path) -> None:
+    async def transactions(turns: int) -> int:
+        savers.sent.clear()
+        replies = [f"```repl\nx = {number}\n```" for number in range(turns - 1)]
+        agent = create_rlm_agent(
+            ScriptedModel([*replies, "```repl\nFINAL('ok')\n```"]),
+            checkpointer=savers.ours,
+            executor=LocalExecutor(LocalSettings(idle_timeout_s=30), folder=tmp_path / "repls"),
+            budget={"max_turns": turns},
+            options=AgentOptions(contexts=tmp_path / "contexts"),
+        )
+        result = await agent.ainvoke({"question": "Go."}, {"configurable": {"thread_id": f"of {turns} turns"}})
+        assert result["answer"].value == "ok"
+        return len(savers.sent)
+
+    few, more, most = [await transactions(turns) for turns in (2, 5, 8)]
+
+    # Of each of three steps, what its task wrote and its checkpoint; some are on their way when the next comes.
+    assert max(more - few, most - more) <= 3 * 7
