@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm_graph import AgentOptions, Budget, Caps, ContextStore, ModelSettings, create_rlm_agent
+from rlm_graph.executors.base import Executor
 
 SAVERS = ("ours", "langgraph", "none")
 
@@ -39,9 +40,24 @@ def prepare() -> None:
     os.environ.setdefault("OPENAI_API_KEY", "none")
 
 
+@asynccontextmanager
+async def postgres_saver(kind: str, address: str) -> AsyncIterator[Any]:
+    """Open a saver on a PostgreSQL server: the one of the database of runs, or LangGraph's own."""
+    if kind == "ours":
+        from rlm_graph.storage.runs import Runs
+
+        async with Runs.open(address) as runs:
+            yield runs.saver
+    else:
+        from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+
+        async with AsyncPostgresSaver.from_conn_string(address) as opened:
+            await opened.setup()
+            yield opened
+
+
 def run(url: str, turns: int, kind: str) -> int:
     """Answer a question in so many turns. Return the bytes of the database."""
-    prepare()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         asyncio.run(_answered(folder, url, turns, kind))
@@ -50,17 +66,28 @@ def run(url: str, turns: int, kind: str) -> int:
 
 async def _answered(folder: Path, url: str, turns: int, kind: str) -> None:
     async with saver(kind, folder) as opened:
-        agent = create_rlm_agent(
-            "openai/root",
-            sub_model="openai/sub",
-            checkpointer=opened,
-            budget=Budget(max_turns=turns + 5, max_subcalls=None, timeout_s=None),
-            options=AgentOptions(
-                caps=Caps(max_turns=None, max_subcalls=None, timeout_s=None),
-                models=ModelSettings(base_url=url),
-                contexts=ContextStore(folder / "contexts"),
-            ),
-        )
-        config: Any = {"configurable": {"thread_id": "a run"}}
-        result = await agent.ainvoke({"question": "Go.", "context": "abc"}, config)
-        assert result["answer"].complete, result["answer"]
+        await answer(agent(opened, folder, url, turns), "a run")
+
+
+def agent(opened: Any, folder: Path, url: str, turns: int, executor: Executor | None = None) -> Any:
+    """Make an agent that may take so many turns, and that keeps contexts in the folder."""
+    prepare()
+    return create_rlm_agent(
+        "openai/root",
+        sub_model="openai/sub",
+        checkpointer=opened,
+        **({} if executor is None else {"executor": executor}),
+        budget=Budget(max_turns=turns + 5, max_subcalls=None, timeout_s=None),
+        options=AgentOptions(
+            caps=Caps(max_turns=None, max_subcalls=None, timeout_s=None),
+            models=ModelSettings(base_url=url),
+            contexts=ContextStore(folder / "contexts"),
+        ),
+    )
+
+
+async def answer(agent: Any, thread: str) -> None:
+    """Have the agent answer a question in a run of that name."""
+    config: Any = {"configurable": {"thread_id": thread}}
+    result = await agent.ainvoke({"question": "Go.", "context": "abc"}, config)
+    assert result["answer"].complete, result["answer"]

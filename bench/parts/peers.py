@@ -28,14 +28,24 @@ def python_of(peer: str) -> Path | None:
 
 def run(peer: str, url: str, turns: int) -> bool:
     """Have the peer take so many turns with the provider at `url`. Return whether it could."""
+    return cpu_of(peer, url, turns) is not None
+
+
+def cpu_of(peer: str, url: str, turns: int, runs: int = 1) -> float | None:
+    """Have the peer take so many turns in each of so many runs at once.
+
+    Return the seconds of processor time that it took; None, and say why, where it could not.
+    """
     python = python_of(peer)
     if python is None:
-        return False
+        return None
     program = Path(__file__).with_name(f"{peer}.py")
-    done = subprocess.run([python, program, url, str(turns)], capture_output=True, text=True, check=False)
+    command = [python, program, url, str(turns), str(runs)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         print(f"{peer} is not compared: {done.stderr.strip().splitlines()[-1:]}")
-    return not done.returncode
+        return None
+    return float(done.stdout.split()[-1])
 
 
 def run_over(peer: str, url: str, file: Path) -> float | None:
@@ -44,7 +54,7 @@ def run_over(peer: str, url: str, file: Path) -> float | None:
     if python is None:
         return None
     program = Path(__file__).with_name(f"{peer}.py")
-    done = subprocess.run([python, program, url, "1", file], capture_output=True, text=True, check=False)
+    done = subprocess.run([python, program, url, "1", "1", file], capture_output=True, text=True, check=False)
     if done.returncode:
         print(f"{peer} is not compared: {done.stderr.strip().splitlines()[-1:]}")
         return None

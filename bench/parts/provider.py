@@ -16,6 +16,7 @@ from typing import NamedTuple
 from parts.wire import Answering
 
 MODEL = re.compile(rb'"model":\s*"(\w+)"')
+REPLY = re.compile(rb'"role":\s*"assistant"')
 
 
 class Exchange(NamedTuple):
@@ -33,6 +34,8 @@ class Script:
     root: Sequence[str]
     sub: str = "yes"
     delay_s: float = 0.0
+    many_runs: bool = False
+    """Whether each conversation is at the reply that follows those it holds, and not at that of the last request."""
 
 
 class Provider:
@@ -80,7 +83,8 @@ class _Answering(Answering):
         noted = self.noted.setdefault(name, [])
         noted.append(Exchange(came, came, len(body)))
         root = self.script.root
-        said = root[min(len(noted), len(root)) - 1] if name == "root" else self.script.sub
+        turn = len(REPLY.findall(body)) if self.script.many_runs else len(noted) - 1
+        said = root[min(turn, len(root) - 1)] if name == "root" else self.script.sub
         if self.script.delay_s:
             asyncio.get_running_loop().call_later(self.script.delay_s, self._answer, name, len(noted) - 1, said)
         else:

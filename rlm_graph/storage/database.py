@@ -63,7 +63,7 @@ class Database(Protocol):
     def saver(
         self, serde: SerializerProtocol, contexts: ContextNotes, *, encrypted: bool = False
     ) -> BaseCheckpointSaver[Any]:
-        """Return LangGraph's saver on this database, which notes contexts.
+        """Return a saver on this database, with LangGraph's tables, which notes contexts.
 
         `encrypted`: it keeps no value beside the serializer.
         """

@@ -6,15 +6,16 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
-from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+
+from rlm_graph.storage.postgres_saver import PipelinedPostgresSaver
 
 WRAPPED = "__rlm_graph_wrapped"
 
 
-class EncryptedPostgresSaver(AsyncPostgresSaver):
+class EncryptedPostgresSaver(PipelinedPostgresSaver):
     """Keeps texts and numbers as blobs, as it does all other values.
 
-    LangGraph's own writes them as they are into a JSONB column, past the serializer, so encryption does not reach them.
+    Else they would be written as they are into a JSONB column, past the serializer, so encryption would not reach them.
     """
 
     async def aput(

@@ -2,7 +2,7 @@
 
 LangGraph's savers have no lock: two processes on one thread would both succeed, and the chain of checkpoints would
 fork. So whoever runs a thread holds a lock that dies with its process: on a file beside an SQLite database, or an
-advisory lock on a connection of its own in PostgreSQL. In memory nobody else can reach a run but this process.
+advisory lock on a connection for locks alone in PostgreSQL. In memory nobody else can reach a run but this process.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from rlm_graph.errors import Hint, RunHeldError, StorageError
 from rlm_graph.langgraph_internals import connection_of, identity_of, kind_of_saver, loop_of, open_connection
 from rlm_graph.storage.data_folder import locks_beside
 from rlm_graph.storage.failures import storage_errors
+from rlm_graph.storage.lock_connections import lock_connection
 
 if TYPE_CHECKING:
     import psycopg
@@ -357,24 +358,24 @@ def _read(path: Path) -> str:
 def _held_by_postgres(conninfo: str, run: str) -> Iterator[None]:
     import psycopg
 
+    def connect() -> psycopg.Connection[Any]:
+        with storage_errors(f"run {run} cannot be locked"):
+            return psycopg.connect(conninfo, autocommit=True, application_name=_holder()[:63])
+
     key = _key(run)
-    with storage_errors(f"run {run} cannot be locked"):
-        connection = psycopg.connect(conninfo, autocommit=True, application_name=_holder()[:63])
     process = os.getpid()
-    try:
+    with lock_connection(conninfo, connect) as connection:
         row = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (LOCK_SPACE, key)).fetchone()
         if not (row and row[0]):
             raise RunHeldError(run, _postgres_holder(connection, key))
         try:
             yield
         finally:
-            # The server takes a moment to notice that a connection is closed, and the next holder may be there at once.
+            # Other runs go on on this connection. And where it is closed, the server takes a moment to notice, while
+            # the next holder may be there at once.
             with suppress(psycopg.Error):
                 if os.getpid() == process:
                     connection.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_SPACE, key))
-    finally:
-        if os.getpid() == process:  # in a forked process, the connection is its parent's
-            connection.close()
 
 
 def _key(run: str) -> int:

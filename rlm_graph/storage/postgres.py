@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
     from langgraph.store.base import BaseStore
 
+    from rlm_graph.storage.postgres_writer import PostgresWriter
+
 _OF_RUNS = (
     "runs", "run_contexts", "encryption", VERSION_TABLE,
     "checkpoints", "checkpoint_blobs", "checkpoint_writes", "checkpoint_migrations",
@@ -32,16 +34,25 @@ _OF_MEMORY = ("store", "store_migrations")
 class PostgresDatabase:
     """Connections to a server.
 
-    The saver has one to itself: it sends its statements in a pipeline, which fails where another command is under way.
+    The saver has two to itself: it reads and writes by a pipeline, which is opened when it is first used; and what
+    LangGraph's own saver does for it fails where another command is under way.
     """
 
     def __init__(
-        self, connection: psycopg.AsyncConnection[Any], of_saver: psycopg.AsyncConnection[Any], place: str
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        of_saver: psycopg.AsyncConnection[Any],
+        address: str,
+        stack: AsyncExitStack,
     ) -> None:
         self._connection = connection
         self._of_saver = of_saver
-        self._place = place
+        self._address = address
+        self._place = without_password(address)
+        self._stack = stack
+        self._writer: PostgresWriter | None = None
         self._lock = asyncio.Lock()
+        self._opening = asyncio.Lock()
 
     @classmethod
     @asynccontextmanager
@@ -66,7 +77,7 @@ class PostgresDatabase:
                     )
                     for rows in (tuple_row, dict_row)  # LangGraph's saver wants dicts
                 ]
-                database = cls(connection, of_saver, place)
+                database = cls(connection, of_saver, address, stack)
                 async with setup_lock(connection):
                     await database._migrate()
                     await database._make_checkpoints()
@@ -106,18 +117,28 @@ class PostgresDatabase:
     def saver(
         self, serde: SerializerProtocol, contexts: ContextNotes, *, encrypted: bool = False
     ) -> BaseCheckpointSaver[Any]:
-        """Return LangGraph's saver on this server. `encrypted`: one that keeps no value beside the serializer."""
+        """Return a saver on this server. `encrypted`: one that keeps no value beside the serializer."""
         if encrypted:
             from rlm_graph.storage.encrypted_saver import EncryptedPostgresSaver
 
-            return noting_contexts(EncryptedPostgresSaver, contexts)(self._of_saver, serde=serde)
-        from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+            return noting_contexts(EncryptedPostgresSaver, contexts)(self._of_saver, self._opened_writer, serde=serde)
+        from rlm_graph.storage.postgres_saver import PipelinedPostgresSaver
 
-        return noting_contexts(AsyncPostgresSaver, contexts)(self._of_saver, serde=serde)
+        return noting_contexts(PipelinedPostgresSaver, contexts)(self._of_saver, self._opened_writer, serde=serde)
 
     async def check(self) -> None:
         """Ask the server for a sign of life; it looks after its own files."""
         await self.read("SELECT 1")
+
+    async def _opened_writer(self) -> PostgresWriter:
+        """Return what the saver reads and writes by, on a connection that is opened the first time."""
+        if self._writer is None:
+            async with self._opening:
+                if self._writer is None:
+                    from rlm_graph.storage.postgres_saver import open_writer
+
+                    self._writer = await self._stack.enter_async_context(open_writer(self._address))
+        return self._writer
 
     async def _execute(self, statement: str, values: Any = ()) -> psycopg.AsyncCursor[Any]:
         return await self._connection.execute(statement.replace("?", "%s").encode(), values)

@@ -9,7 +9,8 @@ the run is deleted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from rlm_graph.state import Answer, ContextRef, FinalAnswer
@@ -58,13 +59,27 @@ class RunContexts:
 
 def instances_in(value: Any, kind: type[T]) -> Iterator[T]:
     """Yield everything of that type in a value, at any depth of its lists, tuples and dicts, and in its answers."""
-    if isinstance(value, kind):
-        yield value
-    elif isinstance(value, FinalAnswer | Answer):
-        yield from instances_in(value.kept and value.kept.ref, kind)
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from instances_in(part, kind)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from instances_in(part, kind)
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, kind):
+            yield value
+        elif (parts := _parts_of(type(value))) is not None:  # type: ignore[arg-type]  # a class can be hashed
+            waiting.extend(parts(value))
+
+
+@functools.lru_cache(maxsize=1024)
+def _parts_of(kind: type) -> Callable[[Any], Iterable[Any]] | None:
+    """Return what yields the parts of values of a type; None if they have none.
+
+    Found once for each type: a saver looks through thousands of values a second, and hardly any is a container.
+    """
+    if issubclass(kind, FinalAnswer | Answer):
+        return _kept_in
+    if issubclass(kind, Mapping):
+        return lambda value: value.values()
+    return iter if issubclass(kind, list | tuple) else None
+
+
+def _kept_in(answer: FinalAnswer | Answer) -> Iterable[Any]:
+    return () if answer.kept is None else (answer.kept.ref,)

@@ -1,4 +1,5 @@
-"""A host that keeps its run in PostgreSQL. Its arguments are the database's address and the folder of the run.
+"""A host that keeps its run in PostgreSQL. Its arguments are the database's address, the folder of the run and whose
+saver it keeps it by: `ours` or `langgraph`.
 
 It starts the run, or takes it up where it stands, and prints the answer and the usage. Its model is in the same process
 and writes each request to a file first, so that the count outlives it.
@@ -9,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from rlm_graph import AgentOptions, LocalSettings, create_rlm_agent
 from rlm_graph.errors import RLMError
 from rlm_graph.executors.local import LocalExecutor
+from rlm_graph.storage.postgres_saver import PipelinedPostgresSaver, open_writer
+from rlm_graph.storage.postgres_writer import PostgresWriter
 from rlm_graph.testing import ScriptedModel
 from tests.faults.fuse import Fuse
 
@@ -33,7 +37,7 @@ CELLS = (
 CONFIG: RunnableConfig = {"configurable": {"thread_id": "mine"}}
 
 
-class Watched(AsyncPostgresSaver):
+class _Watching(AsyncPostgresSaver):
     """Counts an event before and after each write."""
 
     fuse: Fuse
@@ -50,7 +54,32 @@ class Watched(AsyncPostgresSaver):
         self.fuse.happened("after writes")
 
 
-async def work(uri: str, folder: Path) -> None:
+class Watched(_Watching, PipelinedPostgresSaver):
+    """Our saver, watched."""
+
+
+class WatchedOfLangGraph(_Watching):
+    """LangGraph's own saver, watched."""
+
+
+@asynccontextmanager
+async def opened(uri: str, kind: str) -> AsyncIterator[_Watching]:
+    """Open a saver, and make its tables."""
+    async with WatchedOfLangGraph.from_conn_string(uri) as theirs:
+        await theirs.setup()
+        if kind == "langgraph":
+            yield theirs  # type: ignore[misc]  # `from_conn_string` is said to return one of LangGraph's
+            return
+        async with open_writer(uri) as writer:
+
+            async def its_writer() -> PostgresWriter:
+                return writer
+
+            connection: Any = theirs.conn
+            yield Watched(connection, its_writer)
+
+
+async def work(uri: str, folder: Path, kind: str) -> None:
     """Take the run to its end."""
     fuse = Fuse(folder)
 
@@ -68,9 +97,8 @@ async def work(uri: str, folder: Path) -> None:
     def sub(messages: Sequence[BaseMessage]) -> str:
         return marked(messages[-1].text, f"answer to {messages[-1].text}")
 
-    async with Watched.from_conn_string(uri) as saver:
+    async with opened(uri, kind) as saver:
         saver.fuse = fuse
-        await saver.setup()
         fuse.live()
         graph = create_rlm_agent(
             ScriptedModel(root),
@@ -88,7 +116,7 @@ async def work(uri: str, folder: Path) -> None:
 def main() -> None:
     """Do the work that the command line says."""
     try:
-        asyncio.run(work(sys.argv[1], Path(sys.argv[2])))
+        asyncio.run(work(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))
     except RLMError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -22,10 +22,16 @@ from tests.faults.script import MARK, plain
 
 pytestmark = [pytest.mark.postgres, pytest.mark.confinement, pytest.mark.timeout(600)]
 
-SAMPLE = [(1, False), (3, True), (5, False)]
-ALL = [(sixth, lose_repl) for sixth in range(1, 6) for lose_repl in (False, True)]
+SAMPLE = [(1, False, "ours"), (3, True, "ours"), (5, False, "ours"), (4, True, "langgraph")]
+ALL = [
+    (sixth, lose_repl, saver)
+    for sixth in range(1, 6) for lose_repl in (False, True) for saver in ("ours", "langgraph")
+]  # fmt: skip
 MOMENTS = ALL if os.environ.get("TESTS_FAULTS") == "all" else SAMPLE
-"""Sixths of the run after which it is killed, and whether its REPL is killed too. `make faults` takes all."""
+"""Sixths of the run after which it is killed, whether its REPL is killed too, and whose saver keeps the run.
+
+`make faults` takes all.
+"""
 
 RECORDED = (
     "SELECT blob FROM checkpoint_blobs UNION ALL SELECT blob FROM checkpoint_writes "
@@ -40,6 +46,8 @@ class Kept:
         self.uri = uri
         self._nursery = nursery
         self._lives = 0
+        self.saver = "ours"
+        """Or `langgraph`."""
         self.folder = folder
         self.fuse = Fuse(folder)
         self.under_way: Counter[str] = Counter()
@@ -49,8 +57,8 @@ class Kept:
     def start(self) -> Host:
         self._lives += 1
         return self._nursery.start(
-            self.uri, str(self.folder), folder=self.folder, name=f"life-{self._lives}", env=dict(os.environ),
-            module="tests.faults.postgres_host",
+            self.uri, str(self.folder), self.saver,
+            folder=self.folder, name=f"life-{self._lives}", env=dict(os.environ), module="tests.faults.postgres_host",
         )  # fmt: skip
 
     def end(self, host: Host) -> tuple[int, str, str]:
@@ -130,10 +138,11 @@ def undisturbed(own_server: Any, tmp_path_factory: pytest.TempPathFactory, lane:
     return {**json.loads(stdout), "requests": kept.requests(), "events": kept.fuse.events()}
 
 
-@pytest.mark.parametrize(("sixth", "lose_repl"), MOMENTS)
+@pytest.mark.parametrize(("sixth", "lose_repl", "saver"), MOMENTS)
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
-    run: Kept, undisturbed: dict[str, Any], sixth: int, lose_repl: bool
+    run: Kept, undisturbed: dict[str, Any], sixth: int, lose_repl: bool, saver: str
 ) -> None:
+    run.saver = saver
     run.fuse.lay({len(undisturbed["events"]) * sixth // 6: signal.SIGKILL})
     assert run.end(run.start())[0] == -signal.SIGKILL
     run.note_under_way()

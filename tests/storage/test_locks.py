@@ -8,8 +8,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,62 @@ async def test_a_saver_tells_where_its_records_are(tmp_path: Path) -> None:
     async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
         assert (await alocation_of(saver)).path == path
     connection.close()
+
+
+CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+
+@pytest.mark.postgres
+def test_a_process_holds_all_its_runs_on_one_connection_to_a_server(postgres: str) -> None:
+    import psycopg
+
+    place = RecordLocation(postgres, conninfo=postgres)
+    with psycopg.connect(postgres, autocommit=True) as looking, ExitStack() as held:
+        for number in range(200):
+            held.enter_context(lock_run(place, f"run {number}"))
+
+        assert looking.execute(CONNECTIONS).fetchall() == [(1,)]
+        assert free_runs(place, ["run 0", "run 199", "no run"]) == {"no run"}
+        assert _refused_elsewhere(postgres, "run 0")
+        held.close()
+        while looking.execute(CONNECTIONS).fetchall() != [(0,)]:  # the server takes a moment to notice
+            time.sleep(0.01)
+
+
+@pytest.mark.postgres
+def test_a_run_that_ends_lets_go_of_none_but_itself_on_a_server(postgres: str) -> None:
+    place = RecordLocation(postgres, conninfo=postgres)
+    with lock_run(place, "a run"):
+        with lock_run(place, "another run"):
+            pass
+        with another_process(postgres, "another run"):
+            pass
+
+        assert _refused_elsewhere(postgres, "a run")
+
+
+@pytest.mark.postgres
+def test_runs_are_held_again_when_the_connection_for_locks_was_lost(postgres: str) -> None:
+    import psycopg
+
+    place = RecordLocation(postgres, conninfo=postgres)
+    with lock_run(place, "a run"):
+        with psycopg.connect(postgres, autocommit=True) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        with lock_run(place, "another run"):
+            assert _refused_elsewhere(postgres, "another run")
+    with lock_run(place, "a run"):
+        assert _refused_elsewhere(postgres, "a run")
+
+
+def _refused_elsewhere(database: str, run: str) -> bool:
+    done = subprocess.run(
+        [sys.executable, "-c", HOLDER, database, run], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    return "RunHeldError" in done.stderr
 
 
 @pytest.mark.postgres

@@ -39,6 +39,7 @@ async def test_a_server_that_is_not_there_or_goes_away_is_a_storage_error(postgr
 
     async def lose() -> None:
         async with Runs.open(postgres) as runs:
+            assert await runs.state("a") == {}
             with psycopg.connect(postgres, autocommit=True) as other:
                 other.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -56,6 +57,7 @@ async def test_what_is_recorded_of_a_run_does_not_get_in_the_way_of_its_checkpoi
 
     async with Runs.open(postgres) as runs:
         run = await create(runs, id="a")
+        assert await runs.state("a") == {}  # the saver connects: a transaction sees those who were there before it
         with psycopg.connect(postgres) as other:
             other.execute("LOCK TABLE checkpoint_writes IN ACCESS EXCLUSIVE MODE")
             under_way = asyncio.create_task(runs.saver.aput_writes(config, [("x", 1)], "a task"))
