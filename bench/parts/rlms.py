@@ -1,4 +1,4 @@
-"""Runs the peer `rlms`: `rlms.py URL TURNS [RUNS [FILE]]`, in an environment that has it; several runs in a thread each.
+"""Runs the peer `rlms`: `rlms.py URL TURNS [RUNS [FILE]]`, in an environment that has it, several runs in threads.
 
 It prints when it is asked, by `time.perf_counter`, and in the end the seconds of processor time that it took.
 """
