@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
-from rlm_graph.langgraph_internals import allowing, checkpoint_config, joined
-from rlm_graph.state import STORED_TYPES, SubcallReply, Turn
+from rlm_graph.calls.record import record
+from rlm_graph.langgraph_internals import joined
+from rlm_graph.state import SubcallReply, Turn
 from rlm_graph.storage.runs import Runs
 from rlm_graph.value import Value
 
@@ -61,18 +62,12 @@ def last_question(state: Mapping[str, Any], question: str) -> str:
 
 async def call_replies(runs: Runs, run: str, turns: Sequence[Turn]) -> dict[str, tuple[SubcallReply, ...]]:
     """Return what the calls of these turns were answered, by the namespaces of their records."""
-    saver = allowing(runs.saver, STORED_TYPES)
     found = {}
-    for namespace in _records(turns):
-        kept = await saver.aget_tuple(checkpoint_config(run, namespace))
-        replies = {} if kept is None else kept.checkpoint["channel_values"].get("replies", {})
-        found[namespace] = tuple(reply for _, reply in sorted(replies.items()) if isinstance(reply, SubcallReply))
+    for act, name in ((turn.namespace, call.record) for turn in turns for call in turn.calls if call.record):
+        kept = await record(runs.saver, run, act, name)
+        replies = {} if kept is None else kept.replies
+        found[joined(act, name)] = tuple(reply for _, reply in sorted(replies.items()))
     return found
-
-
-def _records(turns: Sequence[Turn]) -> Iterator[str]:
-    for turn in turns:
-        yield from (joined(turn.namespace, call.record) for call in turn.calls if call.record)
 
 
 def _turn_of(message: AIMessage, turns: list[Turn]) -> Turn | None:
