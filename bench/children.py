@@ -5,7 +5,7 @@
 The models answer at once, from a script in this process. *Start* is from the reply of the parent's model, whose code
 asks the child, to the child's first request; *first cell* from the child's first reply, whose code counts a word in the
 whole of its context, to its second request. Beside it: the same with a context of one word, which is what a child costs
-at all, and, of the smaller size, with the text handed over as one of the code's own, which has to travel. Memory is
+at all, and, of a small one, with the text handed over as one of the code's own, which has to travel. Memory is
 the proportional set size of all processes that have the text mapped, as the kernel counts it, while all children have
 run a cell over it; to read it of processes that may not be looked into, run this as root.
 """
@@ -34,6 +34,8 @@ LINES = {
 LOOK = {"ascii": "context.count('zebra')", "mixed": "len(ctx.find('zebra'))"}
 """What a child does with its text: as a `str`, or, beyond ASCII, where it lies."""
 CHILD = "How many zebras?"
+SMALL_MB = 100
+"""Of a context that is also handed over as a text of the code's own, for which a REPL needs several times its size."""
 
 
 class Play:
@@ -139,7 +141,7 @@ def rows(options: argparse.Namespace) -> Iterator[tuple[str, ...]]:
                 }
                 if kind == "ascii":
                     handings["half"] = f"rlm_query({CHILD!r}, ctx.slice(len(ctx) // 4, len(ctx) // 4 * 3))"
-                if megabytes == min(options.sizes):
+                if megabytes <= SMALL_MB:
                     handings["its own text"] = f"rlm_query({CHILD!r}, 'x' + ctx.slice())"
                 for what, code in handings.items():
                     found = times(store, context, code, LOOK[kind], options.rounds)
