@@ -20,7 +20,7 @@ from rlm_graph.context import ContextStore
 from rlm_graph.context.kept_answers import kept
 from rlm_graph.events.emitting import emit_cell, emit_output
 from rlm_graph.executors.attachment import Attachment, attachment_of
-from rlm_graph.executors.base import Executor, Repl, progress_of, repl_name
+from rlm_graph.executors.base import Executor, RepeatsReadings, Repl, progress_of, repl_name
 from rlm_graph.langgraph_internals import checkpointer_of, is_of_this_machine, namespace_of
 from rlm_graph.ledger import Ledger
 from rlm_graph.recovery.replay import Replay
@@ -155,6 +155,8 @@ async def _run_cells(
     executions: list[Execution] = []
     for number, cell in enumerate(state["cells"], start=last_number(state["turns"]) + 1):
         emit_cell(cell)
+        if isinstance(repl, RepeatsReadings):
+            repl.give_readings(await scope.recorded_readings(number))
         running = asyncio.ensure_future(
             repl.run(
                 cell,
@@ -172,6 +174,7 @@ async def _run_cells(
         finally:
             running.cancel()
         emit_output(executions[-1])
+        scope.note_readings(number, executions[-1].readings)
         if executions[-1].status != "ok":
             break
     return executions

@@ -89,7 +89,7 @@ async def _answered(
             except ModelError as error:
                 reply = None if error.retryable and attempt < retry.max_attempts else failed(error)
             if reply is not None:
-                answer = batch.numbered(with_what_was_spent(reply, batch, index))
+                answer = batch.numbered(await batch.shortened(with_what_was_spent(reply, batch, index)))
                 if batch.recorder is not None:
                     await batch.recorder.keep(index, answer)
                 emit_reply(about, answer)

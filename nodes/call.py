@@ -66,7 +66,7 @@ async def call(
         if error.retryable and info is not None and info.node_attempt < max_attempts:
             raise
         reply = failed(error)
-    return batch.answered(index, with_what_was_spent(reply, batch, index))
+    return batch.answered(index, await batch.shortened(with_what_was_spent(reply, batch, index)))
 
 
 def shown(request: Request) -> ApprovalRequest:

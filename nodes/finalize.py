@@ -17,7 +17,7 @@ from rlm_graph.bridge import in_thread
 from rlm_graph.budget import Usage
 from rlm_graph.channels import RLMState, RLMUpdate
 from rlm_graph.context import ContextStore
-from rlm_graph.context.kept_answers import as_text, message, recorded, whole_final
+from rlm_graph.context.kept_answers import as_text, kept_typed, message, recorded, whole_final
 from rlm_graph.dialogue import converse
 from rlm_graph.errors import ExecutorError, ModelError
 from rlm_graph.executors.attachment import attachment_of
@@ -58,6 +58,7 @@ async def finalize(
         tools = None if native is None else native.options(model)
         final = await _best_effort(state, model, system_prompt, state.get("window") or window_tokens, ledger, tools)
         fitted = await in_thread(answer_format.settle, final)
+        typed = fitted.typed
         answer = Answer(
             value=final.value, text=as_text(final.value), complete=False, ceiling=state["ceiling"], via="best effort"
         )
@@ -67,9 +68,12 @@ async def finalize(
         problem = fitted.problem
         if problem is not None and ledger.exceeded() is None and state["misfits"] < MAX_CORRECTIONS:
             return {"final": None, "problem": problem, "misfits": state["misfits"] + 1, "usage": ledger.used}
-        text = await in_thread(as_text, final.value)
-        whole = Answer(value=final.value, text=text, complete=problem is None, via=final.via)
+        typed, text = fitted.typed, await in_thread(as_text, final.value)
+        given: Any = {"value": final.value, "text": text, "complete": problem is None, "via": final.via}
+        whole = Answer(**given) if reference is None else await in_thread(Answer.model_validate, given)
         answer = recorded(whole, reference)
+        if reference is not None and typed is not None:
+            typed = await in_thread(kept_typed, typed, store)
     repl = await _closed(executor, state.get("repl"))
     said = message(answer, id=str(uuid.uuid4()))
     await asyncio.to_thread(snapshots.forget, state.get("turns", []))
@@ -80,7 +84,7 @@ async def finalize(
         "told": str(said.id),
         "repl": repl,
         "usage": ledger.used,
-        **_typed(state, fitted.typed),
+        **_typed(state, typed),
     }
 
 

@@ -88,7 +88,7 @@ async def recurse(
             reply = await _ask_agent(request, below, batch, own, attempt=attempt, max_attempts=max_attempts)
     except BudgetExceeded as error:
         reply = SubcallReply(error=error.problem, error_type="BudgetExceeded")
-    return batch.answered(index, reply)
+    return batch.answered(index, await batch.shortened(reply))
 
 
 async def _ask_agent(

@@ -130,8 +130,8 @@ class TypedAnswerChannel(LastValue[Any]):
 
         The JSON itself where the type has changed since and does not take it any more: the run can still be read.
         """
-        if not isinstance(value, TypedAnswer):
-            return value
+        if not isinstance(value, TypedAnswer) or value.kept is not None:
+            return value  # what lies in a file is opened by `rlm_graph.agents.opened`
         if self._adapter is None:
             return value.value
         try:

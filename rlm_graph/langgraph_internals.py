@@ -134,6 +134,14 @@ def part_config(config: RunnableConfig, index: int) -> RunnableConfig:
     return {**config, "configurable": configurable, "metadata": metadata}
 
 
+def may_be_repeated(config: RunnableConfig) -> bool:
+    """Whether the step that got this config may have begun before: in a process that ended, or in another attempt.
+
+    LangGraph marks the first step of a graph that goes on from its record, and every further attempt.
+    """
+    return bool(config.get("configurable", {}).get(_RESUMING))
+
+
 # --- The order of checkpoints --------------------------------------------------------------------------------------
 
 

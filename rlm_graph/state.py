@@ -122,6 +122,9 @@ class Execution(CheckpointValue):
     read_bytes: NonNegativeInt | None = None
     """From disks, as `write_bytes`; None where the executor does not count it."""
     write_bytes: NonNegativeInt | None = None
+    readings: dict[str, list[int]] = Field(default_factory=dict)
+    """What it read of clocks, for a replay: see `rlm_graph.executors.sandbox.readings`. Runs of versions that did not
+    keep it have none."""
 
 
 class Variable(CheckpointValue):
@@ -236,6 +239,14 @@ class SubcallReply(CheckpointValue):
     usage: Usage = Usage()
     arrival: NonNegativeInt = 0
     """Which of the answers to the calls of its cell it was, from 1; 0 if a version that did not count recorded it."""
+    kept: KeptValue | None = None
+    """Where the value, or without one the partial text, lies if it is too large for a checkpoint: its beginning stands
+    in its place."""
+    readings: dict[str, list[int]] = Field(default_factory=dict)
+    """What the cells of its act had read of clocks since the answer that was recorded before: as those of an
+    `Execution`, but each name begins with the cell's number."""
+    _whole: SubcallReply | None = PrivateAttr(default=None)
+    """The reply with its value, in the process that was given it."""
 
 
 class Answer(CheckpointValue):

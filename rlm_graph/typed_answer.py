@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue, PrivateAttr, TypeAdapter, ValidationError
 
+from rlm_graph.json_pieces import LARGE, json_pieces, weight
 from rlm_graph.value import CheckpointValue
 
 
@@ -18,6 +19,10 @@ class TypedAnswer(CheckpointValue):
     """What the answer's form is made of, as JSON."""
 
     value: JsonValue
+    kept: dict[str, JsonValue] | None = None
+    """Where the value lies if it is too large for a checkpoint, as a `KeptValue` says it; `value` is then None."""
+    _whole: TypedAnswer | None = PrivateAttr(default=None)
+    """The answer with its value, in the process that gave it."""
 
 
 def as_typed(adapter: TypeAdapter[Any], value: JsonValue) -> Any:
@@ -26,7 +31,7 @@ def as_typed(adapter: TypeAdapter[Any], value: JsonValue) -> Any:
     Read as JSON: a strict type takes a text for an enum or a date from nothing else.
     """
     try:
-        return adapter.validate_json(json.dumps(value))
+        return adapter.validate_json("".join(json_pieces(value)) if weight(value) >= LARGE else json.dumps(value))
     except ValidationError as error:
         objection = error
     except ValueError:  # Python writes no integer of more digits than it reads

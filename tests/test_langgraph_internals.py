@@ -40,6 +40,7 @@ from rlm_graph.langgraph_internals import (
     kind_of_saver,
     loop_of,
     make_later_than,
+    may_be_repeated,
     name_below,
     names_interrupts,
     namespace_of,
@@ -209,6 +210,40 @@ def test_what_is_put_into_the_config_of_a_child_reaches_its_steps_and_the_graphs
 
 
 # --- Namespaces ----------------------------------------------------------------------------------------------------
+
+
+def test_a_step_that_may_have_begun_before_is_told_so_and_no_other_is() -> None:
+    told: list[tuple[str, bool]] = []
+    failing = {"second"}
+
+    def step(name: str) -> Callable[[State], State]:
+        def run(state: State) -> State:
+            told.append((name, may_be_repeated(get_config())))
+            if name in failing:
+                failing.remove(name)
+                raise LookupError(name)
+            return {}
+
+        return run
+
+    builder = StateGraph(State)
+    names = ("first", "second", "third")
+    for name in names:
+        builder.add_node(name, step(name))
+    for before, after in zip((START, *names), (*names, END), strict=True):
+        builder.add_edge(before, after)
+    graph = builder.compile(checkpointer=InMemorySaver())
+
+    with pytest.raises(LookupError):
+        graph.invoke({"seen": []}, CONFIG)
+    graph.invoke(None, CONFIG)
+    graph.invoke({"seen": []}, CONFIG)
+
+    assert told == [
+        ("first", False), ("second", False),
+        ("second", True), ("third", False),
+        ("first", False), ("second", False), ("third", False),
+    ]  # fmt: skip
 
 
 def test_a_namespace_is_the_path_of_nodes_each_with_the_id_of_its_task() -> None:

@@ -18,7 +18,7 @@ from langgraph.types import StateSnapshot
 from rlm_graph.bridge import in_thread
 from rlm_graph.channels import TypedAnswerChannel
 from rlm_graph.context import ContextStore
-from rlm_graph.context.kept_answers import is_kept, opened
+from rlm_graph.context.kept_answers import is_kept, opened, whole_typed
 from rlm_graph.errors import InputError
 from rlm_graph.state import Answer
 from rlm_graph.typed_answer import TypedAnswer
@@ -73,11 +73,14 @@ class OpenedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         )
 
     def _whole(self, part: Any, held: list[Answer]) -> Any:
+        store: ContextStore = self.contexts  # type: ignore[attr-defined]  # of `RLMGraph`
         if isinstance(part, TypedAnswer):
             channel = self.channels["structured_response"]
             assert isinstance(channel, TypedAnswerChannel)
-            return channel.opened(part)
-        store: ContextStore = self.contexts  # type: ignore[attr-defined]  # of `RLMGraph`
+            try:
+                return channel.opened(whole_typed(part, store))
+            except InputError:
+                return part
         try:
             return opened(part, store, held)
         except InputError as error:  # the state can be read all the same, and the run goes on

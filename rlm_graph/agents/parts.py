@@ -147,6 +147,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
         retrieval=parts.retrieval,
         agents=parts.specialists,
         approval=parts.approval,
+        store=parts.contexts,
         max_concurrency=parts.settings.max_concurrency,
     )
     failures = CostlyFailures(retry)

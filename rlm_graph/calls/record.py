@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from langgraph.checkpoint.base import empty_checkpoint
 
 from rlm_graph.calls.arrivals import RecordedCall
+from rlm_graph.executors.sandbox.readings import Readings
 from rlm_graph.langgraph_internals import allowing, checkpoint_config, joined, name_below, namespace_of, namespace_parts
 from rlm_graph.state import STORED_TYPES, SubcallReply
 
@@ -50,6 +51,11 @@ class Record:
         """How far the call has come."""
         last = max((reply.arrival for reply in self.replies.values()), default=0)
         return RecordedCall(self.count, len(self.replies), last)
+
+    @property
+    def readings(self) -> Readings:
+        """What the answers tell of clocks."""
+        return {name: values for reply in self.replies.values() for name, values in reply.readings.items()}
 
     @classmethod
     def of(cls, name: str, kept: CheckpointTuple) -> Record:

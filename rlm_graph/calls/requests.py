@@ -6,7 +6,7 @@ import copy
 import functools
 import json
 import operator
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import (
@@ -25,11 +25,14 @@ from rlm_graph.errors import InputError
 from rlm_graph.executors.base import HostCall
 from rlm_graph.executors.sandbox.worker.calls import MAX_BATCH
 from rlm_graph.handed import TextAt, WholeContext
+from rlm_graph.json_pieces import json_pieces, weight
 from rlm_graph.value import Value
 
 MODEL_CALLS = ("llm_query", "llm_query_batched", "rlm_query", "rlm_query_batched")
 """Host functions that ask a model. Every other host function is a tool."""
 
+MAX_DESCRIBED_CHARS = 1 << 17
+"""Characters of a tool's arguments that are shown, or counted, for those who watch a run."""
 MAX_FOUND_CHARS = 200_000
 """Characters of what a retrieval tool has found that go before a prompt."""
 
@@ -160,7 +163,8 @@ def read_requests(call: HostCall, *, recursive: bool) -> Sequence[Request]:
     """
     given = {name: value for name, value in _with_places(call).items() if value is not None}
     if call.function not in MODEL_CALLS:
-        return [ToolRequest(tool=call.function, arguments=call.arguments)]
+        # The call's arguments have been checked, which takes long for many values.
+        return [ToolRequest.model_construct(tool=call.function, arguments=call.arguments)]
     if "agent" in given and not call.function.startswith("rlm_"):
         raise TypeError("only rlm_query asks an agent")
     if "budget" in given and not call.function.startswith("rlm_"):
@@ -178,18 +182,29 @@ class Description(NamedTuple):
     agent: str | None
     """The specialist that is asked."""
     text: str
-    """The prompt, the question, or the tool's arguments as JSON."""
+    """The prompt, the question, or the tool's arguments as JSON: of those that are very long, the beginning."""
 
 
 def describe(request: Request) -> Description:
     """Say in words what a request is."""
     match request:
         case ToolRequest():
-            return Description(request.tool, None, json.dumps(request.arguments, ensure_ascii=False))
+            return Description(request.tool, None, _beginning(request.arguments))
         case ModelRequest():
             return Description("llm_query" if request.agent is None else "rlm_query", request.agent, request.prompt)
         case AgentRequest():
             return Description("rlm_query", request.agent, request.question)
+
+
+def _beginning(arguments: Mapping[str, JsonValue]) -> str:
+    if weight(arguments, MAX_DESCRIBED_CHARS) < MAX_DESCRIBED_CHARS:
+        return json.dumps(arguments, ensure_ascii=False)
+    text = ""
+    for piece in json_pieces(dict(arguments), ensure_ascii=False):
+        text += piece
+        if len(text) >= MAX_DESCRIBED_CHARS:
+            break
+    return text[:MAX_DESCRIBED_CHARS]
 
 
 def unknown_agent(requests: Sequence[Request], known: Collection[str]) -> str | None:

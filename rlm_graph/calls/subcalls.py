@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
-import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from rlm_graph import bridge
 from rlm_graph.approval import Approval
 from rlm_graph.budget import Usage
 from rlm_graph.calls.arrivals import Arrivals, AskProgress
+from rlm_graph.calls.clock_readings import ClockReadings, of_cell
 from rlm_graph.calls.record import ACT, AGENTS, CELL, CallKind, Record, Recorder, record, records
 from rlm_graph.calls.requests import (
     MODEL_CALLS,
@@ -39,12 +39,18 @@ from rlm_graph.calls.requests import (
     whole_arguments,
     words_of,
 )
+from rlm_graph.context import ContextStore
+from rlm_graph.context.kept_answers import is_large, kept_reply, whole_reply
 from rlm_graph.executors.base import CallResult, HostCall
+from rlm_graph.executors.sandbox.readings import Readings
+from rlm_graph.json_pieces import LARGE, json_pieces, weight
 from rlm_graph.langgraph_internals import (
     UNRECORDED,
     checkpointer_of,
     child_config,
+    is_of_this_machine,
     joined,
+    may_be_repeated,
     namespace_of,
     record_config,
     reporting,
@@ -95,10 +101,20 @@ class CallBatch:
     """What the attempts at a request have spent by now, those that failed too, by its index."""
     number: Callable[[], int] = lambda: 0
     """Gives an answer that has just come its `arrival`."""
+    read: Callable[[], dict[str, list[int]]] = dict
+    """Gives it what is recorded of clocks with it."""
+    store: ContextStore | None = None
+    """Keeps what is too large for a checkpoint, if the record is read on this machine alone."""
+
+    async def shortened(self, reply: SubcallReply) -> SubcallReply:
+        """Return a reply as it is recorded: what is too large for a checkpoint lies in the store."""
+        if self.store is None or not (is_large(reply.value) or is_large(reply.partial)):
+            return reply
+        return await bridge.in_thread(kept_reply, reply, self.store)
 
     def numbered(self, reply: SubcallReply) -> SubcallReply:
-        """Return a reply that has just come with its `arrival`."""
-        return reply.model_copy(update={"arrival": self.number()})
+        """Return a reply that has just come with its `arrival`, and with what is recorded of clocks with it."""
+        return reply.model_copy(update={"arrival": self.number(), "readings": self.read()})
 
     def answered(self, index: int, reply: SubcallReply) -> dict[str, Any]:
         """Return what is recorded of the request of that index, now that its answer is there."""
@@ -153,9 +169,14 @@ class Subcalls:
         retrieval: HostFunction | None = None,
         agents: Collection[str] = (),
         approval: Approval | None = None,
+        store: ContextStore | None = None,
         max_concurrency: int,
     ) -> None:
-        """`retrieval` answers the `context_query` of calls; `approval` is that of the graph."""
+        """`retrieval` answers the `context_query` of calls; `approval` is that of the graph.
+
+        `store` keeps large answers: without one they stand in their records.
+        """
+        self._store = store
         self._graph = graph
         self._approval = approval or Approval(None)
         self._retrieval = retrieval
@@ -179,6 +200,7 @@ class Subcalls:
             retrieval=self._retrieval,
             agents=self._agents,
             approval=self._approval,
+            store=self._store,
         )
 
 
@@ -197,8 +219,10 @@ class CallScope:
         retrieval: HostFunction | None = None,
         agents: Collection[str] = (),
         approval: Approval,
+        store: ContextStore | None = None,
     ) -> None:
         self.tools = tools
+        self._store = store
         self._approval = approval
         self._retrieval = retrieval
         self._agents = agents
@@ -218,6 +242,7 @@ class CallScope:
         self._made: set[str] = set()
         """Names of the calls that were made here: what is recorded of them is not in `_records`."""
         self._calls: dict[str, CallSummary] = {}
+        self._read_of_clocks = ClockReadings()
         self.interrupts: list[Interrupt] = []
         """Calls that wait for a human. Several may, when threads or a batch made them."""
 
@@ -226,6 +251,7 @@ class CallScope:
 
         The answers of a cell are returned in the order in which they came: see `Arrivals`, which asks for `progress`.
         """
+        self.note_readings(cell, call.readings)
         try:
             requests = read_requests(call, recursive=self._ledger.budget.max_depth > 0)
         except (ValidationError, TypeError) as error:
@@ -250,9 +276,9 @@ class CallScope:
             replies = await self._in_order(await self._arrivals_of(cell, progress), cell, name, requests)
         ordered = [replies[index] for index in range(len(requests))]
         if call.function.endswith("_batched"):
-            return CallResult(value=[_batch_item(reply) for reply in ordered])
+            return CallResult.model_construct(value=[_batch_item(reply) for reply in ordered])
         reply = ordered[0]
-        return CallResult(
+        return CallResult.model_construct(  # its value has been checked already, which takes long for a large one
             value=reply.value,
             error=reply.error,
             error_type=reply.error_type,
@@ -265,7 +291,7 @@ class CallScope:
 
         Version 0.1.0 told calls from each other by all of their arguments. What is recorded so is found so.
         """
-        name = f"{call.function}:{_key(cell, call)}"
+        name = f"{call.function}:{await _key_of(cell, call)}"
         if not call.named or cell == NO_CELL:
             return name
         recorded = {each.name for each in (await self._recorded()).values() if each.cell == cell}
@@ -284,7 +310,7 @@ class CallScope:
         [parameter, *_] = self._retrieval.parameters
         request = ToolRequest(tool=self._retrieval.name, arguments={parameter: query})
         before = call.model_copy(update={"function": f"{call.function} context_query"})
-        return (await self._answered(cell, f"{self._retrieval.name}:{_key(cell, before)}", [request]))[0]
+        return (await self._answered(cell, f"{self._retrieval.name}:{await _key_of(cell, before)}", [request]))[0]
 
     async def _in_order(
         self, arrivals: Arrivals, cell: int, name: str, requests: Sequence[Request]
@@ -317,7 +343,9 @@ class CallScope:
         self, cell: int, name: str, requests: Sequence[Request], *, arrivals: Arrivals | None = None
     ) -> Mapping[int, SubcallReply]:
         """Make the requests, or take their answers from the record, which are charged once."""
-        batch = CallBatch(requests, self._ledger, asyncio.Semaphore(self.max_concurrency))
+        batch = CallBatch(
+            requests, self._ledger, asyncio.Semaphore(self.max_concurrency), read=self._read_of_clocks.take
+        )
         if arrivals is not None:
             batch = replace(batch, number=functools.partial(arrivals.number, name))
         kept = await self._kept(name)
@@ -325,6 +353,7 @@ class CallScope:
             replies = kept.replies
         else:
             replies = await self._run(name, batch, kept, cell=None if arrivals is None else cell)
+        replies = {index: await self._whole(reply) for index, reply in replies.items()}
         self.asked += len(batch.asked)
         self._note(cell, name, replies, agents=_agents(requests), texts=[describe(each).text for each in requests])
         if not self._replaying and name not in self._charged:
@@ -332,6 +361,22 @@ class CallScope:
                 if index not in batch.asked:
                     self._ledger.charge(reply.usage)
         return replies
+
+    async def _whole(self, reply: SubcallReply) -> SubcallReply:
+        if reply.kept is None or self._store is None:
+            return reply
+        return await bridge.in_thread(whole_reply, reply, self._store)
+
+    def note_readings(self, cell: int, readings: Readings) -> None:
+        """Have what a cell of this act has read of clocks recorded with the next answer."""
+        if not self._replaying:
+            self._read_of_clocks.note(cell, readings)
+
+    async def recorded_readings(self, cell: int) -> Readings:
+        """Return what is recorded of the clocks of a cell that was cut off; nothing if the act begins only now."""
+        if not may_be_repeated(self._config):
+            return {}
+        return of_cell(cell, [each.readings for each in (await self._recorded()).values()])
 
     def calls(self) -> tuple[CallSummary, ...]:
         """Return the calls of this act, those that were answered before it was interrupted first."""
@@ -408,6 +453,8 @@ class CallScope:
         self, name: str, batch: CallBatch, kept: Record | None, *, cell: int | None
     ) -> Mapping[int, SubcallReply]:
         saver, namespace = self._saver(), joined(self.namespace, name)
+        if saver is not None and is_of_this_machine(saver):
+            batch = replace(batch, store=self._store)
         described = {ACT: self.namespace, AGENTS: ",".join(_agents(batch.requests)), CELL: cell}
         kind, count = self._kind(batch.requests), len(batch.requests)
         if kept is not None and (kind == "ask" or not kept.by_graph):
@@ -460,14 +507,21 @@ def _agents(requests: Sequence[Request]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in named if name is not None))
 
 
+async def _key_of(cell: int, call: HostCall) -> str:
+    """Return the name of a call that may be a large one."""
+    return await bridge.in_thread(_key, cell, call) if weight(call.arguments) >= LARGE else _key(cell, call)
+
+
 def _key(cell: int, call: HostCall) -> str:
     """Name a call by its content, its cell, and how many equal calls that cell made before.
 
     A text that the call names instead of holding it counts as what it is named by; see `call_key` of the supervisor.
     """
     arguments = call.arguments if call.plain is None else call.plain
-    content = json.dumps([cell, call.function, arguments, call.nth, *call.named], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(content.encode()).hexdigest()[:24]
+    digest = hashlib.sha256()
+    for piece in json_pieces([cell, call.function, arguments, call.nth, *call.named], sort_keys=True):
+        digest.update(piece.encode())
+    return digest.hexdigest()[:24]
 
 
 def _batch_item(reply: SubcallReply) -> JsonValue:

@@ -57,7 +57,9 @@ def as_json(record: RunRecord) -> dict[str, Any]:
     for turn in record.turns:
         shown = turn.model_dump(mode="json")
         for call, of_call in zip(turn.calls, shown["calls"], strict=True):
-            of_call["replies"] = [reply.model_dump(mode="json") for reply in record.replies_to(turn, call)]
+            of_call["replies"] = [
+                reply.model_dump(mode="json", exclude={"kept"}) for reply in record.replies_to(turn, call)
+            ]
         turns.append(shown)
     questions = [
         {

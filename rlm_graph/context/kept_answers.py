@@ -1,5 +1,7 @@
 """Large answers: kept once, as a file beside the contexts, while the state and its checkpoints hold a reference.
 
+So are large replies to the calls that code makes, and typed answers.
+
 A checkpoint of SQLite's holds every channel, and a run writes its answer as the cell's, as the claimed one, as the
 settled one and as a message: a text of 150 MB took 1.4 GB of the database.
 """
@@ -14,10 +16,12 @@ from langchain_core.messages import AIMessage
 
 from rlm_graph.context.store import ContextStore
 from rlm_graph.errors import InputError
-from rlm_graph.state import Answer, FinalAnswer, KeptValue
+from rlm_graph.json_pieces import json_pieces, weight
+from rlm_graph.state import Answer, FinalAnswer, KeptValue, SubcallReply
+from rlm_graph.typed_answer import TypedAnswer
 
 MAX_CHARS = 1 << 20
-"""Of an answer, as JSON or as the text that it is, that stands in the state."""
+"""Of an answer, as JSON or as the text that it is, that stands in the state. Each value in it counts for some."""
 SHOWN_CHARS = 2_000
 """Of a larger one that stand there, for those who look at the state itself."""
 _MARK = "rlm_graph_answer"
@@ -32,17 +36,77 @@ def kept(final: FinalAnswer, store: ContextStore) -> FinalAnswer:
 
     Raises `StorageError` where the store cannot be written.
     """
-    text = final.value if isinstance(final.value, str) else _json(final.value)
-    if text is None or len(text) <= MAX_CHARS:
+    held = _kept(final.value, store)
+    if held is None:
         return final
+    short = final.model_copy(update={"value": held[0], "kept": held[1]})
+    short._whole = final
+    return short
+
+
+def kept_reply(reply: SubcallReply, store: ContextStore) -> SubcallReply:
+    """Return the reply with its value, or its partial text, in a file of the store, if it is a large one. Blocks.
+
+    Raises `StorageError` where the store cannot be written.
+    """
+    part = _part_of(reply)
+    held = _kept(getattr(reply, part), store)
+    if held is None:
+        return reply
+    short = reply.model_copy(update={part: held[0], "kept": held[1]})
+    short._whole = reply
+    return short
+
+
+def whole_reply(reply: SubcallReply, store: ContextStore) -> SubcallReply:
+    """Return the reply with its value. Blocks. Raises `InputError` if this machine lacks its file."""
+    if reply.kept is None:
+        return reply
+    if reply._whole is not None:
+        whole, reply._whole = reply._whole, None
+        return whole
+    return reply.model_copy(update={_part_of(reply): _value(reply.kept, store), "kept": None})
+
+
+def kept_typed(typed: TypedAnswer, store: ContextStore) -> TypedAnswer:
+    """Return the typed answer with its value in a file, if it is large: in that of an answer of equal value. Blocks.
+
+    Raises `StorageError` where the store cannot be written.
+    """
+    held = _kept(typed.value, store)
+    if held is None:
+        return typed
+    short = TypedAnswer(value=None, kept=held[1].model_dump(mode="json"))
+    short._whole = typed
+    return short
+
+
+def whole_typed(typed: TypedAnswer, store: ContextStore) -> TypedAnswer:
+    """Return the typed answer with its value. Blocks. Raises `InputError` if this machine lacks its file."""
+    if typed.kept is None:
+        return typed
+    return typed._whole or TypedAnswer(value=_value(KeptValue.model_validate(typed.kept), store))
+
+
+def is_large(value: Any) -> bool:
+    """Tell whether a value may be one that is kept in a file."""
+    return weight(value, MAX_CHARS) >= MAX_CHARS
+
+
+def _part_of(reply: SubcallReply) -> Literal["value", "partial"]:
+    return "partial" if reply.value is None else "value"
+
+
+def _kept(value: Any, store: ContextStore) -> tuple[str, KeptValue] | None:
+    """Put a large value into the store and return its beginning, and where it lies; None for any other value."""
+    if not is_large(value):
+        return None
+    text = value if isinstance(value, str) else _json(value)
     try:
         ref = store.take(text)
     except InputError:  # there is no room for it beside what is in memory: it stands where it is
-        return final
-    form: Literal["text", "json"] = "text" if isinstance(final.value, str) else "json"
-    short = final.model_copy(update={"value": text[:SHOWN_CHARS], "kept": KeptValue(ref=ref, form=form)})
-    short._whole = final
-    return short
+        return None
+    return text[:SHOWN_CHARS], KeptValue(ref=ref, form="text" if isinstance(value, str) else "json")
 
 
 def whole_final(final: FinalAnswer, store: ContextStore) -> FinalAnswer:
@@ -97,6 +161,8 @@ def is_kept(part: Any) -> bool:
     """Tell whether `opened` would have to read a file for it, or find what another has read."""
     if isinstance(part, Answer):
         return part.kept is not None
+    if isinstance(part, TypedAnswer):
+        return part.kept is not None
     return isinstance(part, AIMessage) and _MARK in part.additional_kwargs
 
 
@@ -124,10 +190,8 @@ def as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
 
 
-def _json(value: Any) -> str | None:
-    if value is None or isinstance(value, bool | int | float):
-        return None
-    return json.dumps(value, ensure_ascii=False)
+def _json(value: Any) -> str:
+    return "".join(json_pieces(value, ensure_ascii=False))
 
 
 def _key(kept_as: KeptValue) -> tuple[str, str]:

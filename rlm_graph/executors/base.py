@@ -8,8 +8,9 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from pydantic import InstanceOf, JsonValue
+from pydantic import Field, InstanceOf, JsonValue
 
+from rlm_graph.executors.sandbox.readings import Readings
 from rlm_graph.handed import TextAt, WholeContext
 from rlm_graph.state import Cell, ContextRef, Execution, ReplHandle, Variable
 from rlm_graph.value import Value
@@ -34,6 +35,8 @@ class HostCall(Value):
     """By parameter name, as the stub in the sandbox bound them."""
     nth: int
     """How many equal calls (same function and arguments) the cell made before this one."""
+    readings: dict[str, list[int]] = Field(default_factory=dict)
+    """What the cell has read of clocks since the call before: see `rlm_graph.executors.sandbox.readings`."""
     handed: tuple[InstanceOf[HandedText], ...] = ()
     """What of `arguments` is handed over by its place."""
     plain: dict[str, JsonValue] | None = None
@@ -56,8 +59,8 @@ class CallResult(Value):
 
     def as_frame(self) -> dict[str, JsonValue]:
         """Return what a frame says of it. The fields of an `IncompleteReply` stand there only for one."""
-        dumped = self.model_dump()
-        return {name: value for name, value in dumped.items() if value is not None or name in ("value", "error")}
+        fields = dict(self)  # not dumped: a large value would be copied
+        return {name: value for name, value in fields.items() if value is not None or name in ("value", "error")}
 
 
 class PastCell(NamedTuple):
@@ -90,6 +93,14 @@ class ReportsProgress(Protocol):
 
     async def progress(self, *, answered: bool = False) -> Progress:
         """Return how far the code of the running cell is, with the calls that are `answered` if that is wanted."""
+
+
+@runtime_checkable
+class RepeatsReadings(Protocol):
+    """What a `Repl` may be besides: one that can show a cell the times that its clocks showed when it ran before."""
+
+    def give_readings(self, readings: Readings) -> None:
+        """Have the clocks of the cell that is run next show these first."""
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from rlm_graph.calls.subcalls import Subcalls
 from rlm_graph.context import ContextStore
 from rlm_graph.errors import ReplLostError
-from rlm_graph.executors.base import Repl, progress_of
+from rlm_graph.executors.base import RepeatsReadings, Repl, progress_of
 from rlm_graph.ledger import Ledger
 from rlm_graph.recovery.snapshots import SnapshotStore, surviving_cells
 from rlm_graph.state import Cell, ContextRef, Execution, Turn
@@ -83,6 +83,8 @@ class Replay:
 
     async def _run(self, repl: Repl, turn: Turn, cell: Execution) -> Execution:
         scope = self._subcalls.within(self._ledger, self._config, namespace=turn.namespace)
+        if isinstance(repl, RepeatsReadings):
+            repl.give_readings(cell.readings)
         again = await repl.run(
             Cell(code=cell.code, language=cell.language),
             number=cell.number,

@@ -55,5 +55,5 @@ async def record(runs: Runs, run: Run, contexts: ContextStore) -> RunRecord:
         usage=own_usage(run, state),
         waiting=tuple(map(Waiting.of, snapshot.interrupts)),
         exchanges=exchanges(state, run.question),
-        calls=await call_replies(runs, run.id, state.get("turns", ())),
+        calls=await call_replies(runs, run.id, state.get("turns", ()), contexts),
     )

@@ -7,7 +7,10 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
+from rlm_graph.bridge import in_thread
 from rlm_graph.calls.record import record
+from rlm_graph.context import ContextStore
+from rlm_graph.context.kept_answers import whole_reply
 from rlm_graph.langgraph_internals import joined
 from rlm_graph.state import SubcallReply, Turn
 from rlm_graph.storage.runs import Runs
@@ -60,13 +63,21 @@ def last_question(state: Mapping[str, Any], question: str) -> str:
     return asked[-1].text if asked else question
 
 
-async def call_replies(runs: Runs, run: str, turns: Sequence[Turn]) -> dict[str, tuple[SubcallReply, ...]]:
-    """Return what the calls of these turns were answered, by the namespaces of their records."""
+async def call_replies(
+    runs: Runs, run: str, turns: Sequence[Turn], contexts: ContextStore
+) -> dict[str, tuple[SubcallReply, ...]]:
+    """Return what the calls of these turns were answered, by the namespaces of their records.
+
+    Large replies lie in `contexts`: `InputError` if that is the folder of another machine.
+    """
     found = {}
     for act, name in ((turn.namespace, call.record) for turn in turns for call in turn.calls if call.record):
         kept = await record(runs.saver, run, act, name)
         replies = {} if kept is None else kept.replies
-        found[joined(act, name)] = tuple(reply for _, reply in sorted(replies.items()))
+        found[joined(act, name)] = tuple([
+            await in_thread(whole_reply, reply, contexts) if reply.kept else reply
+            for _, reply in sorted(replies.items())
+        ])  # fmt: skip
     return found
 
 

@@ -13,9 +13,10 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from rlm_graph.state import Answer, ContextRef, FinalAnswer
+from rlm_graph.state import Answer, ContextRef, FinalAnswer, KeptValue, SubcallReply
 from rlm_graph.storage.database import Database, Statement
 from rlm_graph.storage.encryption import Cipher
+from rlm_graph.typed_answer import TypedAnswer
 
 T = TypeVar("T")
 
@@ -74,12 +75,18 @@ def _parts_of(kind: type) -> Callable[[Any], Iterable[Any]] | None:
 
     Found once for each type: a saver looks through thousands of values a second, and hardly any is a container.
     """
-    if issubclass(kind, FinalAnswer | Answer):
+    if issubclass(kind, FinalAnswer | Answer | SubcallReply):
         return _kept_in
+    if issubclass(kind, TypedAnswer):
+        return _kept_in_typed
     if issubclass(kind, Mapping):
         return lambda value: value.values()
     return iter if issubclass(kind, list | tuple) else None
 
 
-def _kept_in(answer: FinalAnswer | Answer) -> Iterable[Any]:
+def _kept_in(answer: FinalAnswer | Answer | SubcallReply) -> Iterable[Any]:
     return () if answer.kept is None else (answer.kept.ref,)
+
+
+def _kept_in_typed(answer: TypedAnswer) -> Iterable[Any]:
+    return () if answer.kept is None else (KeptValue.model_validate(answer.kept).ref,)

@@ -12,9 +12,11 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from pydantic import JsonValue, ValidationError
 
+from rlm_graph.bridge import in_thread
 from rlm_graph.errors import RLMError
 from rlm_graph.executors.sandbox.frames import MAX_VALUE_ITEMS
 from rlm_graph.executors.sandbox.worker.values import TooManyValues, as_json
+from rlm_graph.json_pieces import json_pieces, weight
 from rlm_graph.json_schema import UnusableSchema
 from rlm_graph.state import SubcallReply
 from rlm_graph.surrogates import has_surrogates, whole
@@ -25,6 +27,8 @@ MAX_RESULT_BYTES = 8 << 20
 """The largest result, as JSON. It is recorded with the run, and code that wants more can ask in parts."""
 MAX_RESULT_VALUES = MAX_VALUE_ITEMS
 """Values in the largest result."""
+MAX_ON_LOOP = 1 << 17
+"""Characters of a result, as JSON, that is read on the event loop: a larger one would hold it up."""
 MAX_STEPS = 10_000
 """Steps of a graph that a tool runs, if the tool names no limit of its own."""
 MAX_ERRORS = 5
@@ -72,7 +76,9 @@ async def use(
             words = f"{kind}: {words}" if words else kind
         return _failure(function, kind, words or kind)
     try:
-        return _recordable(function, result)
+        if weight(result, MAX_ON_LOOP) < MAX_ON_LOOP:
+            return _recordable(function, result)
+        return await in_thread(_recordable, function, result)
     except ENDS as error:  # objects of a tool's own may raise anything where they are only looked at
         return _failure(function, "RuntimeError", f"the result cannot be read: {type(error).__name__}")
 
@@ -116,7 +122,7 @@ def _recordable(function: HostFunction, result: Any) -> SubcallReply:
     except TooManyValues:
         problem = f"the result holds more than {MAX_RESULT_VALUES:,} values; ask for less at once"
         return _failure(function, "ValueError", problem)
-    text = json.dumps(value, ensure_ascii=False)
+    text = "".join(json_pieces(value, ensure_ascii=False))
     # A lone surrogate has no UTF-8, which checkpoints are written in.
     encoded = text.encode("utf-8", "surrogatepass")
     if len(encoded) > MAX_RESULT_BYTES:

@@ -80,6 +80,54 @@ async def test_a_batch_holds_nobody_up_while_an_answer_of_it_is_missing() -> Non
     assert code.given == ["b", "batch"]
 
 
+async def test_the_last_answer_to_a_batch_that_is_recorded_in_part_is_given_before_what_came_later() -> None:
+    code = Code(Arrivals({"batch": RecordedCall(2, 1, 1)}, None, last=1))
+    code.call("batch", requests=2)
+    code.call("b")
+    code.arrivals.number("batch")
+    code.arrivals.number("b")
+
+    second = asyncio.create_task(code.recorded("b"))
+    await settled()
+    before = list(code.given)
+    await asyncio.gather(second, code.recorded("batch"))
+
+    assert (before, code.given) == ([], ["batch", "b"])
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [RecordedCall(2, 1, 1), RecordedCall(1, 1, 0), RecordedCall(1, 1, 3)],
+    ids=["one that was not answered whole", "one whose answer was not counted", "one that was answered later"],
+)
+async def test_a_replay_does_not_wait_for(missing: RecordedCall) -> None:
+    told = Told(still=False)
+    code = Code(Arrivals({"a": missing, "b": RecordedCall(1, 1, 2)}, told, last=3))
+    code.call("b")
+
+    await code.recorded("b")
+
+    assert (code.given, told.asked) == (["b"], 0)
+
+
+async def test_a_failure_ends_the_waiting_of_those_that_wait_and_leaves_the_others() -> None:
+    code = Code(Arrivals({}, None, last=0))
+    for name in ("first", "second", "under way"):
+        code.call(name)
+    code.arrivals.number("first")
+    code.arrivals.number("second")
+    waiting = asyncio.create_task(code.recorded("second"))
+    await settled()
+
+    code.arrivals.fail(LookupError("the act ends"))
+
+    with pytest.raises(LookupError):
+        await waiting
+    with pytest.raises(LookupError):
+        await code.recorded("first")
+    assert code.given == []
+
+
 async def test_a_replay_waits_for_the_calls_that_were_answered_before() -> None:
     told = Told(still=False)
     code = Code(Arrivals(recorded(a=1, b=2), told, last=2))

@@ -92,6 +92,35 @@ COMPLETED = Scenario(
     ],
 )
 
+CLOCKED = Scenario(
+    "clocked",
+    width=9,
+    every=4,
+    # As above, with the time and chance in each prompt: what is asked again shows, for it is asked with another time.
+    replies=[
+        [
+            "import datetime, os, time, uuid\n"
+            "from concurrent.futures import ThreadPoolExecutor, as_completed\n"
+            "def now():\n"
+            "    drawn = f'{uuid.uuid4()} {uuid.uuid1()} {os.urandom(4).hex()}'\n"
+            "    read = f'{datetime.datetime.now()} {time.time_ns()} {time.perf_counter()} {drawn}'\n"
+            "    return f'<clock {read:<180}>'\n"
+            "def ask(_):\n"
+            "    return llm_query(f'piece {now()}')\n"
+            "begun = now()\n"
+            "pieces, said = [], []\n"
+            "with ThreadPoolExecutor(8) as pool:\n"
+            "    for done in as_completed([pool.submit(ask, n) for n in range(12)]):\n"
+            "        pieces.append(done.result())\n"
+            "        said.append(llm_query(f'{begun} {now()} so far: ' + '; '.join(pieces)))\n"
+            "ended = now()\n"
+            "print(len(said), len(set(said)))",
+            "said.append(llm_query(f'{begun} {ended} {now()} and then'))",
+        ],
+        ["FINAL([*said, llm_query(f'{begun} {ended} {now()} the last')])"],
+    ],
+)
+
 NESTED = Scenario(
     "nested",
     width=48,
@@ -202,7 +231,7 @@ FRAGILE = Scenario(
     ],
 )
 
-SCENARIOS = (TURNS, BATCH, WIDE, THREADS, COMPLETED, GATHER, CHILDREN, NESTED, CALLS, CONTAINERS)
+SCENARIOS = (TURNS, BATCH, WIDE, THREADS, COMPLETED, CLOCKED, GATHER, CHILDREN, NESTED, CALLS, CONTAINERS)
 """Those that are killed at every event."""
 
 BY_NAME = {scenario.name: scenario for scenario in (*SCENARIOS, SAME, FRAGILE)}

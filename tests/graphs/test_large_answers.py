@@ -17,10 +17,23 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from pydantic import BaseModel
 
-from rlm_graph import AgentOptions, ContextStore, create_rlm_agent
-from rlm_graph.context.kept_answers import MAX_CHARS, SHOWN_CHARS
+from rlm_graph import AgentOptions, ContextStore, LocalSettings, create_rlm_agent
+from rlm_graph.context.kept_answers import (
+    MAX_CHARS,
+    SHOWN_CHARS,
+    kept,
+    kept_reply,
+    kept_typed,
+    whole_reply,
+    whole_typed,
+)
+from rlm_graph.executors.local import LocalExecutor
+from rlm_graph.state import ContextRef, FinalAnswer, SubcallReply
+from rlm_graph.storage.run_contexts import instances_in
 from rlm_graph.testing import ScriptedModel, ScriptedServer
+from rlm_graph.typed_answer import TypedAnswer
 from tests.cli.conftest import Shell, code
+from tests.graphs.test_resume import kill_workers
 
 Serve = Callable[..., ScriptedServer]
 
@@ -106,12 +119,34 @@ class Long(BaseModel):
     text: str
 
 
-def test_a_large_typed_answer_reaches_the_caller(tmp_path: Path) -> None:
-    agent = build(f"{{'text': 'x' * {LARGE}}}", tmp_path, checkpointer=InMemorySaver(), response_format=Long)
+@pytest.mark.parametrize(
+    "source", [f"{{'text': 'x' * {LARGE}}}", f"'{{\"text\": \"' + 'x' * {LARGE} + '\"}}'"], ids=["a dict", "its JSON"]
+)
+def test_a_large_typed_answer_reaches_the_caller_and_stands_in_no_checkpoint(source: str, tmp_path: Path) -> None:
+    database = tmp_path / "runs.sqlite"
+    with SqliteSaver.from_conn_string(str(database)) as saver:
+        agent = build(source, tmp_path, checkpointer=saver, response_format=Long)
+        parts = list(agent.stream({"question": "?"}, CONFIG, stream_mode="values"))
+    with SqliteSaver.from_conn_string(str(database)) as saver:
+        state = build(source, tmp_path, checkpointer=saver, response_format=Long).get_state(CONFIG).values
 
-    result = agent.invoke({"question": "?"}, CONFIG)
+    assert parts[-1]["structured_response"] == Long(text="x" * LARGE)
+    assert state["structured_response"] == Long(text="x" * LARGE)
+    assert sum(path.stat().st_size for path in tmp_path.glob("runs.sqlite*")) < 1_000_000
+    assert bytes_in(tmp_path / "contexts") < 2.1 * LARGE
 
-    assert result["structured_response"] == Long(text="x" * LARGE)
+
+def test_references_of_typed_answers_are_found(tmp_path: Path) -> None:
+    final = FinalAnswer(value={"text": "x" * LARGE})
+    store = ContextStore(tmp_path)
+    place = kept(final, store).kept
+    assert place is not None
+
+    short = kept_typed(TypedAnswer(value=final.value), store)
+
+    assert TypedAnswer.model_validate(short.model_dump()).value is None
+    assert list(instances_in([short], ContextRef)) == [place.ref]
+    assert whole_typed(TypedAnswer.model_validate(short.model_dump()), store).value == final.value
 
 
 def test_what_nobody_records_leaves_no_file(tmp_path: Path) -> None:
@@ -119,6 +154,61 @@ def test_what_nobody_records_leaves_no_file(tmp_path: Path) -> None:
 
     assert build(source, tmp_path).invoke({"question": "?"})["answer"].value == value
     assert bytes_in(tmp_path) == 0
+
+
+AS_IT_IS = {
+    "a text": SubcallReply(value="é" * LARGE),
+    "values": SubcallReply(value=[["é" * 1000, 1]] * (LARGE // 1000)),
+    "many small values": SubcallReply(value=[[n, None] for n in range(LARGE // 20)]),
+    "a text that broke off": SubcallReply(error="cut", error_type="IncompleteReply", partial="é" * LARGE),
+}
+
+
+@pytest.mark.parametrize("reply", AS_IT_IS.values(), ids=AS_IT_IS)
+def test_a_large_reply_is_kept_in_a_file_and_found_there(reply: SubcallReply, tmp_path: Path) -> None:
+    store = ContextStore(tmp_path)
+
+    short = kept_reply(reply, store)
+    read = SubcallReply.model_validate(short.model_dump())
+
+    assert len(str(short.model_dump())) < 2 * SHOWN_CHARS + 2_000
+    assert whole_reply(short, store) is reply
+    assert whole_reply(read, store) == reply
+    assert list(instances_in({"replies": {0: short}}, ContextRef)) == [short.kept and short.kept.ref]
+
+
+def test_a_small_reply_stays_where_it_is(tmp_path: Path) -> None:
+    reply = SubcallReply(value=["x" * (MAX_CHARS // 2)])
+
+    assert kept_reply(reply, ContextStore(tmp_path)) is reply
+    assert bytes_in(tmp_path) == 0
+
+
+@pytest.mark.confinement
+async def test_a_large_reply_of_an_agent_below_is_stored_once_and_whole_in_a_replay(tmp_path: Path) -> None:
+    executor = LocalExecutor(LocalSettings(), folder=tmp_path / "repls")
+    turns = iter(["r = rlm_query('Give me much.')", f"FINAL([len(r), r == 'c' * {LARGE}])"])
+    root = ScriptedModel(lambda messages: f"```repl\n{next(turns)}\n```")
+    below = ScriptedModel(lambda messages: f"```repl\nFINAL('c' * {LARGE})\n```")
+    async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.sqlite")) as saver:
+        agent = create_rlm_agent(
+            root,
+            sub_model=below,
+            checkpointer=saver,
+            executor=executor,
+            options=AgentOptions(contexts=tmp_path / "contexts", interrupt_before=["observe"]),
+        )
+        await agent.ainvoke({"question": "?"}, CONFIG)
+        kill_workers(executor)  # what the code was given has to come out of the record
+
+        result = await agent.ainvoke(None, CONFIG)
+        while result.get("answer") is None:
+            result = await agent.ainvoke(None, CONFIG)
+
+    assert result["answer"].value == [LARGE, True]
+    assert bytes_in(tmp_path / "contexts") < 1.1 * LARGE
+    assert sum(path.stat().st_size for path in tmp_path.glob("runs.sqlite*")) < 1_500_000
+    kill_workers(executor)
 
 
 class ElsewhereSaver(BaseCheckpointSaver[Any]):

@@ -273,11 +273,11 @@ async def test_code_that_asks_otherwise_than_before_is_not_waited_for(
     contexts: ContextStore, executor: LocalExecutor, tmp_path: Path
 ) -> None:
     code = """
-import datetime, threading
+import os, threading
 answers = []
 def ask(prompt):
     answers.append(llm_query(prompt))
-first = threading.Thread(target=ask, args=(f"at {datetime.datetime.now()}",))
+first = threading.Thread(target=ask, args=(f"in process {os.getpid()}",))
 first.start()
 first.join()
 second = threading.Thread(target=ask, args=("always",))

@@ -162,7 +162,7 @@ async def test_a_rebuilt_repl_is_told_to_the_model(agent: Build, executor: Local
     assert "variables are back" in root.calls[-1][-1].text
 
 
-DIVERGING = "import time\nstamp = time.monotonic_ns()\nprint(stamp)"
+DIVERGING = "import os\nstamp = os.getpid()\nprint(stamp)"
 
 
 async def test_a_replay_that_differs_is_told_to_the_model(agent: Build, executor: LocalExecutor) -> None:

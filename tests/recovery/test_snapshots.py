@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from rlm_graph.executors.base import Executor, Repl
+from rlm_graph.errors import ExecutorError
+from rlm_graph.executors.base import Executor, PastCell, Repl
 from rlm_graph.executors.conformance import Notebook
 from rlm_graph.executors.local import LocalExecutor
 from rlm_graph.recovery.snapshots import SnapshotStore
@@ -113,6 +114,29 @@ async def test_a_store_that_cannot_be_written_costs_no_run(tmp_path: Path, noteb
     await SnapshotStore(tmp_path / "file" / "snapshots", SnapshotSettings(after_s=0)).take(notebook.repl, turns, [])
 
     assert (await notebook.run("x")).value == "1"
+
+
+class Broken:
+    """A REPL whose sandbox is lost while it takes a snapshot in."""
+
+    def __init__(self, repl: Repl) -> None:
+        self.handle = repl.handle
+
+    async def restore(self, snapshot: bytes, past: Sequence[PastCell]) -> bool:
+        raise ExecutorError("lost")
+
+
+async def test_a_snapshot_that_ends_its_sandbox_is_not_tried_again(
+    store: SnapshotStore, notebook: Notebook, fresh: Repl
+) -> None:
+    turns = await turns_of(notebook, "x = 1")
+    await store.take(notebook.repl, turns, [])
+    broken: Any = Broken(fresh)
+
+    with pytest.raises(ExecutorError, match="lost"):
+        await store.restore(broken, turns, [], give)
+
+    assert await store.restore(fresh, turns, [], give) == 0
 
 
 async def test_what_a_fork_keeps_stays_when_its_source_has_ended(

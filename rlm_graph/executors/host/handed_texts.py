@@ -54,7 +54,13 @@ class GivenContexts:
 
         What was sent beside it goes into a file, which lasts as long as `files`. Raises `BadText`.
         """
-        call = HostCall(id=reported.id, function=reported.function, arguments=reported.arguments, nth=reported.nth)
+        call = HostCall.model_construct(  # what was reported has been checked
+            id=reported.id,
+            function=reported.function,
+            arguments=reported.arguments,
+            nth=reported.nth,
+            readings=reported.readings,
+        )
         if not reported.texts:
             return call
         call = call.model_copy(update={"plain": reported.arguments, "named": reported.named()})

@@ -1,4 +1,4 @@
-"""Large frames, read piece by piece: whoever reads a text of 150 MB in one call of C's holds up every other thread.
+"""Large frames, read and written piece by piece: a text of 150 MB in one call of C's holds up every other thread.
 
 What is read in a thread still holds Python's lock for as long as one such call takes, and with it the event loop.
 """
@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from rlm_graph.bridge import in_thread
-from rlm_graph.executors.sandbox.frames import MAX_FRAME, Frame, FrameError, decode
+from rlm_graph.executors.sandbox.frames import MAX_FRAME, Frame, FrameError, decode, encode
+from rlm_graph.json_pieces import json_pieces, weight
 
 LARGE_BYTES = 1 << 20
 """Of a frame from which on it is read so."""
@@ -42,6 +43,32 @@ _BODY = re.compile(
 """The inside of a text of JSON, as far as it is there, without an escape or a pair of them that is not whole."""
 _ESCAPE_BYTES = 12
 """Of the longest thing that stays together: two escapes that are one character."""
+
+
+async def encoded(frame: Frame) -> list[bytes]:
+    """Return the line for a frame, in pieces of at most some megabytes. Raises `FrameError` as `encode` does."""
+    if weight(frame) < LARGE_BYTES:
+        return [encode(frame)]
+    return await in_thread(_encoded, frame)
+
+
+def _encoded(frame: Frame) -> list[bytes]:
+    pieces: list[bytes] = []
+    held, size = [], 0
+    try:
+        for text in json_pieces(frame, allow_nan=False):
+            held.append(text)
+            size += len(text)
+            if size >= LARGE_BYTES:
+                pieces.append("".join(held).encode("ascii"))
+                held, size = [], 0
+    except (TypeError, ValueError, RecursionError) as error:
+        raise FrameError(f"no frame can say it: {error}") from None
+    pieces.append("".join([*held, "\n"]).encode("ascii"))
+    length = sum(map(len, pieces))
+    if length > MAX_FRAME:
+        raise FrameError(f"a frame of {length:,} bytes is longer than {MAX_FRAME:,}")
+    return pieces
 
 
 class FrameReader:

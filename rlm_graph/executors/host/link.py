@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from collections.abc import Sequence
 
 from rlm_graph.errors import ExecutorError
-from rlm_graph.executors.host.large_frames import FrameReader
+from rlm_graph.executors.host.large_frames import FrameReader, encoded
 from rlm_graph.executors.host.stream import Connect, Reader, Writer
-from rlm_graph.executors.sandbox.frames import MAX_ITEMS, Frame, FrameError, decode, encode
+from rlm_graph.executors.sandbox.frames import MAX_ITEMS, Frame, FrameError, decode
 
 REPLY_TIMEOUT_S = 30.0
 """Seconds that a supervisor, which never blocks, has to answer."""
@@ -121,20 +122,27 @@ class SupervisorLink:
         Raises `ExecutorError` for a frame that is too long, and if nobody takes it.
         """
         try:
-            line = encode(frame)
+            pieces = await encoded(frame)
         except FrameError as error:
             raise ExecutorError(f"{frame['op']}: {error}") from error
+        if len(pieces) == 1:
+            await self._write(pieces)
+        else:  # whoever sends it may be cancelled in its middle, and what comes next on the stream must be a frame
+            await asyncio.shield(asyncio.ensure_future(self._write(pieces)))
+
+    async def _write(self, pieces: Sequence[bytes]) -> None:
         async with self._writing:
             writer = self._writer
             if writer is None and self._end is None:
                 raise ExecutorError("not attached to the REPL")
             if writer is None:  # the stream broke, and is being opened again: what matters is then sent again
                 return
-            writer.write(line)
             deadline = asyncio.timeout(SEND_TIMEOUT_S)
             try:
                 async with deadline:
-                    await writer.drain()
+                    for piece in pieces:
+                        writer.write(piece)
+                        await writer.drain()
             except OSError as error:
                 if deadline.expired():
                     raise ExecutorError(f"the REPL has taken nothing for {SEND_TIMEOUT_S:g} s") from error

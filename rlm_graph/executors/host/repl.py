@@ -13,15 +13,27 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rlm_graph.bridge import in_thread
 from rlm_graph.errors import ExecutorError
 from rlm_graph.executors.base import PastCell, Progress, Serve
 from rlm_graph.executors.host.handed_texts import GivenContexts, decoded
 from rlm_graph.executors.host.link import ContextMissing, Events, SupervisorLink
 from rlm_graph.executors.host.process import this_owner
-from rlm_graph.executors.host.reports import Calls, CellProgress, Done, Pong, SentSlice, Snapshot, Variables, read
+from rlm_graph.executors.host.reports import (
+    Calls,
+    CellProgress,
+    Done,
+    Pong,
+    SentSlice,
+    Snapshot,
+    Variables,
+    read,
+    read_large,
+)
 from rlm_graph.executors.host.service import Service
 from rlm_graph.executors.host.stream import PERSISTENCE, Connect, LinkLost, Persistence
 from rlm_graph.executors.sandbox.frames import MAX_VALUE, Frame
+from rlm_graph.executors.sandbox.readings import Readings, whole_streams
 from rlm_graph.state import Cell, ContextRef, Execution, ReplHandle, Variable
 
 BUILT_IN = frozenset({
@@ -38,6 +50,8 @@ SNAPSHOT_TIMEOUT_S = 120.0
 """Seconds that a worker has to take a snapshot, or to read one."""
 MAX_SNAPSHOT = MAX_VALUE // 4 * 3
 """Bytes, of which base64 makes what one frame can carry."""
+_PIECE = 3 << 18
+"""Bytes of a snapshot that are written as Base64 in one call: a number that three divides."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -86,6 +100,7 @@ class SupervisedRepl:
         """Those that the REPL has been given here, by number and folder."""
         self._owner = Frame()
         self._service: Service | None = None
+        self._readings: Readings = {}
         self._contexts = GivenContexts()
         self.stays = stays
 
@@ -156,8 +171,9 @@ class SupervisedRepl:
             request = {
                 "op": "exec", "re": self._link.next_number(), "cell": number, "code": cell.code,
                 "branch": branch, "language": cell.language, "timeout": timeout_s, "started_at": started_at,
-                "seed": _seed(number, cell),
+                "seed": _seed(number, cell), "readings": self._readings,
             }  # fmt: skip
+            self._readings = {}
             service = Service(
                 number,
                 self._allowed,
@@ -173,10 +189,15 @@ class SupervisedRepl:
             finally:
                 await service.cancel()
         self._note(done, PastCell(number, branch))
-        kept = done.model_dump(exclude={"cell", "error", "final"})
+        kept = done.model_dump(exclude={"cell", "error", "final", "readings"})
         return Execution(
-            number=number, code=cell.code, language=cell.language, error=done.error, final=done.final, **kept
-        )
+            number=number, code=cell.code, language=cell.language, error=done.error, final=done.final,
+            readings=whole_streams(done.readings), **kept,
+        )  # fmt: skip
+
+    def give_readings(self, readings: Readings) -> None:
+        """See `RepeatsReadings`."""
+        self._readings = whole_streams(readings)
 
     def _note(self, done: Done, cell: PastCell) -> None:
         if done.status == "killed":
@@ -232,14 +253,14 @@ class SupervisedRepl:
         if len(report.snapshot) > (request["max_bytes"] + 2) // 3 * 4:
             raise ExecutorError("the sandbox sent nonsense: a snapshot larger than was asked for")
         try:
-            return base64.b64decode(report.snapshot, validate=True)
+            return await in_thread(_bytes_of, report.snapshot)
         except ValueError as error:
             raise ExecutorError(f"the sandbox sent nonsense: 'reply': snapshot: {error}") from None
 
     async def restore(self, snapshot: bytes, past: Sequence[PastCell]) -> bool:
         """See `Repl.restore`."""
         cells = [cell._asdict() for cell in past]
-        request: Frame = {"op": "restore", "snapshot": base64.b64encode(snapshot).decode(), "past": cells}
+        request: Frame = {"op": "restore", "snapshot": await in_thread(_text_of, snapshot), "past": cells}
         report = read(Snapshot, await self._link.request(request, timeout_s=SNAPSHOT_TIMEOUT_S))
         if report.reason is None:
             self._past, self._cells_done = list(past), past[-1].number
@@ -280,10 +301,10 @@ class SupervisedRepl:
                 await service.finish()
                 raise event
             elif event["ev"] == "calls":
-                if service.take(read(Calls, event)):
+                if service.take(await read_large(Calls, event)):
                     breaks = 0
             elif event["ev"] == "done":
-                done = read(Done, event)
+                done = await read_large(Done, event)
                 if done.cell == request["cell"]:
                     return done
             elif event.get("re") in (None, request["re"]):
@@ -322,6 +343,17 @@ class SupervisedRepl:
             return
         await self._link.send(request)
         await service.resend()
+
+
+def _bytes_of(text: str) -> bytes:
+    """Read Base64, a piece at a time: see `large_frames`. Raises `ValueError`."""
+    pieces = (text[at : at + _PIECE // 3 * 4] for at in range(0, len(text), _PIECE // 3 * 4))
+    return b"".join([base64.b64decode(piece, validate=True) for piece in pieces])
+
+
+def _text_of(data: bytes) -> str:
+    pieces = (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
+    return "".join([base64.b64encode(piece).decode("ascii") for piece in pieces])
 
 
 def _seed(number: int, cell: Cell) -> int:

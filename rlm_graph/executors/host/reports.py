@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -15,9 +16,12 @@ from pydantic import (
     ValidationError,
 )
 
+from rlm_graph.bridge import in_thread
 from rlm_graph.errors import ExecutorError
 from rlm_graph.executors.sandbox.frames import MAX_DEPTH, MAX_REASON, Frame
+from rlm_graph.executors.sandbox.readings import checked_readings
 from rlm_graph.executors.sandbox.worker.handing import MAX_TEXTS
+from rlm_graph.json_pieces import weight
 from rlm_graph.state import CellError, FinalAnswer, Variable
 
 
@@ -27,7 +31,12 @@ class FromSandbox(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
 
+THREAD_CHARS = 1 << 18
+"""Of a frame from which on it is read in a thread."""
 FrameT = TypeVar("FrameT", bound=FromSandbox)
+
+ReportedReadings = Annotated[dict[str, list[int]], AfterValidator(checked_readings)]
+"""Of clocks, see `rlm_graph.executors.sandbox.readings`."""
 
 
 class Past(FromSandbox):
@@ -75,6 +84,7 @@ class ReportedCall(FromSandbox):
     function: str = Field(max_length=200)
     arguments: dict[str, JsonValue]
     nth: NonNegativeInt
+    readings: ReportedReadings = {}
     texts: list[NamedText] = Field(default=[], max_length=MAX_TEXTS)
     sent: str | None = Field(default=None, max_length=64)
     """The SHA-256 of what was sent beside it."""
@@ -112,6 +122,7 @@ class Done(FromSandbox):
     peak_memory_bytes: NonNegativeInt
     read_bytes: NonNegativeInt | None = None
     write_bytes: NonNegativeInt | None = None
+    readings: ReportedReadings = {}
 
 
 class Variables(FromSandbox):
@@ -136,6 +147,11 @@ class Snapshot(FromSandbox):
     snapshot: str | None
     reason: str | None = Field(max_length=MAX_REASON)
     """Why there is none, or why it cannot be used."""
+
+
+async def read_large(model: type[FrameT], frame: Frame) -> FrameT:
+    """Read a frame that may be a large one, as `read` does: each of its values takes a call of Python's."""
+    return await in_thread(read, model, frame) if weight(frame, THREAD_CHARS) >= THREAD_CHARS else read(model, frame)
 
 
 def read(model: type[FrameT], frame: Frame) -> FrameT:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
+from rlm_graph.bridge import in_thread
 from rlm_graph.executors.base import CallResult, Serve
 from rlm_graph.executors.host.handed_texts import BadText, Fetch, GivenContexts
+from rlm_graph.executors.host.large_frames import encoded
 from rlm_graph.executors.host.reports import Calls, ReportedCall
-from rlm_graph.executors.sandbox.frames import MAX_ITEMS, MAX_VALUE, Frame, FrameError, count_items, encode
+from rlm_graph.executors.sandbox.frames import MAX_ITEMS, MAX_VALUE, Frame, FrameError, count_items
 
 ON_THE_WAY_BYTES = 64 << 20
 """Of answers that were sent and may not have come: far more than sockets and pipes on the way hold."""
@@ -87,7 +89,7 @@ class Service:
         self.last_begun = max(self.last_begun, call.id)
         try:
             result = await self._served(call)
-            answer, size = _fitting({"id": call.id, **result.as_frame()})
+            answer, size = await _fitting({"id": call.id, **result.as_frame()})
             self._keep(answer, size)
             await self._send(self._resume(answer))
         except Exception as error:
@@ -124,13 +126,20 @@ async def _nothing(call: int, start: int) -> bytes:
     return b""
 
 
-def _fitting(answer: Frame) -> tuple[Frame, int]:
+async def _fitting(answer: Frame) -> tuple[Frame, int]:
     """Return the answer, or an error in its place if no frame can carry it, and its bytes."""
     try:
-        line = encode(answer)
-        if len(line) <= MAX_VALUE and count_items(line, MAX_ITEMS) <= MAX_ITEMS:
-            return answer, len(line)
-        problem = f"the answer takes {len(line):,} bytes, or holds more values than a frame can carry"
+        pieces = await encoded(answer)
+        size = sum(map(len, pieces))
+        if size <= MAX_VALUE and (size <= MAX_ITEMS or await in_thread(_items_in, pieces) <= MAX_ITEMS):
+            return answer, size
+        problem = f"the answer takes {size:,} bytes, or holds more values than a frame can carry"
     except FrameError as error:
         problem = f"the answer cannot be sent: {error}"
     return {"id": answer["id"], "value": None, "error": problem, "error_type": "ValueError"}, len(problem)
+
+
+def _items_in(pieces: Sequence[bytes]) -> int:
+    """Return about how many values there are: what stands in texts is told apart only if that matters."""
+    rough = sum(count_items(piece, len(piece)) for piece in pieces)
+    return rough if rough <= MAX_ITEMS else count_items(b"".join(pieces), MAX_ITEMS)

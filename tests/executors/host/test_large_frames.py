@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlm_graph.executors.host.large_frames import LARGE_BYTES, TEXT_BYTES, FrameReader, decode_large
-from rlm_graph.executors.sandbox.frames import MAX_FRAME, FrameError, decode
+from rlm_graph.executors.host.large_frames import LARGE_BYTES, TEXT_BYTES, FrameReader, decode_large, encoded
+from rlm_graph.executors.sandbox.frames import MAX_FRAME, FrameError, decode, encode
 
 TEXT = st.text(st.sampled_from(["a", '"', "\\", "\n", "é", "\U0001f600", "\ud83d", "\udc00", "u", "\x00", "d", "8"]))
 LONG = TEXT.map(lambda text: text + "x" * TEXT_BYTES + text)
@@ -26,6 +26,23 @@ def test_a_frame_in_pieces_is_the_frame_in_one(frame: dict[str, Any], data: st.D
     pieces = [line[start:end] for start, end in zip([0, *cuts], [*cuts, len(line)], strict=True)]
 
     assert decode_large(pieces) == decode(line)
+
+
+@given(st.dictionaries(TEXT | LONG, VALUES, max_size=3))
+async def test_a_frame_that_is_written_in_pieces_is_the_frame_in_one(frame: dict[str, Any]) -> None:
+    frame = {**frame, "large": "x" * LARGE_BYTES}
+
+    pieces = await encoded(frame)
+
+    assert len(pieces) > 1
+    assert max(map(len, pieces)) < 2 * LARGE_BYTES
+    assert b"".join(pieces) == encode(frame)
+
+
+@pytest.mark.parametrize("value", ["x" * MAX_FRAME, ["x" * LARGE_BYTES, float("nan")], ["x" * LARGE_BYTES, object()]])
+async def test_what_no_frame_can_say_is_refused_in_pieces_too(value: Any) -> None:
+    with pytest.raises(FrameError):
+        await encoded({"value": value})
 
 
 @pytest.mark.parametrize("broken", [b"\\uZZZZ", b"\\q", b"\n", b"\x00", b"\\", b'"x', b"\\ud83"])

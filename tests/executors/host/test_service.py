@@ -69,7 +69,7 @@ async def test_of_answers_only_those_are_kept_that_may_be_on_the_way() -> None:
 
 @pytest.mark.parametrize("value", [[{}] * 1_500_000, "x" * services.MAX_VALUE], ids=["values", "bytes"])
 async def test_an_answer_that_no_frame_carries_is_an_error_in_its_place(value: Any) -> None:
-    answer, size = services._fitting({"id": 1, "value": value, "error": None, "error_type": "RuntimeError"})
+    answer, size = await services._fitting({"id": 1, "value": value, "error": None, "error_type": "RuntimeError"})
 
     assert (answer["value"], answer["error_type"]) == (None, "ValueError")
     assert size < 1_000

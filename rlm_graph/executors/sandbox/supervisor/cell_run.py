@@ -18,6 +18,7 @@ from rlm_graph.executors.sandbox.frames import (
     encode,
     is_deep,
 )
+from rlm_graph.executors.sandbox.readings import MAX_READINGS, checked_readings
 from rlm_graph.executors.sandbox.supervisor.metering import processor_time
 from rlm_graph.executors.sandbox.supervisor.process import STREAMS, WorkerProcess
 from rlm_graph.executors.sandbox.supervisor.sent_texts import SentTexts
@@ -67,6 +68,8 @@ class CellRun:
         self.timeout_s = float(request["timeout"])
         self.worker = worker
         self.started_at = request.get("started_at") or time.time()
+        self.readings = dict(checked_readings(request.get("readings") or {}))
+        """What its code has read of clocks: what was told to the worker, and what the worker has told since."""
         self.unanswered: dict[int, Frame] = {}
         self.held_bytes = 0
         """Of the arguments of unanswered calls."""
@@ -129,6 +132,7 @@ class CellRun:
             raise BadFrame(f"call {call['id']} came twice")
         if self.told is not None or len(self.unanswered) >= MAX_UNANSWERED or len(self._called) >= MAX_CALLS:
             raise BadFrame("more calls than can be made")
+        told = self._take_readings(frame)
         self._last_id = call["id"]
         sent = self._sent.get(call["id"])
         if call.get("sent") != (None if sent is None else sent.digest):
@@ -146,7 +150,7 @@ class CellRun:
         self.held_items += items
         self._keys[call["id"]] = call_key(self.number, call)
         self._alone = bool(frame.get("alone"))
-        self.unanswered[call["id"]] = call
+        self.unanswered[call["id"]] = {**call, "readings": told} if told else call
         self._stop_clock()
         if sent is not None and sent.failure is not None:  # the owner has nothing to answer
             self.hold([{"id": call["id"], "value": None, "error": sent.failure, "error_type": "OSError"}])
@@ -280,6 +284,7 @@ class CellRun:
         value = value and value[:MAX_ERROR_CHARS]
         if final is not None:
             final = _checked_final(final)
+        self._take_readings(frame)
         self.told = self._told(status, value=value, error=error, final=final)
         self.announce_at = self._kill_at = None
         self._check_by = time.monotonic() + CHECK_S
@@ -293,6 +298,18 @@ class CellRun:
         if self.told is not None:
             return {**self.told, "status": "killed", "value": None, "error": error}
         return self._told("killed", value=None, error=error, final=None)
+
+    def _take_readings(self, frame: Frame) -> dict[str, list[int]]:
+        """Add what a frame tells of clocks. Raises `BadFrame` if that is nothing, or more than a cell tells of."""
+        left = MAX_READINGS - sum(map(len, self.readings.values()))
+        try:
+            told = checked_readings(frame.get("readings", {}), at_most=left)
+        except ValueError as error:
+            raise BadFrame(str(error)) from None
+        if not self.readings.keys().isdisjoint(told):
+            raise BadFrame("readings of clocks that were told before")
+        self.readings.update(told)
+        return told
 
     def _timed(self, error: Frame) -> Frame:
         if self.timed_out and error["type"] == "KeyboardInterrupt":
@@ -312,7 +329,7 @@ class CellRun:
             "ev": "done", "cell": self.number, "generation": self.worker.generation, "status": status, **printed,
             "value": value, "error": error, "final": final, "calls": len(self._called),
             "digest": hashlib.sha256(json.dumps([*outcome, sorted(self._called)]).encode()).hexdigest(),
-            "started_at": self.started_at, "wall_s": round(self._ran_s, 6),
+            "started_at": self.started_at, "wall_s": round(self._ran_s, 6), "readings": self.readings,
             **self._used._asdict(),
         }  # fmt: skip
 

@@ -84,8 +84,9 @@ class Requests:
             if self.repl.restoring:
                 raise ValueError("the REPL is being brought back from a snapshot")
             client.following = True
+            run = CellRun(frame, worker, folder=self._settings.sent_folder or self._settings.folder)
             job = {key: frame[key] for key in ("op", "cell", "code", "language", "seed", "started_at")}
-            self.repl.begin(CellRun(frame, worker, folder=self._settings.sent_folder or self._settings.folder), job)
+            self.repl.begin(run, {**job, "readings": run.readings})
 
     def _follow(self, client: Client, run: CellRun) -> None:
         client.following = True

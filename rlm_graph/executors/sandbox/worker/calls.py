@@ -80,8 +80,10 @@ class Transport(Protocol):
 class HostCalls:
     """Numbers the calls of a cell, and turns answers into values or exceptions. Threads may call at once."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, readings: Callable[[], Frame] = dict) -> None:
+        """`readings` returns what the code has read of clocks since it was asked before: each call tells of that."""
         self._transport = transport
+        self._readings = readings
         self.contexts: dict[int, StoredContext] = {}
         """The contexts that code was given, by their numbers: a call may name pieces of them."""
         self._lock = threading.Lock()
@@ -123,7 +125,9 @@ class HostCalls:
             nth = self._seen.get(key, 0)
             self._seen[key] = nth + 1
             call = {"id": self._count, "cell": self._cell, "function": function, "arguments": arguments, "nth": nth}
-            wait = self._transport.post({**call, **beside}, taken.encoded())
+            readings = self._readings()
+            told = {"readings": readings} if readings else {}
+            wait = self._transport.post({**call, **beside, **told}, taken.encoded())
             self._unanswered += 1
         try:
             return _outcome(wait())

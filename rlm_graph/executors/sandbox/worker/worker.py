@@ -170,15 +170,15 @@ class Worker:
         main = Main("__main__")
         sys.modules["__main__"] = main
         self._channel = channel
-        self._calls = HostCalls(self._channel)
+        self._determinism = Determinism()
+        self._calls = HostCalls(self._channel, readings=self._determinism.readings)
         self._namespace = Main.namespace = Namespace(main.__dict__, self._calls)
         self._cells = Cells(self._namespace, bash=bash)
         self._snapshots = Snapshots(self._namespace, self._cells)
-        self._determinism = Determinism()
         self._given: set[int] = set()
         self._in_cell = False
         self._forked = False
-        self._last: Frame = {"seed": 0, "started_at": None}
+        self._last: Frame = {"seed": 0, "started_at": None, "readings": {}}
         prepare(main.__dict__)
 
     def serve(self, report: Frame) -> None:
@@ -230,14 +230,15 @@ class Worker:
         self._calls.close()
         self._channel.abandon()
         self._streams.flush()
-        self._report(number, outcome)
+        readings = self._determinism.readings()
+        self._report(number, {**outcome, "readings": readings} if readings else outcome)
 
     def _set_up(self, job: Frame) -> None:
         """Put back what belongs to the process, whatever the cell before did to it."""
-        self._last = job
+        self._last = {**job, "readings": {}}  # clocks that were set once go on
         self._streams.restore()
         signal.signal(signal.SIGINT, self._interrupt)
-        self._determinism.begin(job["seed"], job["started_at"])
+        self._determinism.begin(job["seed"], job["started_at"], job["readings"])
 
     def _check(self) -> Frame:
         """Do what the next cell will need, and list the variables. Raises what a cell has made of the process."""

@@ -19,6 +19,7 @@ COMMAND = [sys.executable, "-X", "utf8", "-m", "rlm_graph.executors.sandbox"]
 ENVIRONMENT = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT)}
 
 
+CALL_READING = '{"ev": "call", "cell": 1, "id": 1, "function": "f", "arguments": {}, "nth": 0, "readings": READINGS}'
 WITHOUT_LINE = '{"type": "", "message": "", "traceback": "", "line": "1"}'
 
 
@@ -251,11 +252,23 @@ def test_a_host_that_does_not_read_does_not_stop_the_supervisor(supervised: Supe
         + "[" * 150
         + "]" * 150
         + '}, "nth": 0}',
+        CALL_READING.replace("READINGS", "[1]"),
+        CALL_READING.replace("READINGS", '{"0 sundial 0": [1]}'),
+        CALL_READING.replace("READINGS", '{"0 time 0": [1.5]}'),
+        CALL_READING.replace("READINGS", '{"0 time 0": [true]}'),
+        CALL_READING.replace("READINGS", '{"0 time 0": [9223372036854775808]}'),
+        CALL_READING.replace("READINGS", '{"0 time 0": []}'),
+        CALL_READING.replace("READINGS", json.dumps({"0 time 0": [1] * 10_001})),
+        CALL_READING.replace("READINGS", json.dumps({f"0.{n} time 0": [1] for n in range(10_001)})),
+        CALL_READING.replace("READINGS", '{"0 time 0": [1]}')
+        + "\n"
+        + CALL_READING.replace("READINGS", '{"0 time 0": [1]}').replace('"id": 1', '"id": 2'),
     ],
-    ids=range(16),
+    ids=range(25),
 )
 def test_a_forged_frame_of_the_worker_ends_it_and_nothing_else(host: Connection, forged: str) -> None:
-    done = host.ask(**cell(1, f"import os, time\n_ = os.write(3, {forged + chr(10)!a}.encode())\ntime.sleep(100)"))
+    code = f"import os, time\nline = {forged + chr(10)!a}.encode()\nwhile line: line = line[os.write(3, line):]"
+    done = host.ask(**cell(1, f"{code}\ntime.sleep(100)"))
     assert (done["ev"], done["status"]) == ("done", "killed")
     assert "broke into the channel" in done["error"]["message"]
 
