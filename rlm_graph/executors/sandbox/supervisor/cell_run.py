@@ -30,6 +30,8 @@ GRACE_S = 1.0
 """Seconds that a cell has to end after it was interrupted at its deadline."""
 LOOK_S, LONGEST_LOOK_S = 0.0003, 0.005
 """Seconds until the supervisor looks again whether the code is still: at first, and at most."""
+SOON_S = 0.005
+"""Seconds in which code that does little with an answer is still again."""
 PATIENCE_CPU_S, LEAST_PATIENCE_CPU_S = 0.1, 0.005
 """Processor time that the code may use before it gets the next answer without having been still: at first, and at
 least, if it never was of late. A machine that is busy does not shorten it."""
@@ -227,7 +229,8 @@ class CellRun:
             return True
         if now < self._looked_at + self._look_s:
             return False
-        self._looked_at, self._look_s = now, min(self._look_s * 2, LONGEST_LOOK_S)
+        longer = LOOK_S if now - self._held_since < SOON_S else min(self._look_s * 2, LONGEST_LOOK_S)
+        self._looked_at, self._look_s = now, longer
         used_s = processor_time(self.worker.pid)
         moved, self._seen_cpu_s = used_s != self._seen_cpu_s, used_s
         # While it runs, a look at each of its threads would be in vain.

@@ -22,6 +22,8 @@ FAILURE_S = 30.0
 """Seconds that a supervisor without a worker waits for an owner to tell it why."""
 COUNT_S, COUNT_IDLE_S = 0.05, 0.5
 """How often threads are counted, while a cell runs and between cells, where those left behind may start more."""
+SELECTOR_S = 0.001
+"""Seconds that a selector waits at least: it counts in milliseconds. Less is slept."""
 TOO_MANY = 4
 """Times `max_threads`: code that starts only a few too many keeps its variables."""
 
@@ -47,6 +49,9 @@ class Supervisor:
             while not self._requests.closed:
                 due = self._due()
                 timeout = None if due is None else max(0.0, due - time.monotonic())
+                if timeout is not None and 0 < timeout < SELECTOR_S:
+                    time.sleep(timeout)
+                    timeout = 0.0
                 for key, events in self._selector.select(timeout):
                     # What an earlier one of these closed is registered no more.
                     if self._selector.get_map().get(key.fd) is key:
