@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -69,9 +70,14 @@ async def test_answers_that_are_recorded_are_neither_asked_nor_approved_again_wh
     tmp_path: Path,
 ) -> None:
     dies = True
+    all_asked, came = threading.Event(), set[str]()
 
     def answer(request: ScriptedRequest) -> Any:
-        return ScriptedReply(status=400) if dies and request.prompt == "p2" else request.prompt.upper()
+        came.add(request.prompt)
+        if len(came) == 4:
+            all_asked.set()
+        fails = dies and request.prompt == "p2"
+        return ScriptedReply(status=400, gate=all_asked) if fails else request.prompt.upper()
 
     code = "FINAL(llm_query_batched(['p0', 'p1', 'p2', 'p3']))"
     saver = _FailsOnce()
