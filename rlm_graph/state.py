@@ -6,6 +6,7 @@ no more than these values.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue, NonNegativeInt, PrivateAttr
@@ -289,3 +290,10 @@ allowed types get this one."""
 
 FROM_MESSAGE = "stood in a message"
 """What the first note of a context begins with that was taken out of a message."""
+
+
+def __getattr__(name: str) -> Any:
+    """Find the state that holds these values where it stood until LangGraph was left out of this module."""
+    if name in ("GraphInput", "RLMInput", "RLMOutput", "RLMState", "RLMUpdate"):
+        return getattr(import_module("rlm_graph.channels"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

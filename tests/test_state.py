@@ -138,3 +138,12 @@ def test_what_is_made_by_an_older_name_copies_and_pickles_as_what_it_is() -> Non
     assert type(NativeCall.model_construct(id=1)) is PendingToolCall
     with pytest.raises(ValidationError, match="PendingToolCall"):
         NativeCall(id="1")
+
+
+def test_the_state_is_found_where_it_stood_before() -> None:
+    from rlm_graph import channels, state
+
+    assert state.RLMState is channels.RLMState
+    assert state.GraphInput is channels.GraphInput
+    with pytest.raises(AttributeError, match="no attribute 'RLMStat'"):
+        state.RLMStat  # noqa: B018  # to look it up is all
