@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlm_graph.state import ContextRef
 
 BLOCK_BYTES = 1 << 20
+MAX_READ_BYTES = 4 << 30
+"""Of texts that are read, in one call and in all unanswered calls of a cell: a few words name a context, as often as
+code likes."""
 _CONTINUATION = bytes(range(0x80, 0xC0))
 
 
@@ -56,6 +61,11 @@ class WholeContext:
     folder: Path
     """Where the context store keeps it."""
 
+    @property
+    def size(self) -> int:
+        """The bytes of its texts."""
+        return self.ref.bytes
+
     def read(self) -> str | list[str] | dict[str, str]:
         """Return its content as a REPL sees it. Blocks."""
         index = json.loads((self.folder / "index.json").read_bytes())
@@ -65,6 +75,33 @@ class WholeContext:
         if index["kind"] == "dict":
             return {str(part["name"]): text for part, text in zip(index["parts"], texts, strict=True)}
         return texts if index["kind"] == "list" else texts[0]
+
+
+class ReadingRoom:
+    """Has calls whose texts are read into memory wait until others have left enough of `MAX_READ_BYTES`."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @asynccontextmanager
+    async def taken(self, size: int) -> AsyncIterator[None]:
+        """Have room for so many bytes inside. Raises `ValueError` if there never is."""
+        if size > MAX_READ_BYTES:
+            raise ValueError(f"texts of {size:,} bytes together, more than {MAX_READ_BYTES:,}; ask in parts")
+        while self._taken and self._taken + size > MAX_READ_BYTES:
+            left = asyncio.get_running_loop().create_future()
+            self._waiting.append(left)
+            await left
+        self._taken += size
+        try:
+            yield
+        finally:
+            self._taken -= size
+            waiting, self._waiting = self._waiting, []
+            for left in waiting:
+                if not left.done():
+                    left.set_result(None)
 
 
 def characters(data: bytes) -> int:

@@ -43,10 +43,18 @@ class ClockReadings:
 
 
 def of_cell(cell: int, recorded: Iterable[Readings]) -> Readings:
-    """Return what is recorded of that cell, without the cell's number."""
+    """Return what is recorded of that cell, without the cell's number, and no more than a cell may be shown.
+
+    A cell that tells other things each time it runs has more of them recorded.
+    """
     start = f"{cell} "
     own = [
         {name.removeprefix(start): values for name, values in readings.items() if name.startswith(start)}
         for readings in recorded
     ]
-    return whole_streams(*own)
+    streams, left = {}, MAX_READINGS
+    for name, values in whole_streams(*own).items():
+        if shown := values[:left]:
+            streams[name] = shown
+            left -= len(shown)
+    return streams

@@ -11,7 +11,7 @@ import asyncio
 import functools
 import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
@@ -42,7 +42,9 @@ from rlm_graph.calls.requests import (
 from rlm_graph.context import ContextStore
 from rlm_graph.context.kept_answers import is_large, kept_reply, whole_reply
 from rlm_graph.executors.base import CallResult, HostCall
+from rlm_graph.executors.sandbox.frames import MAX_VALUE
 from rlm_graph.executors.sandbox.readings import Readings
+from rlm_graph.handed import ReadingRoom
 from rlm_graph.json_pieces import LARGE, json_pieces, weight
 from rlm_graph.langgraph_internals import (
     UNRECORDED,
@@ -243,6 +245,7 @@ class CallScope:
         """Names of the calls that were made here: what is recorded of them is not in `_records`."""
         self._calls: dict[str, CallSummary] = {}
         self._read_of_clocks = ClockReadings()
+        self._room = ReadingRoom()
         self.interrupts: list[Interrupt] = []
         """Calls that wait for a human. Several may, when threads or a batch made them."""
 
@@ -252,8 +255,22 @@ class CallScope:
         The answers of a cell are returned in the order in which they came: see `Arrivals`, which asks for `progress`.
         """
         self.note_readings(cell, call.readings)
+        recursive = self._ledger.budget.max_depth > 0
+        # At the last level what an agent would have worked on is part of a prompt.
+        size = 0 if recursive else sum(handed.text.size for handed in call.handed)
+        async with AsyncExitStack() as reading:
+            try:
+                await reading.enter_async_context(self._room.taken(size))
+            except ValueError as error:
+                return CallResult(error=f"{call.function}: {error}", error_type="ValueError")
+            return await self._served(cell, call, progress, recursive=recursive)
+
+    async def _served(self, cell: int, call: HostCall, progress: AskProgress | None, *, recursive: bool) -> CallResult:
         try:
-            requests = read_requests(call, recursive=self._ledger.budget.max_depth > 0)
+            if call.handed and not recursive:
+                requests = await bridge.in_thread(read_requests, call, recursive=False)
+            else:
+                requests = read_requests(call, recursive=recursive)
         except (ValidationError, TypeError) as error:
             return CallResult(error=f"{call.function}: {words_of(error)}", error_type="TypeError")
         # In a replay the record may hold the answer of a specialist that the run has lost since.
@@ -296,6 +313,8 @@ class CallScope:
             return name
         recorded = {each.name for each in (await self._recorded()).values() if each.cell == cell}
         if name in recorded or not any(each.startswith(f"{call.function}:") for each in recorded):
+            return name
+        if sum(handed.text.size for handed in call.handed) > MAX_VALUE:  # version 0.1.0 asked nothing as long
             return name
         whole = await bridge.in_thread(whole_arguments, call)
         plain = call.model_copy(update={"arguments": whole, "plain": None, "named": ()})

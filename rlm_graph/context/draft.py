@@ -106,7 +106,7 @@ class Draft:
         self.chars += chars
         self._measure.add(len(data), chars, width)
         if self.chars > self._memory:
-            raise _too_large("over " + size_in_words(self.chars), self._memory)
+            raise too_large("over " + size_in_words(self.chars), self._memory)
         self._digest.add(data)
         self.size += len(data)
         if self.size <= self._shared or self._is_known(data):
@@ -167,7 +167,7 @@ class Draft:
         """
         self._expected = self.size + size
         if size // 4 > self._memory:
-            raise _too_large("over " + size_in_words(size // 4), self._memory)
+            raise too_large("over " + size_in_words(size // 4), self._memory)
 
     def commit(self, kind: str, *, only: str | None = None) -> str:
         """Store it and return its hash. Equal content may be there already, or come from another process meanwhile.
@@ -176,7 +176,7 @@ class Draft:
         """
         needed = sum(each.needed(part, kind) for each, part in zip(self._needs, self.parts, strict=True))
         if needed > self._memory:
-            raise _too_large(size_in_words(needed), self._memory)
+            raise too_large(size_in_words(needed), self._memory)
         index = json.dumps({"kind": kind, "parts": [part._asdict() for part in self.parts]}).encode()
         self._digest.add(index)
         sha256 = self._digest.hexdigest()
@@ -305,7 +305,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _too_large(needed: str, memory: int) -> InputError:
+def too_large(needed: str, memory: int) -> InputError:
+    """Return the error that tells of a context for which no REPL has room."""
     return InputError(
         f"the context is too large: it would take {needed} of memory and {size_in_words(memory)} are available; "
         "give a part of it, or use a machine with more memory"

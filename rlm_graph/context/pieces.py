@@ -11,19 +11,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rlm_graph.context.draft import INDEX, PIECE, TEXT, UNFINISHED, has_piece, piece_name, remove
-from rlm_graph.context.memory import Part
+from rlm_graph.context.memory import Part, most_bytes
 from rlm_graph.context.sources import Verbatim
 from rlm_graph.errors import StorageError
 from rlm_graph.handed import TextAt
 from rlm_graph.state import ContextRef
 
 
-def linked(given: Verbatim, store: Path) -> ContextRef | None:
+def placed_chars(given: Verbatim) -> int:
+    """Return how many characters the texts have that are handed over by their place, which cost nobody room so far."""
+    return sum(text.chars for _, text in _laid_out(given)[1] if isinstance(text, TextAt))
+
+
+def linked(given: Verbatim, store: Path, *, memory: int) -> ContextRef | None:
     """Store a context that is one piece of a stored one, in order and without gaps, and return its reference.
 
     Its folder has a link to the other's text, an index that tells which bytes of that are its own, and `piece`, with
     the other's name. It lasts however long the other does. None for what is no such piece, and where the file system
-    has no links. Raises `StorageError`.
+    has no links, and for texts that overlap and may take more than `memory` bytes together. Raises `StorageError`.
     """
     kind, named = _laid_out(given)
     texts = [text for _, text in named]
@@ -35,7 +40,7 @@ def linked(given: Verbatim, store: Path) -> ContextRef | None:
         return None
     parts = [Part(name, text.start, text.size, text.chars, text.size == text.chars) for name, text in _placed(named)]
     chars = sum(part.chars for part in parts)
-    if not chars:
+    if not chars or (_overlap(places) and most_bytes(parts) > memory):
         return None
     index = json.dumps({"kind": kind, "parts": [part._asdict() for part in parts]}).encode()
     sha256 = piece_name(str(places[0].of), index)
@@ -77,6 +82,11 @@ def _has_no_gaps(places: list[TextAt]) -> bool:
             return False
         end = max(end, text.start + text.size)
     return True
+
+
+def _overlap(places: list[TextAt]) -> bool:
+    span = max(text.start + text.size for text in places) - min(text.start for text in places)
+    return sum(text.size for text in places) > span
 
 
 def _publish(source: Path, index: bytes, of: str, target: Path) -> None:

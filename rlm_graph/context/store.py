@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rlm_graph.context import memory
-from rlm_graph.context.draft import INDEX, TEXT, Draft, is_whole, remove
+from rlm_graph.context.draft import INDEX, TEXT, Draft, is_whole, remove, too_large
 from rlm_graph.context.items import Reading
 from rlm_graph.context.memory import Part
 from rlm_graph.context.notes import printable
-from rlm_graph.context.pieces import linked
+from rlm_graph.context.pieces import linked, placed_chars
 from rlm_graph.context.plans import Plan
 from rlm_graph.context.sources import Verbatim, combination, from_source, plan
 from rlm_graph.errors import InputError, StorageError
@@ -71,8 +71,12 @@ class ContextStore:
         """
         if isinstance(context, ContextRef):
             return self.restore(context)
-        if isinstance(context, Verbatim) and self.cipher is None and (piece := linked(context, self.root)) is not None:
-            return piece
+        if isinstance(context, Verbatim):
+            room = self._memory()
+            if self.cipher is None and (piece := linked(context, self.root, memory=room)) is not None:
+                return piece
+            if (least := placed_chars(context)) > room:
+                raise too_large("over " + memory.size_in_words(least), room)
         return self._take(plan(context, self._settings))
 
     def combine(self, contexts: Sequence[object]) -> ContextRef:

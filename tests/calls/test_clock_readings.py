@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlm_graph.calls.clock_readings import ClockReadings, of_cell
-from rlm_graph.executors.sandbox.readings import MAX_READINGS
+from rlm_graph.executors.sandbox.readings import MAX_READINGS, checked_readings
 
 
 def test_readings_are_recorded_once_with_the_answer_that_comes_next() -> None:
@@ -48,3 +48,12 @@ def test_a_cell_is_given_back_what_it_has_read_and_no_other_has() -> None:
     recorded = [{"1 0 time 1": [6], "11 0 time 0": [8]}, {"1 0 time 0": [5]}, {"2 0 time 0": [7]}]
 
     assert of_cell(1, recorded) == {"0 time 0": [5, 6]}
+
+
+def test_a_cell_that_told_other_things_each_time_is_given_back_no_more_than_it_may_be_shown() -> None:
+    recorded = [{"1 0 time 1": list(range(6_000))}, {"1 0 time 0": [5], "1 0 monotonic 0": list(range(9_000))}]
+
+    shown = of_cell(1, recorded)
+
+    assert sum(map(len, shown.values())) == MAX_READINGS
+    assert checked_readings(shown) == shown

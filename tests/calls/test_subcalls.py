@@ -25,8 +25,10 @@ from pydantic import JsonValue
 from rlm_graph import runnables
 from rlm_graph.budget import Budget, Usage
 from rlm_graph.calls.subcalls import Subcalls
-from rlm_graph.executors.base import CallResult, HostCall
+from rlm_graph.executors.base import CallResult, HandedText, HostCall
+from rlm_graph.executors.conformance.notebook import stored
 from rlm_graph.graphs.subcall import create_subcall
+from rlm_graph.handed import WholeContext
 from rlm_graph.ledger import Ledger
 from rlm_graph.models import chat_model, retry_policy
 from rlm_graph.settings import ModelSettings
@@ -477,3 +479,24 @@ async def test_an_answer_that_a_cell_asks_for_again_after_it_was_charged_costs_n
 
     assert server.count == 1
     assert spent[0] == spent[1] != Usage()
+
+
+async def test_contexts_that_would_fill_the_memory_of_the_host_are_an_error_in_the_code_at_the_last_level(
+    subcalls_to: Callable[..., Subcalls], tmp_path: Path
+) -> None:
+    named = stored(tmp_path / "context", "a text").model_copy(update={"bytes": 3 << 30})
+    handed = tuple(HandedText(("contexts", index), WholeContext(named, tmp_path / "context")) for index in range(2))
+    call = HostCall(
+        id=1, function="rlm_query_batched", arguments={"questions": ["q"] * 2, "contexts": [""] * 2}, nth=0,
+        handed=handed,
+    )  # fmt: skip
+    with ScriptedServer(echo) as server:
+        code = Code(subcalls_to(server), [call], budget=Budget(max_depth=0))
+        result = await code.graph(InMemorySaver()).ainvoke({}, CONFIG)
+        code.calls = [
+            call.model_copy(update={"handed": handed[:1], "arguments": {"questions": ["q"], "contexts": [""]}})
+        ]
+        smaller = await code.graph(InMemorySaver()).ainvoke({}, CONFIG)
+
+    assert "ask in parts" in result["answers"][0]["error"]
+    assert smaller["answers"][0]["value"] == [{"text": "A TEXT\n\nQ"}]

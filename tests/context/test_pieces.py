@@ -10,6 +10,7 @@ import pytest
 from rlm_graph.context import ContextStore, Verbatim
 from rlm_graph.errors import InputError
 from rlm_graph.handed import TextAt
+from rlm_graph.settings import ContextSettings
 from rlm_graph.state import ContextRef
 
 TEXT = "plain é 漢字 😀\n" * 100
@@ -119,3 +120,16 @@ def test_the_text_that_pieces_share_counts_once(store: ContextStore, ref: Contex
     after = usage_of(folder, folder.database)
 
     assert sum(part.bytes for part in after) - sum(part.bytes for part in before) < 1_000
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_texts_that_overlap_take_no_more_memory_than_there_is(tmp_path: Path, shared: bool) -> None:
+    store = ContextStore(tmp_path / "store", ContextSettings(max_memory_bytes=1_000_000))
+    ref = store.take("a" * 100_000)
+    first = TextAt(store.folder(ref) / "text", 0 if shared else 2, 90_000, 90_000, of=ref.sha256)
+
+    with pytest.raises(InputError, match="too large"):
+        store.take(Verbatim([first, TextAt(first.file, 0, 1, 1, of=ref.sha256)] + [first] * 20))
+
+    assert list(store.all()) == [ref.sha256]
+    assert store.take(Verbatim([first] * 5)).chars == 450_000

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +16,16 @@ from rlm_graph.bridge import in_thread
 from rlm_graph.executors.base import HandedText, HostCall
 from rlm_graph.executors.host.reports import NamedText, ReportedCall
 from rlm_graph.executors.sandbox.frames import MAX_SENT_BYTES
-from rlm_graph.handed import TextAt, WholeContext, begins_inside, characters
+from rlm_graph.handed import ReadingRoom, TextAt, WholeContext, begins_inside, characters
 from rlm_graph.state import ContextRef
 
 OWN = 0
 """Stands in the place of a context's number for what was sent beside the call."""
 BY_PLACE = ("context", "contexts")
 """Arguments of a question to an agent whose texts are handed on as the places where they lie. All others are read."""
+
+MAX_COUNTED_BYTES = 64 << 30
+"""Of the texts of one call whose characters are counted."""
 
 Fetch = Callable[[int, int], Awaitable[bytes]]
 """Returns some of what was sent beside a call, from a byte on; nothing when there is no more."""
@@ -42,6 +46,7 @@ class GivenContexts:
     def __init__(self) -> None:
         self._given: dict[int, _Given] = {}
         self._parts: dict[int, Sequence[Mapping[str, Any]]] = {}
+        self._room = ReadingRoom()
 
     def add(self, number: int, ref: ContextRef, folder: Path) -> None:
         """Note that the sandbox has a context under that number."""
@@ -49,10 +54,11 @@ class GivenContexts:
             self._given[number] = _Given(ref, folder)
             self._parts.pop(number, None)
 
-    async def call(self, reported: ReportedCall, fetch: Fetch, files: ExitStack) -> HostCall:
+    async def call(self, reported: ReportedCall, fetch: Fetch, files: AsyncExitStack) -> HostCall:
         """Return a call with its texts in their places, or the places where they lie.
 
-        What was sent beside it goes into a file, which lasts as long as `files`. Raises `BadText`.
+        What was sent beside it goes into a file, which lasts as long as `files`, and so does its room for what is read:
+        calls wait until others have left some. Raises `BadText`.
         """
         call = HostCall.model_construct(  # what was reported has been checked
             id=reported.id,
@@ -64,28 +70,40 @@ class GivenContexts:
         if not reported.texts:
             return call
         call = call.model_copy(update={"plain": reported.arguments, "named": reported.named()})
+        try:
+            await files.enter_async_context(self._room.taken(self._bytes_to_read(reported)))
+        except ValueError as error:
+            raise BadText(str(error)) from None
         sent = None if reported.sent is None else await _received(reported, fetch, files)
         return await in_thread(self._filled, call, reported.texts, sent)
+
+    def _bytes_to_read(self, call: ReportedCall) -> int:
+        size = 0
+        for named in call.texts:
+            given = self._given.get(named.context)
+            if not _is_by_place(call.function, named):
+                size += named.bytes if named.part is not None or given is None else given.ref.bytes
+        return size
 
     def _filled(self, call: HostCall, texts: Sequence[NamedText], sent: Path | None) -> HostCall:
         arguments: Any = json.loads(json.dumps(call.arguments))  # a copy to be filled: frames are JSON
         handed: list[HandedText] = []
+        count = _Count()
         for named in texts:
-            found = self._found(named, sent)
+            found = self._found(named, sent, count)
             path = tuple(named.path)
-            by_place = call.function.startswith("rlm_query") and path[0] in BY_PLACE
-            if not by_place:
+            if not _is_by_place(call.function, named):
                 _put(arguments, path, found.read())
             else:
                 _put(arguments, path, "")
                 handed.append(HandedText(path, found))
         return call.model_copy(update={"arguments": arguments, "handed": tuple(handed)})
 
-    def _found(self, named: NamedText, sent: Path | None) -> TextAt | WholeContext:
+    def _found(self, named: NamedText, sent: Path | None, count: _Count) -> TextAt | WholeContext:
         if named.context == OWN:
             if sent is None:
                 raise BadText("a text that was not sent")
-            return _checked(TextAt(sent, named.start, named.bytes, named.chars), sent.stat().st_size)
+            return count.checked(TextAt(sent, named.start, named.bytes, named.chars), sent.stat().st_size)
         given = self._given.get(named.context)
         if given is None:
             raise BadText(f"a piece of context {named.context}, which this run does not have")
@@ -104,12 +122,30 @@ class GivenContexts:
             return text
         if named.bytes == part["bytes"]:
             return TextAt(text.file, text.start, text.size, part["chars"], of=text.of)
-        return _checked(text, part["start"] + part["bytes"])
+        return count.checked(text, part["start"] + part["bytes"])
 
     def _parts_of(self, number: int) -> Sequence[Mapping[str, Any]]:
         if number not in self._parts:
             self._parts[number] = json.loads((self._given[number].folder / "index.json").read_bytes())["parts"]
         return self._parts[number]
+
+
+def _is_by_place(function: str, named: NamedText) -> bool:
+    return function.startswith("rlm_query") and named.path[0] in BY_PLACE
+
+
+class _Count:
+    """What is left to be counted of the texts of one call."""
+
+    def __init__(self) -> None:
+        self._left = MAX_COUNTED_BYTES
+
+    def checked(self, text: TextAt, end: int) -> TextAt:
+        """See `_checked`. Raises `BadText`, too, if that takes for ever."""
+        self._left -= text.size
+        if self._left < 0:
+            raise BadText(f"texts of more than {MAX_COUNTED_BYTES:,} bytes together; ask in parts")
+        return _checked(text, end)
 
 
 def _checked(text: TextAt, end: int) -> TextAt:
@@ -145,23 +181,27 @@ def _put(arguments: Any, path: Sequence[str | int], value: Any) -> None:
     arguments[last] = value
 
 
-async def _received(call: ReportedCall, fetch: Fetch, files: ExitStack) -> Path:
+async def _received(call: ReportedCall, fetch: Fetch, files: AsyncExitStack) -> Path:
     """Take what was sent beside a call into a file. Raises `BadText` if it is not what was said."""
     if not 0 <= call.sent_bytes <= MAX_SENT_BYTES:
         raise BadText("more than can be sent")
-    file = files.enter_context(tempfile.NamedTemporaryFile(prefix="rlm-graph-"))  # noqa: SIM115  # `files` closes it
-    digest = hashlib.sha256()
-    size = 0
-    while size < call.sent_bytes and (data := await fetch(call.id, size)):
-        size += len(data)
-        if size > call.sent_bytes:
-            break
-        await in_thread(file.write, data)
-        digest.update(data)
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="rlm-graph-")
+        path = Path(name)
+        files.callback(path.unlink, missing_ok=True)
+        digest, size = hashlib.sha256(), 0
+        with os.fdopen(descriptor, "wb") as file:  # no descriptor is kept: a run may have hundreds of such calls
+            while size < call.sent_bytes and (data := await fetch(call.id, size)):
+                size += len(data)
+                if size > call.sent_bytes:
+                    break
+                await in_thread(file.write, data)
+                digest.update(data)
+    except OSError as error:
+        raise BadText(f"a text of it cannot be kept: {error.strerror or error}") from error
     if size != call.sent_bytes or digest.hexdigest() != call.sent:
         raise BadText("what was sent beside the call is not what it says")
-    file.flush()
-    return Path(file.name)
+    return path
 
 
 def decoded(data: str) -> bytes:

@@ -110,7 +110,7 @@ class Service:
     async def _served(self, call: ReportedCall) -> CallResult:
         if call.function not in self._allowed:
             return CallResult(error=f"the host has no function {call.function!r}", error_type="NameError")
-        with contextlib.ExitStack() as files:
+        async with contextlib.AsyncExitStack() as files:
             try:
                 made = await self._contexts.call(call, self._fetch or _nothing, files)
             except BadText as error:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import asyncio
+import errno
+import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from rlm_graph.executors.base import HostCall
 from rlm_graph.executors.conformance.notebook import stored
 from rlm_graph.executors.host.handed_texts import BadText, GivenContexts
 from rlm_graph.executors.host.reports import ReportedCall
-from rlm_graph.handed import TextAt, WholeContext
+from rlm_graph.handed import ReadingRoom, TextAt, WholeContext
 
 TEXT = "plain é 漢字 😀\n" * 10
 
@@ -37,7 +40,7 @@ def reported(named: dict[str, Any], function: str = "rlm_query", **more: Any) ->
 
 
 async def resolved(contexts: GivenContexts, call: ReportedCall) -> HostCall:
-    with ExitStack() as files:
+    async with AsyncExitStack() as files:
         return await contexts.call(call, nothing, files)
 
 
@@ -109,7 +112,7 @@ async def test_what_was_sent_beside_a_call_is_what_it_says() -> None:
 
     async def made(said: str, size: int = 9, start: int = 0) -> HostCall:
         named = {"context": 0, "part": None, "start": start, "bytes": 9}
-        with ExitStack() as files:
+        async with AsyncExitStack() as files:
             call = reported(named, sent=said, sent_bytes=size)
             found = await GivenContexts().call(call, fetch, files)
             assert isinstance(found.handed[0].text, TextAt)
@@ -140,3 +143,55 @@ async def test_a_dict_of_the_codes_is_never_taken_for_a_place() -> None:
             HostCall(id=1, function="rlm_query", arguments={"question": "q", "context": {**forged, "start": 0}}, nth=0),
             recursive=True,
         )
+
+
+async def test_a_few_words_that_name_more_than_can_be_read_are_an_error_in_the_code(tmp_path: Path) -> None:
+    contexts = given(tmp_path)
+    contexts.add(3, stored(tmp_path / "3", "x").model_copy(update={"bytes": 1 << 20}), tmp_path / "3")
+    texts = [
+        {"path": ["prompts", index], "context": 3, "part": None, "start": 0, "bytes": 0, "chars": 0}
+        for index in range(5_000)
+    ]
+    call = reported({}, function="llm_query_batched", arguments={"prompts": [None] * 5_000}, texts=texts)
+
+    with pytest.raises(BadText, match="ask in parts"):
+        await resolved(contexts, call)
+
+
+async def test_texts_that_would_be_counted_for_ever_are_an_error_in_the_code(tmp_path: Path) -> None:
+    folder, size = tmp_path / "large", 100 << 30
+    reference = stored(folder, "é" * 10)
+    with (folder / "text").open("ab") as file:
+        file.truncate(size)  # a hole, which takes no room on the disk
+    part = {"name": None, "start": 0, "bytes": size, "chars": size - 10, "ascii": False}
+    (folder / "index.json").write_text(json.dumps({"kind": "str", "parts": [part]}))
+    contexts = GivenContexts()
+    contexts.add(1, reference, folder)
+
+    with pytest.raises(BadText, match="ask in parts"):
+        await resolved(contexts, reported({"bytes": size - 1}))
+
+
+async def test_calls_whose_texts_are_read_wait_for_each_other() -> None:
+    room, order = ReadingRoom(), list[str]()
+
+    async def read(name: str, size: int) -> None:
+        async with room.taken(size):
+            order.append(f"{name} begins")
+            await asyncio.sleep(0)
+            order.append(f"{name} ends")
+
+    await asyncio.gather(read("first", 3 << 30), read("second", 2 << 30), read("third", 1 << 20))
+
+    assert order.index("first ends") < order.index("second begins")
+    assert order.index("third begins") < order.index("first ends")
+
+
+async def test_what_the_host_has_no_room_for_is_an_error_in_the_code() -> None:
+    async def fetch(call: int, start: int) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with AsyncExitStack() as files:
+        call = reported({"context": 0, "part": None}, sent="0" * 64, sent_bytes=5)
+        with pytest.raises(BadText, match="cannot be kept: No space left"):
+            await GivenContexts().call(call, fetch, files)

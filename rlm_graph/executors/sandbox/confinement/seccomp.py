@@ -29,7 +29,7 @@ FREE = (
     "statx", "symlink", "symlinkat", "umask", "unlink", "unlinkat", "write", "writev",
     # Memory and threads.
     "arch_prctl", "brk", "exit", "exit_group", "futex", "getcpu", "madvise", "membarrier", "mmap", "mprotect",
-    "mremap", "msync", "munmap", "restart_syscall", "rseq", "sched_getaffinity", "sched_getparam",
+    "msync", "munmap", "restart_syscall", "rseq", "sched_getaffinity", "sched_getparam",
     "sched_getscheduler", "sched_yield", "set_robust_list", "set_tid_address",
     # Signals to itself, clocks, waiting.
     "alarm", "clock_getres", "clock_gettime", "clock_nanosleep", "epoll_create1", "epoll_ctl", "epoll_pwait",
@@ -85,6 +85,10 @@ PRCTL = (3, 15, 16, 21, 39, 0x53564D41)
 SOCKET_OPTIONS = (3, 4, 7, 8, 30, 38, 39)
 """Type, error, buffer sizes, listening, protocol, domain. Not the peer's process as a descriptor."""
 
+LEAST_MOVED = 0x40
+"""The high half of the lowest address from which on memory may be moved and enlarged. Below lie pieces of files, whose
+maps would show more of them if they grew: see `GUARDED_END` of the worker's `mapped`."""
+
 _ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 _LOAD, _AND, _EQUAL, _GREATER, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x25, 0x35, 0x06
 _NR, _ARCH, _ARGUMENTS = 0, 4, 16
@@ -118,6 +122,14 @@ class Given:
     argument: int
 
 
+@dataclass(frozen=True)
+class HighAtLeast:
+    """Holds if the high 32 bits of an argument, which is an address, are at least that."""
+
+    argument: int
+    value: int
+
+
 @dataclass
 class Program:
     """A classic BPF program under construction, for one kind of machine."""
@@ -135,7 +147,7 @@ class Program:
             self.emit(_EQUAL, nr, 0, 1)
             self.emit(_RETURN, action)
 
-    def answer_if(self, name: str, *tests: Among | Null | Given, action: int = _ALLOW) -> None:
+    def answer_if(self, name: str, *tests: Among | Null | Given | HighAtLeast, action: int = _ALLOW) -> None:
         """Answer the call with `action`, which allows it unless told otherwise, if all tests hold; else refuse it."""
         nr = number(name, self.arch)
         if nr is None:
@@ -147,7 +159,7 @@ class Program:
         self.emit(_EQUAL, nr, 0, len(body.code))
         self.code += body.code
 
-    def require(self, test: Among | Null | Given) -> None:
+    def require(self, test: Among | Null | Given | HighAtLeast) -> None:
         """Refuse the call here unless the test holds. Both machines are little-endian: the low half comes first."""
         low = _ARGUMENTS + 8 * test.argument
         if isinstance(test, Null):
@@ -161,6 +173,9 @@ class Program:
             self.emit(_EQUAL, 0, 0, 3)
             self.emit(_LOAD, low + 4)
             self.emit(_EQUAL, 0, 0, 1)
+        elif isinstance(test, HighAtLeast):
+            self.emit(_LOAD, low + 4)
+            self.emit(_AT_LEAST, test.value, 1, 0)
         else:
             self.emit(_LOAD, low)
             self.emit(_AND, test.mask)
@@ -226,6 +241,7 @@ def _limit_arguments(p: Program, pid: int) -> None:
     p.answer_if("open", Among(1, allowed, mask=os.O_ACCMODE | os.O_TRUNC))
     p.answer_if("openat", Among(2, allowed, mask=os.O_ACCMODE | os.O_TRUNC))
     p.answer_if("fcntl", Among(1, FCNTL))
+    p.answer_if("mremap", HighAtLeast(0, LEAST_MOVED))
     p.answer_if("ioctl", Among(1, IOCTL))
     p.answer_if("prctl", Among(0, PRCTL))
     p.answer_if("prlimit64", Among(0, (0, pid)), Null(2))

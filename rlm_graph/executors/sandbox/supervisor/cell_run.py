@@ -21,7 +21,7 @@ from rlm_graph.executors.sandbox.frames import (
 from rlm_graph.executors.sandbox.readings import MAX_READINGS, checked_readings
 from rlm_graph.executors.sandbox.supervisor.metering import processor_time
 from rlm_graph.executors.sandbox.supervisor.process import STREAMS, WorkerProcess
-from rlm_graph.executors.sandbox.supervisor.sent_texts import SentTexts
+from rlm_graph.executors.sandbox.supervisor.sent_texts import SentTexts, are_texts
 from rlm_graph.executors.sandbox.supervisor.stillness import is_still, turns_of_sleepers
 from rlm_graph.executors.sandbox.worker.calls import MAX_CALLS, MAX_UNANSWERED
 
@@ -376,7 +376,7 @@ def _checked_call(frame: Frame) -> Frame:
     if "texts" not in frame:
         return call
     texts, sent = frame["texts"], frame.get("sent")
-    if not isinstance(texts, list) or not texts or not (sent is None or isinstance(sent, str)) or is_deep(texts):
+    if not are_texts(texts) or not (sent is None or isinstance(sent, str)) or is_deep(texts):
         raise BadFrame("a call that names texts in another form")
     return {**call, "texts": texts, "sent": sent}
 

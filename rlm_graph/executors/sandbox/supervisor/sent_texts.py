@@ -5,10 +5,38 @@ from __future__ import annotations
 import base64
 import hashlib
 import tempfile
-from typing import IO
+from typing import IO, Any
+
+from rlm_graph.executors.sandbox.frames import MAX_DEPTH
+from rlm_graph.executors.sandbox.worker.handing import MAX_TEXTS
 
 SLICE_BYTES = 4 << 20
 """That the owner is given at once."""
+
+
+_PLACES = range(1 << 62)
+
+
+def are_texts(told: Any) -> bool:
+    """Whether that is what a call says of texts that it names, in the form that the owner reads."""
+    return isinstance(told, list) and 0 < len(told) <= MAX_TEXTS and all(map(_is_text, told))
+
+
+def _is_text(told: Any) -> bool:
+    if not isinstance(told, dict) or not told.keys() >= {"path", "context", "part", "start", "bytes", "chars"}:
+        return False
+    path = told["path"]
+    return (
+        isinstance(path, list)
+        and 0 < len(path) <= MAX_DEPTH + 1
+        and all(isinstance(step, str) or _is_place(step) for step in path)
+        and (told["part"] is None or _is_place(told["part"]))
+        and all(_is_place(told[key]) for key in ("context", "start", "bytes", "chars"))
+    )
+
+
+def _is_place(told: Any) -> bool:
+    return type(told) is int and told in _PLACES
 
 
 class SentTexts:

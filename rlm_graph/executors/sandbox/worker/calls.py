@@ -110,7 +110,10 @@ class HostCalls:
         arguments, texts, _ = taken = handed(arguments, self.contexts)
         text = _as_argument(function, arguments)
         beside: Frame = {"texts": texts, "sent": taken.digest()} if texts else {}
-        named = f"{function}\0{text}\0{json.dumps(beside)}" if texts else f"{function}\0{text}"
+        said = json.dumps(beside) if texts else ""
+        if texts and count_items(f"{text}{said}".encode("ascii"), MAX_VALUE_ITEMS) > MAX_VALUE_ITEMS:
+            raise ValueError(f"{function}: the arguments hold too many values and long texts; ask in parts")
+        named = f"{function}\0{text}\0{said}" if texts else f"{function}\0{text}"
         key = hashlib.sha256(named.encode("ascii", "backslashreplace")).digest()
         with self._lock:
             if self._cell is None:

@@ -21,8 +21,8 @@ SEARCHED_SHARE = 64
 INLINE_CHARS = 16 << 20
 """Of all texts in a call together; if they are more, shorter ones are named too."""
 SHORT_CHARS = 1 << 10
-MAX_TEXTS = 100_000
-"""That a call names."""
+MAX_TEXTS = 40_000
+"""That a call names: what it says of them must fit among the values of its frame."""
 SENT_CHARS = 1 << 20
 """Of a text in one frame."""
 
@@ -116,7 +116,8 @@ class _Taking:
     def _piece(self, span: tuple[Any, StoredText, int, int], path: list[str | int], value: str | None = None) -> Any:
         _, text, start, stop = span
         place = text.place
-        if place is None or not text.in_file or stop - start < self._known or place[0] not in self._contexts:
+        named = len(self.handed.texts) < MAX_TEXTS and stop - start >= self._known
+        if place is None or not text.in_file or not named or place[0] not in self._contexts:
             value = str.__str__(text.slice(start, stop) if value is None else value)
             if len(value) >= self._unknown:
                 return self._send(value, path)
@@ -156,6 +157,8 @@ class _Taking:
             raise ValueError(f"the arguments take more than {MAX_SENT_BYTES:,} bytes beside what is in a context")
 
     def _name(self, path: list[str | int], context: int, part: int | None, start: int, size: int, chars: int) -> None:
+        if len(self.handed.texts) >= MAX_TEXTS:
+            raise ValueError(f"the arguments hold more than {MAX_TEXTS:,} long texts; ask in parts")
         self.handed.texts.append(
             {"path": path, "context": context, "part": part, "start": start, "bytes": size, "chars": chars}
         )

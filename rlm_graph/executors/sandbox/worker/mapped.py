@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import mmap
 import os
@@ -22,7 +23,7 @@ _HASH = 3
 """Which word of a text's head is its hash."""
 _NO_HASH = (1 << 64) - 1
 _READ, _WRITE = 1, 2
-_PRIVATE, _FIXED, _ANONYMOUS = 0x02, 0x10, 0x20
+_PRIVATE, _FIXED, _ANONYMOUS, _UNTAKEN = 0x02, 0x10, 0x20, 0x100000
 _FAILED = (1 << 64) - 1
 _FOREVER = 1 << 60
 """A count of references that never comes down to zero."""
@@ -30,6 +31,11 @@ _FOREVER = 1 << 60
 SHARED_SLICE_CHARS = 16 << 20
 """Of a slice that is not copied. Behind its end stands what follows in the text, and not a zero: the compiler, which
 reads texts as C does, would take it for longer, so a slice that might be a program is a copy."""
+
+GUARDED_END = 0x40 << 32
+"""Addresses below it are where pieces lie, from half of it on. Nothing else does, on any machine of ours."""
+_guarded = GUARDED_END // 2
+"""Where the next one goes."""
 
 _kept: list[Any] = []
 """The heads of texts, which must stay where they are."""
@@ -43,17 +49,25 @@ class _Text(str):
     """What a text looks like whose characters lie elsewhere than behind its head: all subclasses' do."""
 
 
-def mapped(file: int, start: int, size: int) -> mmap.mmap:
+def mapped(file: int, start: int, size: int) -> mmap.mmap | bytes:
     """Map `size` bytes of a file from `start` on, which need not be at a page, and nothing of what lies around them.
 
-    What shares their first and last page reads as zeros. The bytes begin at `start % mmap.PAGESIZE` of the map. Raises
-    `OSError`.
+    What shares their first and last page reads as zeros. The bytes begin at `start % mmap.PAGESIZE` of the map, which
+    keeps no descriptor of the file, as those that Python makes of a file do. Raises `OSError`.
     """
     before = start % _PAGE
-    found = mmap.mmap(file, before + size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ, offset=start - before)
-    if sys.platform == "linux":
-        whole = os.fstat(file).st_size
-        _clear_around(_address(found), before, size, behind=start + size < whole)
+    if sys.platform != "linux":  # where nothing is confined
+        return mmap.mmap(file, before + size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ, offset=start - before)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    found = mmap.mmap(-1, before + size, flags=flags, prot=mmap.PROT_READ)
+    own, (place, length) = _address(found), _laid_out(file, start, size)
+    words = _words(id(found), mmap.mmap.__basicsize__)
+    if words.count(own) != 1 or words[words.index(own) + 1] != before + size:  # another Python keeps its maps otherwise
+        copied = ctypes.string_at(place, before + size)
+        _libc.munmap(ctypes.c_void_p(place), ctypes.c_size_t(length))
+        return copied
+    ctypes.c_uint64.from_address(id(found) + 8 * words.index(own)).value = place
+    _libc.munmap(ctypes.c_void_p(own), ctypes.c_size_t(before + size))
     return found
 
 
@@ -66,14 +80,10 @@ def ascii_text(file: int, start: int, size: int) -> str | None:
     head = _head()
     if head is None or not size:
         return None
-    before = start % _PAGE
-    length = -(-(before + size) // _PAGE) * _PAGE
     # A page more: behind a text stands a zero, which C's readers of texts look for.
-    room = _mmap(None, length + _PAGE, _READ, _PRIVATE | _ANONYMOUS, -1, 0)
-    _mmap(room, length, _READ, _PRIVATE | _FIXED, file, start - before)
-    _clear_around(room, before, size, behind=True)
-    text = _text(head, room + before, size)
-    _places[id(text)] = room + before
+    room, _ = _laid_out(file, start, size, behind=_PAGE)
+    text = _text(head, room + start % _PAGE, size)
+    _places[id(text)] = room + start % _PAGE
     return text
 
 
@@ -165,25 +175,55 @@ def _signed(word: int) -> int:
     return word - (1 << 64) if word >> 63 else word
 
 
-def _clear_around(address: int, before: int, size: int, *, behind: bool) -> None:
-    """Put zeros into copies of their own of the first and the last page, where they hold what lies around the bytes."""
+def _laid_out(file: int, start: int, size: int, *, behind: int = 0) -> tuple[int, int]:
+    """Return where some bytes of a file lie in memory, from `start % _PAGE` of it on, and how much memory that is.
+
+    Pages of theirs alone are the file's. The others are copies, with zeros around the bytes: what is dropped of a page
+    of the file's comes back as the file has it. `behind` are zeros too.
+    """
+    before = start % _PAGE
     end = before + size
-    rest = -end % _PAGE
-    if before:
-        _clear(address, 0, before)
-    if rest and behind:
-        _clear(address + end - end % _PAGE, end % _PAGE, rest)
-
-
-def _clear(page: int, start: int, count: int) -> None:
-    _protect(page, _READ | _WRITE)
-    ctypes.memset(page + start, 0, count)
-    _protect(page, _READ)
-
-
-def _protect(page: int, rights: int) -> None:
-    if _libc.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(_PAGE), rights):
+    length = -(-end // _PAGE) * _PAGE + behind
+    first, last = -(-before // _PAGE) * _PAGE, end // _PAGE * _PAGE
+    is_piece = start > 0 or size < os.fstat(file).st_size
+    room = _guarded_room(length) if is_piece else None
+    if last <= first or (is_piece and room is None):
+        first = last = end
+    if room is None:
+        room = _mmap(None, length, _READ | _WRITE, _PRIVATE | _ANONYMOUS, -1, 0)
+    if first < last:
+        _mmap(room + first, last - first, _READ, _PRIVATE | _FIXED, file, start - before + first)
+    for begin, stop in ((before, first), (last, end)):
+        _copy(file, start - before + begin, room + begin, stop - begin)
+    if _libc.mprotect(ctypes.c_void_p(room), ctypes.c_size_t(length), _READ):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return room, length
+
+
+def _guarded_room(length: int) -> int | None:
+    """Return room for a piece where confined code can neither move nor enlarge what is mapped; None if there is none.
+
+    A map that grows shows what follows in its file. See `LEAST_MOVED` of the confinement.
+    """
+    global _guarded
+    try:
+        room = _mmap(_guarded, length, _READ | _WRITE, _PRIVATE | _ANONYMOUS | _UNTAKEN, -1, 0)
+    except OSError:
+        return None
+    if room != _guarded or room + length > GUARDED_END:  # before Linux 4.17 the address is no more than a wish
+        _libc.munmap(ctypes.c_void_p(room), ctypes.c_size_t(length))
+        return None
+    _guarded += length
+    return room
+
+
+def _copy(file: int, offset: int, address: int, count: int) -> None:
+    while count > 0:
+        data = os.pread(file, min(count, 1 << 20), offset)
+        if not data:
+            raise OSError(errno.EIO, "the file is shorter than it was")
+        ctypes.memmove(address, data, len(data))
+        offset, address, count = offset + len(data), address + len(data), count - len(data)
 
 
 def _mmap(address: int | None, length: int, rights: int, flags: int, file: int, offset: int) -> int:

@@ -19,6 +19,8 @@ COMMAND = [sys.executable, "-X", "utf8", "-m", "rlm_graph.executors.sandbox"]
 ENVIRONMENT = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT)}
 
 
+NAMED = {"path": ["prompt"], "context": 1, "part": 0, "start": 0, "bytes": 5, "chars": 5}
+CALL_NAMING = {"ev": "call", "cell": 1, "id": 1, "function": "f", "arguments": {"prompt": None}, "nth": 0}
 CALL_READING = '{"ev": "call", "cell": 1, "id": 1, "function": "f", "arguments": {}, "nth": 0, "readings": READINGS}'
 WITHOUT_LINE = '{"type": "", "message": "", "traceback": "", "line": "1"}'
 
@@ -263,8 +265,27 @@ def test_a_host_that_does_not_read_does_not_stop_the_supervisor(supervised: Supe
         CALL_READING.replace("READINGS", '{"0 time 0": [1]}')
         + "\n"
         + CALL_READING.replace("READINGS", '{"0 time 0": [1]}').replace('"id": 1', '"id": 2'),
+        *(
+            json.dumps(CALL_NAMING | {"texts": texts})
+            for texts in (
+                [],
+                {},
+                [1],
+                [{}],
+                [NAMED] * 40_001,
+                [NAMED | {"path": []}],
+                [NAMED | {"path": ["a"] * 102}],
+                [NAMED | {"path": [True]}],
+                [NAMED | {"path": [-1]}],
+                [NAMED | {"context": None}],
+                [NAMED | {"part": "0"}],
+                [NAMED | {"start": -1}],
+                [NAMED | {"bytes": 1.0}],
+                [NAMED | {"chars": 1 << 62}],
+            )
+        ),
     ],
-    ids=range(25),
+    ids=range(39),
 )
 def test_a_forged_frame_of_the_worker_ends_it_and_nothing_else(host: Connection, forged: str) -> None:
     code = f"import os, time\nline = {forged + chr(10)!a}.encode()\nwhile line: line = line[os.write(3, line):]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 import random
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from rlm_graph.executors.sandbox.frames import MAX_VALUE_ITEMS, count_items
 from rlm_graph.executors.sandbox.worker.calls import HostCalls, Transport
 from rlm_graph.executors.sandbox.worker.cells import Cells
 from rlm_graph.executors.sandbox.worker.context import Context
+from rlm_graph.executors.sandbox.worker.handing import MAX_TEXTS, handed
 from rlm_graph.executors.sandbox.worker.mapped import ascii_text, mapped
 from rlm_graph.executors.sandbox.worker.namespace import Main, Namespace
 from rlm_graph.executors.sandbox.worker.texts import StoredContext, open_file, read
@@ -201,3 +204,22 @@ def test_a_long_slice_of_a_shared_text_is_a_text_like_any_other(tmp_path: Path) 
     gc.collect()
 
     assert context.slice() == whole
+
+
+def test_a_call_names_no_more_texts_than_its_frame_can_tell_of() -> None:
+    documents = [f"{number} " * 200 for number in range(100_000, 150_000)]
+
+    taken = handed({"question": "q", "context": documents}, {})
+
+    assert len(taken.texts) == MAX_TEXTS
+    assert [text for text in taken.arguments["context"] if text is not None] == documents[MAX_TEXTS:]
+    told = json.dumps([taken.arguments, taken.texts]).encode()
+    assert count_items(told, 10 * MAX_VALUE_ITEMS) <= MAX_VALUE_ITEMS
+
+
+def test_more_whole_contexts_than_a_call_can_name_are_an_error_in_the_code() -> None:
+    context = stored("a text " * 20_000)
+    context.number(1)
+
+    with pytest.raises(ValueError, match="ask in parts"):
+        handed({"questions": ["q"], "contexts": [Context(context)] * (MAX_TEXTS + 1)}, {1: context})
