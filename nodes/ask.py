@@ -16,6 +16,7 @@ from langgraph.runtime import get_runtime
 from langgraph.types import RetryPolicy
 
 from rlm_graph import models as provider
+from rlm_graph.bridge import to_its_end
 from rlm_graph.budget import Usage
 from rlm_graph.calls.requests import ModelRequest, unknown_agent, unknown_model
 from rlm_graph.calls.specialist import Specialist
@@ -71,7 +72,8 @@ async def _answered(
 ) -> SubcallReply:
     """Ask until there is an answer, or no hope for one, and record it.
 
-    A prompt is under way, and holds one of the places for those, until its answer is recorded.
+    A prompt is under way, and holds one of the places for those, until its answer is recorded. An answer that has come
+    is recorded even if the run is left meanwhile: it has been paid for.
     """
     request = batch.requests[index]
     assert isinstance(request, ModelRequest)
@@ -89,13 +91,19 @@ async def _answered(
             except ModelError as error:
                 reply = None if error.retryable and attempt < retry.max_attempts else failed(error)
             if reply is not None:
-                answer = batch.numbered(await batch.shortened(with_what_was_spent(reply, batch, index)))
-                if batch.recorder is not None:
-                    await batch.recorder.keep(index, answer)
+                answer = await to_its_end(_recorded(batch, index, with_what_was_spent(reply, batch, index)))
                 emit_reply(about, answer)
                 return answer
         await asyncio.sleep(_pause_s(retry, attempt))
         attempt += 1
+
+
+async def _recorded(batch: CallBatch, index: int, reply: SubcallReply) -> SubcallReply:
+    """Return the reply as it is recorded, once it is."""
+    answer = batch.numbered(await batch.shortened(reply))
+    if batch.recorder is not None:
+        await batch.recorder.keep(index, answer)
+    return answer
 
 
 def _pause_s(retry: RetryPolicy, attempt: int) -> float:

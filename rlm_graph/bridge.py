@@ -108,6 +108,18 @@ def run_blocking(coroutine: Coroutine[Any, Any, T], under_way: UnderWay | None =
         raise
 
 
+async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end even if whoever waits for it is cancelled, which then is raised afterwards."""
+    work = asyncio.ensure_future(coroutine)
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()  # seen, so that nobody is told that it was not: the cancellation goes first
+        raise
+
+
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a blocking call in a thread of its own, with this context.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from langgraph.types import Command
 from rlm_graph import AgentOptions, ContextStore, create_rlm_agent
 from rlm_graph.settings import ModelSettings
 from rlm_graph.storage.runs import Runs
-from rlm_graph.testing import ScriptedReply, ScriptedRequest, ScriptedServer
+from rlm_graph.testing import ScriptedModel, ScriptedReply, ScriptedRequest, ScriptedServer
 
 CONFIG: Any = {"configurable": {"thread_id": "t"}}
 
@@ -103,6 +104,57 @@ async def test_answers_that_are_recorded_are_neither_asked_nor_approved_again_wh
     assert "p2" in waiting
     assert result["answer"].value == ["P0", "P1", "P2", "P3"]
     assert sorted(asked) == sorted([*asked_before, *waiting])
+
+
+def in_process(code: str, answer: Callable[[str], str], saver: InMemorySaver) -> Any:
+    return create_rlm_agent(
+        ScriptedModel(lambda _: f"```repl\n{code}\n```"),
+        sub_model=ScriptedModel(lambda messages: answer(messages[-1].text)),
+        checkpointer=saver,
+    )
+
+
+@pytest.mark.parametrize("prompts", [1, 3])
+async def test_an_answer_that_has_come_is_recorded_though_the_run_is_left_meanwhile(prompts: int) -> None:
+    asked: list[str] = []
+
+    def answer(prompt: str) -> str:
+        asked.append(prompt)
+        return prompt.upper()
+
+    saver = _Waits()
+    agent = in_process(f"FINAL(llm_query_batched([f'p{{n}}' for n in range({prompts})]))", answer, saver)
+    run = asyncio.create_task(agent.ainvoke({"question": "?"}, CONFIG))
+    await saver.reached.wait()
+    run.cancel()
+    await asyncio.sleep(0)
+    saver.released.set()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    result = await agent.ainvoke(None, CONFIG)
+
+    assert result["answer"].value == [f"P{number}" for number in range(prompts)]
+    assert sorted(asked) == [f"p{number}" for number in range(prompts)]
+
+
+class _Waits(InMemorySaver):
+    """Keeps no record of a call until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = asyncio.Event()
+        self.released = asyncio.Event()
+
+    def with_allowlist(self, extra_allowlist: Any) -> Any:
+        allowing = super().with_allowlist(extra_allowlist)
+        vars(allowing).update(reached=self.reached, released=self.released)
+        return allowing
+
+    async def aput(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+        if "llm_query" in config["configurable"]["checkpoint_ns"]:
+            self.reached.set()
+            await self.released.wait()
+        return await super().aput(config, checkpoint, metadata, new_versions)
 
 
 class _FailsOnce(InMemorySaver):
