@@ -294,7 +294,7 @@ class TestRequests:
         archive = tmp_path / "program.pyz"
         archive.write_bytes(bundle())
 
-        ended = subprocess.run([sys.executable, "-S", "-s", archive, "fork-server"], stdin=subprocess.DEVNULL,
+        ended = subprocess.run([sys.executable, "-S", "-s", archive, "fork-server"], input=b"",
                                capture_output=True, check=True, env={"PYTHONHASHSEED": "0"})  # fmt: skip
 
         assert ended.stdout == b"{}\n"
