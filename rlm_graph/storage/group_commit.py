@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from rlm_graph.storage.database import Statement
 from rlm_graph.storage.failures import is_busy
@@ -52,7 +52,7 @@ class GroupCommit:
         """Why what was held could not be written, for the run whose it is: nobody may write more of it without that,
         neither its own steps nor those of the agents below, until it has ended and is taken up again."""
         self._timer: asyncio.TimerHandle | None = None
-        self._settling: dict[str, asyncio.Task[None]] = {}
+        self._settling: dict[str, asyncio.Task[Any]] = {}
         """What is on its way from `_held` to the disk, by its run."""
 
     async def __aenter__(self) -> Self:
@@ -78,13 +78,15 @@ class GroupCommit:
             return await self._queue(statements)
         await self._settled(run)
         held = self._held.pop(run, ())
-        return await self._queue([*held, *statements], held_of=run if held else None)
+        if not held:
+            return await self._queue(statements)
+        # Whoever writes of the run meanwhile waits: it may be that this fails, and then he may not.
+        return await asyncio.shield(self._settle_by(run, self._queue([*held, *statements], held_of=run)))
 
     def hold(self, statements: Sequence[Statement], *, run: str) -> None:
         """Write the statements before, or with, whatever is written of the run next."""
         self._held.setdefault(run, []).extend(statements)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._held_s, self._begin_all)
+        self._begin_later()
 
     async def settle(self, run: str | None = None) -> None:
         """Have what is held of the run, or of all, on disk. Raises what kept that of the run from it.
@@ -93,10 +95,13 @@ class GroupCommit:
         """
         if run is None:
             self._begin_all()
-            await asyncio.gather(*self._settling.values())
-        else:
+            runs = {*self._held, *self._settling}
+            await asyncio.gather(*(self.settle(each) for each in runs), return_exceptions=True)
+            return
+        while run in self._held or run in self._settling:
             self._begin(run)
             await self._settled(run)
+        await self._settled(run)
 
     def forget(self, run: str) -> None:
         """Let the run be taken up again from what is on disk: nothing is at work on it any more."""
@@ -110,6 +115,10 @@ class GroupCommit:
         await self.settle(run)
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(self._opened()))
 
+    def _begin_later(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._held_s, self._begin_all)
+
     def _begin_all(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -119,9 +128,21 @@ class GroupCommit:
 
     def _begin(self, run: str) -> None:
         if run in self._held and run not in self._settling:
-            settling = asyncio.create_task(self._write_held(run))
-            self._settling[run] = settling
-            settling.add_done_callback(lambda _: self._settling.pop(run))
+            self._settle_by(run, self._write_held(run))
+
+    def _settle_by(self, run: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        settling = asyncio.create_task(work)
+        self._settling[run] = settling
+
+        def settled(task: asyncio.Task[T]) -> None:
+            del self._settling[run]
+            if not task.cancelled():
+                task.exception()  # seen: whoever was to hear of it may have been cancelled, and it is in `_lost`
+            if run in self._held:  # since then
+                self._begin_later()
+
+        settling.add_done_callback(settled)
+        return settling
 
     async def _write_held(self, run: str) -> None:
         with suppress(Exception):  # noted in `_lost`: the run hears of it when it writes next
@@ -131,7 +152,10 @@ class GroupCommit:
     async def _settled(self, run: str) -> None:
         """Wait until nothing of the run is on its way. Raises what kept it from the disk."""
         while (settling := self._settling.get(run)) is not None:
-            await asyncio.wait({settling})
+            if settling.done():
+                await asyncio.sleep(0)  # it is about to be taken out
+            else:
+                await asyncio.wait({settling})
         if (lost := self._lost.get(run)) is not None:
             self._held.pop(run, None)
             raise lost

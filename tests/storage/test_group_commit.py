@@ -207,6 +207,17 @@ class TestHeldWrites:
 
         assert ids(path) == [1, 2]
 
+    async def test_what_is_held_while_its_run_writes_is_settled_too(self, writer: GroupCommit, path: Path) -> None:
+        writer.hold([(INSERT, (1,))], run="a")
+        writing = asyncio.create_task(writer.write([(INSERT, (2,))], run="a"))
+        await asyncio.sleep(0)
+        writer.hold([(INSERT, (3,))], run="a")
+
+        await writer.settle("a")
+
+        assert ids(path) == [1, 2, 3]
+        assert await writing
+
     async def test_a_run_writes_nothing_after_what_was_held_of_it_was_lost(
         self, writer: GroupCommit, path: Path
     ) -> None:
