@@ -116,15 +116,16 @@ class Recorder:
         """Record the answer to the request of that index; on disk, if the saver writes to one, when this returns."""
         if self._values["count"] == 1:
             self._values["replies"] = {index: reply}
-            await self._begin()
+            await self.begin()
             return
         if self._begun is None:
-            self._begun = asyncio.create_task(self._begin())
+            self._begun = asyncio.create_task(self.begin())
         # Whoever is cancelled meanwhile shall not take the record of the others along.
         begun = await asyncio.shield(self._begun)
         await self._saver.aput_writes(begun, [("replies", {index: reply})], f"{index}")
 
-    async def _begin(self) -> RunnableConfig:
+    async def begin(self) -> RunnableConfig:
+        """Record what is known; return the config that names the checkpoint."""
         version = self._saver.get_next_version(None, None)
         versions = dict.fromkeys(self._values, version)
         checkpoint = {**empty_checkpoint(), "channel_values": self._values, "channel_versions": versions}

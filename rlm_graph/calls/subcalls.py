@@ -476,14 +476,18 @@ class CallScope:
             batch = replace(batch, store=self._store)
         described = {ACT: self.namespace, AGENTS: ",".join(_agents(batch.requests)), CELL: cell}
         kind, count = self._kind(batch.requests), len(batch.requests)
-        if kept is not None and (kind == "ask" or not kept.by_graph):
+        if kept is not None:
             batch = replace(batch, known=kept.replies)
+        recorder: Recorder | None = None
+        if saver is not None:
+            at: RunnableConfig = {**record_config(self._config, namespace), "metadata": described}
+            recorder = Recorder(saver, at, kind=kind, count=count, known=batch.known)
         if kind == "ask":
-            if saver is not None:
-                at: RunnableConfig = {**record_config(self._config, namespace), "metadata": described}
-                batch = replace(batch, recorder=Recorder(saver, at, kind=kind, count=count, known=batch.known))
+            batch = replace(batch, recorder=recorder)
             config = child_config(self._config, namespace, saver=UNRECORDED)
         else:
+            if recorder is not None and kept is not None and not kept.by_graph:
+                await recorder.begin()  # the graph that begins there has all of it from its first checkpoint on
             if saver is not None:
                 batch, saver = _reporting(batch, saver, namespace)
             config = child_config(self._config, namespace, saver=saver, goes_on=kept is None or kept.by_graph)

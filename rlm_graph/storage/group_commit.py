@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from rlm_graph.storage.database import Statement
 from rlm_graph.storage.failures import is_busy
@@ -25,6 +26,8 @@ class _Write:
 
     statements: Sequence[Statement]
     done: asyncio.Future[bool]
+    held_of: str | None = None
+    """The run of which there is something among them that others take for written."""
 
 
 class GroupCommit:
@@ -46,9 +49,10 @@ class GroupCommit:
         self._held: dict[str, list[Statement]] = {}
         """By the run whose it is."""
         self._lost: dict[str, Exception] = {}
-        """Why what was held could not be written, for the run whose it is: it may write nothing more without it."""
+        """Why what was held could not be written, for the run whose it is: nobody may write more of it without that,
+        neither its own steps nor those of the agents below, until it has ended and is taken up again."""
         self._timer: asyncio.TimerHandle | None = None
-        self._settling: dict[str, asyncio.Task[None]] = {}
+        self._settling: dict[str, asyncio.Task[Any]] = {}
         """What is on its way from `_held` to the disk, by its run."""
 
     async def __aenter__(self) -> Self:
@@ -70,25 +74,38 @@ class GroupCommit:
         With a `run`, what was held of it is executed before them, and counts as theirs. Raises `sqlite3.Error`. A
         caller that is cancelled meanwhile does not know whether they were executed.
         """
-        if run is not None:
-            await self._settled(run)
-            statements = [*self._held.pop(run, ()), *statements]
-        return await self._queue(statements)
+        if run is None:
+            return await self._queue(statements)
+        await self._settled(run)
+        held = self._held.pop(run, ())
+        if not held:
+            return await self._queue(statements)
+        # Whoever writes of the run meanwhile waits: it may be that this fails, and then he may not.
+        return await asyncio.shield(self._settle_by(run, self._queue([*held, *statements], held_of=run)))
 
     def hold(self, statements: Sequence[Statement], *, run: str) -> None:
         """Write the statements before, or with, whatever is written of the run next."""
         self._held.setdefault(run, []).extend(statements)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._held_s, self._begin_all)
+        self._begin_later()
 
     async def settle(self, run: str | None = None) -> None:
-        """Have what is held of the run, or of all, on disk. Raises what kept that of the run from it."""
+        """Have what is held of the run, or of all, on disk. Raises what kept that of the run from it.
+
+        Until `forget`, whatever else is asked of that run raises it too.
+        """
         if run is None:
             self._begin_all()
-            await asyncio.gather(*self._settling.values())
-        else:
+            runs = {*self._held, *self._settling}
+            await asyncio.gather(*(self.settle(each) for each in runs), return_exceptions=True)
+            return
+        while run in self._held or run in self._settling:
             self._begin(run)
             await self._settled(run)
+        await self._settled(run)
+
+    def forget(self, run: str) -> None:
+        """Let the run be taken up again from what is on disk: nothing is at work on it any more."""
+        self._lost.pop(run, None)
 
     async def using(self, work: Callable[[sqlite3.Connection], T], *, run: str | None = None) -> T:
         """Return what a function makes of the connection, in the connection's thread and between two transactions.
@@ -97,6 +114,10 @@ class GroupCommit:
         """
         await self.settle(run)
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(self._opened()))
+
+    def _begin_later(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._held_s, self._begin_all)
 
     def _begin_all(self) -> None:
         if self._timer is not None:
@@ -107,27 +128,40 @@ class GroupCommit:
 
     def _begin(self, run: str) -> None:
         if run in self._held and run not in self._settling:
-            settling = asyncio.create_task(self._write_held(run))
-            self._settling[run] = settling
-            settling.add_done_callback(lambda _: self._settling.pop(run))
+            self._settle_by(run, self._write_held(run))
+
+    def _settle_by(self, run: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        settling = asyncio.create_task(work)
+        self._settling[run] = settling
+
+        def settled(task: asyncio.Task[T]) -> None:
+            del self._settling[run]
+            if not task.cancelled():
+                task.exception()  # seen: whoever was to hear of it may have been cancelled, and it is in `_lost`
+            if run in self._held:  # since then
+                self._begin_later()
+
+        settling.add_done_callback(settled)
+        return settling
 
     async def _write_held(self, run: str) -> None:
-        try:
+        with suppress(Exception):  # noted in `_lost`: the run hears of it when it writes next
             while statements := self._held.pop(run, None):
-                await self._queue(statements)
-        except Exception as error:  # the run's, which hears of it when it writes next
-            self._lost[run] = error
+                await self._queue(statements, held_of=run)
 
     async def _settled(self, run: str) -> None:
         """Wait until nothing of the run is on its way. Raises what kept it from the disk."""
-        if (settling := self._settling.get(run)) is not None:
-            await asyncio.wait({settling})
-        if (lost := self._lost.pop(run, None)) is not None:
+        while (settling := self._settling.get(run)) is not None:
+            if settling.done():
+                await asyncio.sleep(0)  # it is about to be taken out
+            else:
+                await asyncio.wait({settling})
+        if (lost := self._lost.get(run)) is not None:
             self._held.pop(run, None)
             raise lost
 
-    async def _queue(self, statements: Sequence[Statement]) -> bool:
-        write = _Write(statements, asyncio.get_running_loop().create_future())
+    async def _queue(self, statements: Sequence[Statement], *, held_of: str | None = None) -> bool:
+        write = _Write(statements, asyncio.get_running_loop().create_future(), held_of)
         self._waiting.append(write)
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_all())
@@ -141,6 +175,8 @@ class GroupCommit:
                 together, self._waiting = self._waiting, []
                 outcomes = await loop.run_in_executor(self._thread, self._transaction, together)
                 for write, outcome in zip(together, outcomes, strict=True):
+                    if write.held_of is not None and isinstance(outcome, Exception):
+                        self._lost[write.held_of] = outcome
                     if write.done.done():  # its caller was cancelled
                         continue
                     if isinstance(outcome, bool):

@@ -77,7 +77,10 @@ class GroupedSqliteSaver(AsyncSqliteSaver):
         # A step that was cancelled has no checkpoint: what it announced must not be said of the next one.
         for key in [key for key in self._ending if key[0] == thread]:
             del self._ending[key]
-        await self.writer.settle(thread)
+        try:
+            await self.writer.settle(thread)
+        finally:
+            self.writer.forget(thread)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint, by default the newest of its namespace, with what was written on top of it."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import math
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +170,73 @@ class _FailsOnce(InMemorySaver):
             self.failed = True
             raise OSError("the disk is full")
         await super().aput_writes(config, writes, task_id, task_path)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+async def test_a_kill_while_a_graph_begins_over_recorded_answers_loses_none_of_them(tmp_path: Path, at: int) -> None:
+    """Calls must wait in the second process alone, which is killed after it has recorded `at` checkpoints of theirs."""
+    code = "FINAL(llm_query_batched(['p0', 'p1', 'p2', 'p3']))"
+    disk = _Disk()
+    with ScriptedServer(scripted(code, lambda request: request.prompt.upper())) as server:
+
+        async def resumed(saver: InMemorySaver, **given: Any) -> Any:
+            agent = create_rlm_agent(
+                "openai/root", sub_model="openai/sub", checkpointer=saver, options=options(server, tmp_path), **given
+            )
+            return await agent.ainvoke(None if saver.storage else {"question": "?"}, CONFIG)
+
+        with pytest.raises(OSError, match="killed"):
+            await resumed(disk)
+        disk = disk.as_killed(at)
+        with suppress(OSError):  # of a call that waits, LangGraph tells rather that
+            await resumed(disk, interrupt_on="subcalls")
+        asked_before = [request.prompt for request in server.requests if request.model == "sub"]
+        result = await resumed(disk.as_killed())
+        asked = [request.prompt for request in server.requests if request.model == "sub"]
+
+    assert result["answer"].value == ["P0", "P1", "P2", "P3"]
+    assert len(disk.recorded) == 2
+    assert not disk.recorded & set(asked[len(asked_before) :])
+
+
+class _Disk(InMemorySaver):
+    """What a process has recorded that is killed by its third answer, or after so many checkpoints of its calls."""
+
+    def __init__(self, checkpoints: float | None = None) -> None:
+        super().__init__()
+        self._left = [] if checkpoints is None else [checkpoints]
+        self._kept: list[Any] = []
+        """Lists, as all that changes here: the copies that a graph makes of its saver share them."""
+        self.recorded: set[str] = set()
+        """The prompts whose answers are recorded."""
+
+    def as_killed(self, checkpoints: float = math.inf) -> _Disk:
+        """Return what the next process finds."""
+        found = _Disk(checkpoints)
+        [(storage, writes, blobs)] = self._kept
+        found.storage.update(storage)
+        found.writes.update(writes)
+        found.blobs.update(blobs)
+        found.recorded = self.recorded
+        return found
+
+    async def aput(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+        put = await super().aput(config, checkpoint, metadata, new_versions)
+        if "llm_query" in config["configurable"]["checkpoint_ns"] and self._left:
+            self._left[0] -= 1
+            if self._left == [0]:
+                self._die()
+        return put
+
+    async def aput_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> None:
+        answered = {reply.value for channel, value in writes if channel == "replies" for reply in value.values()}
+        if answered and not self._left:
+            if len(self.recorded) == 2:
+                self._die()
+            self.recorded |= {value.lower() for value in answered}
+        await super().aput_writes(config, writes, task_id, task_path)
+
+    def _die(self) -> None:
+        if not self._kept:
+            self._kept.append(copy.deepcopy((dict(self.storage), dict(self.writes), dict(self.blobs))))
+        raise OSError("killed")

@@ -64,7 +64,7 @@ BATCH = Scenario(
 
 WIDE = Scenario(
     "wide",
-    width=16,
+    width=64,
     every=40,
     replies=[
         ["answers = llm_query_batched([f'part {n % 150}' for n in range(200)])\nprint(len(answers))"],
@@ -123,7 +123,7 @@ CLOCKED = Scenario(
 
 NESTED = Scenario(
     "nested",
-    width=48,
+    width=60,
     repls=4,
     every=30,
     replies=[

@@ -207,6 +207,17 @@ class TestHeldWrites:
 
         assert ids(path) == [1, 2]
 
+    async def test_what_is_held_while_its_run_writes_is_settled_too(self, writer: GroupCommit, path: Path) -> None:
+        writer.hold([(INSERT, (1,))], run="a")
+        writing = asyncio.create_task(writer.write([(INSERT, (2,))], run="a"))
+        await asyncio.sleep(0)
+        writer.hold([(INSERT, (3,))], run="a")
+
+        await writer.settle("a")
+
+        assert ids(path) == [1, 2, 3]
+        assert await writing
+
     async def test_a_run_writes_nothing_after_what_was_held_of_it_was_lost(
         self, writer: GroupCommit, path: Path
     ) -> None:
@@ -220,8 +231,28 @@ class TestHeldWrites:
             await writer.write([(INSERT, (4,))], run="a")
 
         assert ids(path) == [1, 2]
-        await writer.write([(INSERT, (5,))], run="a")  # whoever takes the run up again begins anew
+        with pytest.raises(sqlite3.OperationalError, match="nothing"):  # an agent below, which has not heard of it
+            await writer.write([(INSERT, (4,))], run="a")
+        assert ids(path) == [1, 2]
+        writer.forget("a")  # whoever takes the run up again begins anew
+        await writer.write([(INSERT, (5,))], run="a")
         assert ids(path) == [1, 2, 5]
+
+    async def test_a_run_writes_nothing_after_a_write_that_took_what_was_held_of_it_along_was_lost(
+        self, writer: GroupCommit, path: Path
+    ) -> None:
+        writer.hold([(INSERT, (1,))], run="a")
+        taking = asyncio.create_task(writer.write([("INSERT INTO nothing VALUES (1)", ())], run="a"))
+        await asyncio.sleep(0)
+        taking.cancel()  # so that nobody hears of it but the run
+        await asyncio.wait({taking})
+
+        with pytest.raises(sqlite3.OperationalError, match="nothing"):
+            await asyncio.gather(*(writer.write([(INSERT, (2,))], run="a") for _ in range(2)))
+        with pytest.raises(sqlite3.OperationalError, match="nothing"):
+            await writer.write([(INSERT, (3,))], run="a")
+
+        assert ids(path) == []
 
     async def test_a_write_fails_together_with_what_was_held(self, writer: GroupCommit, path: Path) -> None:
         writer.hold([("INSERT INTO nothing VALUES (1)", ())], run="a")

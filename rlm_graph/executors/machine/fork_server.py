@@ -48,7 +48,7 @@ class ForkServer:
             answer = None if self._process is None else self._process.ask(request)
             if answer is None:
                 self._end()
-                answer = self._begin(Path(str(settings["folder"]))).ask(request)
+                answer = self._begin(Path(str(settings["folder"]), file_name())).ask(request)
             return {"error": self._end()} if answer is None else answer
 
     def warm_up(self) -> None:
@@ -60,8 +60,13 @@ class ForkServer:
         def begin() -> None:
             with self._lock, contextlib.suppress(OSError):
                 if self._process is None:
-                    with tempfile.TemporaryDirectory(prefix="rlm-graph-start-") as folder:
-                        self._begin(Path(folder))
+                    bundle()  # made before its file, so that the file is there for as short as can be
+                    file, archive = tempfile.mkstemp(prefix="rlm-graph-start-", suffix=".pyz")
+                    os.close(file)
+                    try:
+                        self._begin(Path(archive))
+                    finally:
+                        Path(archive).unlink(missing_ok=True)
 
         threading.Thread(target=begin, name="rlm-graph-fork-server", daemon=True).start()
 
@@ -70,12 +75,12 @@ class ForkServer:
         with self._lock:
             self._end()
 
-    def _begin(self, folder: Path) -> _Process:
+    def _begin(self, archive: Path) -> _Process:
         if not self._hooked:
             self._hooked = True
             atexit.register(self.close)
             os.register_at_fork(after_in_child=self._leave_to_parent)
-        self._process = process = _Process(folder)
+        self._process = process = _Process(archive)
         return process
 
     def _end(self) -> str:
@@ -95,9 +100,8 @@ FORK_SERVER = ForkServer()
 class _Process:
     """A process that serves forks, and the pipes to it. When they are closed, however that comes, it ends."""
 
-    def __init__(self, folder: Path) -> None:
-        # Whatever removes the first REPL that it starts removes the archive too, if this process is killed meanwhile.
-        archive = folder / file_name()
+    def __init__(self, archive: Path) -> None:
+        """`archive` is where the program lies until it is read. It removes that itself: this process may be killed."""
         archive.write_bytes(bundle())
         self._popen = subprocess.Popen(
             # Without `site`: the start files of this machine's packages do not run there.

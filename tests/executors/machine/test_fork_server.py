@@ -15,7 +15,7 @@ import pytest
 
 from rlm_graph.errors import ExecutorError
 from rlm_graph.executors.conformance import Notebook
-from rlm_graph.executors.host.bundle import file_name, version
+from rlm_graph.executors.host.bundle import bundle, file_name, version
 from rlm_graph.executors.local import LocalExecutor
 from rlm_graph.executors.machine import fork_server
 from rlm_graph.executors.machine.fork_server import FORK_SERVER, ForkServer
@@ -289,6 +289,16 @@ class TestRequests:
 
         assert server.start(repls.next()) == {"error": "no licence"}
         assert server.pid is None
+
+    def test_its_program_is_gone_once_it_is_read_though_whoever_put_it_there_was_killed(self, tmp_path: Path) -> None:
+        archive = tmp_path / "program.pyz"
+        archive.write_bytes(bundle())
+
+        ended = subprocess.run([sys.executable, "-S", "-s", archive, "fork-server"], input=b"",
+                               capture_output=True, check=True, env={"PYTHONHASHSEED": "0"})  # fmt: skip
+
+        assert ended.stdout == b"{}\n"
+        assert not archive.exists()
 
     async def test_the_executors_of_this_process_share_one(self, tmp_path: Path) -> None:
         executors = [LocalExecutor(folder=tmp_path / name) for name in ("a", "b")]

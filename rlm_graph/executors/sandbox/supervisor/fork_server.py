@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import select
+import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from rlm_graph.executors.sandbox.supervisor.starting import supervise
@@ -21,6 +23,8 @@ def serve_forks() -> None:
     A line holds the settings of a supervisor. The answer is one line of JSON: what `supervise` prints, or `error`. The
     input ends with the owner, however that ends. Memory is as it was for the first child when the last is forked.
     """
+    with suppress(OSError):
+        os.unlink(sys.argv[0])  # all of the program has been read, and whoever has put it there may be dead
     print("{}", flush=True)
     requests = select.poll()
     requests.register(0, select.POLLIN)
