@@ -25,7 +25,6 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
-from rlm_graph.errors import StorageError
 from rlm_graph.storage.lock_connections import was_lost
 from rlm_graph.storage.locks import location_on_server
 from rlm_graph.storage.postgres_history import HISTORY, history
@@ -200,13 +199,13 @@ class PipelinedPostgresSaver(AsyncPostgresSaver):
         await writer.write(rows)
 
     def _check_held(self, run: str) -> None:
-        """Raise `StorageError` where the server has taken from this process a run that it holds."""
+        """Raise `psycopg.OperationalError` where the server has taken from this process a run that it holds."""
         if self._conninfo is None:
             self._conninfo = location_on_server(self.conn).name
         if was_lost(self._conninfo, run):
-            raise StorageError(
+            raise psycopg.OperationalError(
                 f"run {run} is not held by this process any more: the server has ended the connection for its lock, "
-                "and another process may be at work on it. What was recorded is kept: take the run up again"
+                "and another process may be at work on it"
             )
 
     async def adelete_thread(self, thread_id: str) -> None:

@@ -13,7 +13,6 @@ from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from rlm_graph import AgentOptions, LocalSettings, create_rlm_agent
-from rlm_graph.errors import StorageError
 from rlm_graph.executors.local import LocalExecutor
 from rlm_graph.storage.lock_connections import was_lost
 from rlm_graph.storage.locks import LOCK_SPACE, alocation_of, lock_run
@@ -306,7 +305,7 @@ async def test_a_process_records_nothing_of_a_run_whose_lock_the_server_has_take
                 await asyncio.sleep(0.01)
 
         for run in ("mine", "another"):
-            with pytest.raises(StorageError, match="take the run up again"):
+            with pytest.raises(psycopg.OperationalError, match="is not held by this process any more"):
                 await savers.ours.aput_writes(place_of(run, checkpoint_id=FIRST), [("x", 2)], "next")
         with lock_run(place, "a third"):
             await savers.ours.aput_writes(place_of("a third", checkpoint_id=FIRST), [("x", 3)], "task")
