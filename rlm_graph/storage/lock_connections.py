@@ -6,6 +6,7 @@ A server takes a hundred connections by default, so fifty runs with one each wou
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ class _Shared:
 
 
 _shared: dict[str, _Shared] = {}
+_holding: dict[tuple[str, str], psycopg.Connection[Any]] = {}
+"""By server and run, the connection on which this process holds the run."""
 _guard = threading.Lock()
 
 
@@ -31,6 +34,7 @@ def _after_fork() -> None:
     global _guard
     _guard = threading.Lock()
     _shared.clear()
+    _holding.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -58,6 +62,31 @@ def lock_connection(conninfo: str, open: Callable[[], psycopg.Connection[Any]]) 
                     if _shared.get(conninfo) is shared:
                         del _shared[conninfo]
                     shared.connection.close()
+
+
+@contextmanager
+def holding(conninfo: str, run: str, connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Note that the run is held on that connection, for as long as the block lasts."""
+    _holding[conninfo, run] = connection
+    try:
+        yield
+    finally:
+        _holding.pop((conninfo, run), None)
+
+
+def was_lost(conninfo: str, run: str) -> bool:
+    """Tell whether the server has ended the connection on which this process holds the run, without asking it.
+
+    Another process may hold the run since.
+    """
+    connection = _holding.get((conninfo, run))
+    if connection is None:
+        return False
+    if connection.closed:
+        return True
+    looking = select.poll()
+    looking.register(connection.fileno(), getattr(select, "POLLRDHUP", 0))
+    return bool(looking.poll(0))
 
 
 def _answers(connection: psycopg.Connection[Any]) -> bool:

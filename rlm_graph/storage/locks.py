@@ -26,7 +26,7 @@ from rlm_graph.errors import Hint, RunHeldError, StorageError
 from rlm_graph.langgraph_internals import connection_of, identity_of, kind_of_saver, loop_of, open_connection
 from rlm_graph.storage.data_folder import locks_beside
 from rlm_graph.storage.failures import storage_errors
-from rlm_graph.storage.lock_connections import lock_connection
+from rlm_graph.storage.lock_connections import holding, lock_connection
 
 if TYPE_CHECKING:
     import psycopg
@@ -369,7 +369,8 @@ def _held_by_postgres(conninfo: str, run: str) -> Iterator[None]:
         if not (row and row[0]):
             raise RunHeldError(run, _postgres_holder(connection, key))
         try:
-            yield
+            with holding(conninfo, run, connection):
+                yield
         finally:
             # Other runs go on on this connection. And where it is closed, the server takes a moment to notice, while
             # the next holder may be there at once.

@@ -25,6 +25,8 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
+from rlm_graph.storage.lock_connections import was_lost
+from rlm_graph.storage.locks import location_on_server
 from rlm_graph.storage.postgres_history import HISTORY, history
 from rlm_graph.storage.postgres_pipeline import Pipeline, Prepared
 from rlm_graph.storage.postgres_writer import Insertion, PostgresWriter, Put, array
@@ -103,6 +105,7 @@ class PipelinedPostgresSaver(AsyncPostgresSaver):
         super().__init__(connection, serde=serde)
         self._writer = writer
         """Opens what it reads and writes by, the first time; `connection` is for all that is seldom."""
+        self._conninfo: str | None = None
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint, by default the newest of its namespace, with what was written on top of it."""
@@ -168,6 +171,7 @@ class PipelinedPostgresSaver(AsyncPostgresSaver):
         described = json.dumps(get_serializable_checkpoint_metadata(config, metadata))
         row = _texts(*where, checkpoint["id"], place.get("checkpoint_id"), kept, described)
         writer = await self._writer()
+        self._check_held(where[0])
         await writer.write([*rows, (_CHECKPOINTS, row)])
         return {
             "configurable": {
@@ -191,7 +195,18 @@ class PipelinedPostgresSaver(AsyncPostgresSaver):
             number = struct.pack(">i", WRITES_IDX_MAP.get(channel, index))
             rows.append((insertion, (*where, number, *_texts(task_path, channel, kind), blob)))
         writer = await self._writer()
+        self._check_held(str(place["thread_id"]))
         await writer.write(rows)
+
+    def _check_held(self, run: str) -> None:
+        """Raise `psycopg.OperationalError` where the server has taken from this process a run that it holds."""
+        if self._conninfo is None:
+            self._conninfo = location_on_server(self.conn).name
+        if was_lost(self._conninfo, run):
+            raise psycopg.OperationalError(
+                f"run {run} is not held by this process any more: the server has ended the connection for its lock, "
+                "and another process may be at work on it"
+            )
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Remove all checkpoints, blobs and writes of a thread."""

@@ -14,6 +14,8 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from rlm_graph import AgentOptions, LocalSettings, create_rlm_agent
 from rlm_graph.executors.local import LocalExecutor
+from rlm_graph.storage.lock_connections import was_lost
+from rlm_graph.storage.locks import LOCK_SPACE, alocation_of, lock_run
 from rlm_graph.testing import ScriptedModel
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
@@ -289,6 +291,28 @@ async def test_a_connection_that_is_lost_fails_all_who_wait_and_all_who_come_lat
     with pytest.raises(psycopg.OperationalError, match="the connection was lost"):
         await written()
     assert savers.count("checkpoint_writes") == 1
+
+
+async def test_a_process_records_nothing_of_a_run_whose_lock_the_server_has_taken_from_it(savers: Savers) -> None:
+    place = await alocation_of(savers.ours)
+    with lock_run(place, "mine"), lock_run(place, "another"):
+        await savers.ours.aput_writes(place_of("mine", checkpoint_id=FIRST), [("x", 1)], "task")
+        savers.seen.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s", (LOCK_SPACE,)
+        )
+        async with asyncio.timeout(60):
+            while not was_lost(place.name, "mine"):
+                await asyncio.sleep(0.01)
+
+        for run in ("mine", "another"):
+            with pytest.raises(psycopg.OperationalError, match="is not held by this process any more"):
+                await savers.ours.aput_writes(place_of(run, checkpoint_id=FIRST), [("x", 2)], "next")
+        with lock_run(place, "a third"):
+            await savers.ours.aput_writes(place_of("a third", checkpoint_id=FIRST), [("x", 3)], "task")
+    with lock_run(place, "mine"):
+        await savers.ours.aput_writes(place_of("mine", checkpoint_id=FIRST), [("x", 4)], "again")
+
+    assert savers.count("checkpoint_writes") == 3
 
 
 async def test_a_read_is_one_round_trip_of_one_statement(savers: Savers) -> None:
