@@ -287,6 +287,41 @@ async def test_a_batch_asks_again_only_for_what_was_not_answered(subcalls_to: Ca
         assert server.count == 7
 
 
+async def test_of_a_batch_that_was_cut_off_only_what_is_not_recorded_is_asked_for_and_paid_again(
+    subcalls_to: Callable[..., Subcalls],
+) -> None:
+    batch = HostCall(id=1, function="llm_query_batched", arguments={"prompts": [f"p{n}" for n in range(6)]}, nth=0)
+
+    class LosesOne(InMemorySaver):
+        """Keeps all answers but that to the fourth prompt, for which the disk is full the first time."""
+
+        kept = 0
+        full = True
+        others = asyncio.Event()
+
+        async def aput_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> None:
+            index = next((index for channel, value in writes if channel == "replies" for index in value), None)
+            if index == 3 and self.full:
+                await self.others.wait()
+                self.full = False
+                raise OSError("the disk is full")
+            await super().aput_writes(config, writes, task_id, task_path)
+            self.kept += index is not None
+            if self.kept == 5:
+                self.others.set()
+
+    with ScriptedServer(echo) as server:
+        graph = Code(subcalls_to(server), [batch]).graph(LosesOne())
+        with pytest.raises(OSError, match="the disk is full"):
+            await graph.ainvoke({}, CONFIG, durability="sync")
+        before = server.count
+        result = await graph.ainvoke(None, CONFIG, durability="sync")
+
+        assert [item["text"] for item in result["answers"][0]["value"]] == [f"P{number}" for number in range(6)]
+        assert [request.prompt for request in server.requests[before:]] == ["p3"]
+        assert result["usage"].subcalls == 6
+
+
 async def test_a_call_over_the_budget_is_refused_in_the_code_and_makes_no_request(
     subcalls_to: Callable[..., Subcalls],
 ) -> None:

@@ -35,10 +35,12 @@ SKIPPED = (
     r"core/ReplaceBinaryOperator_Add_(?!Sub).*",
     r"core/ReplaceBinaryOperator_(Sub|Mul|Div|FloorDiv|Pow|Mod)_(?!Add).*",
     "core/RemoveDecorator",
-    # Of None and its like, and of small numbers, `is` says what `==` says.
-    "core/ReplaceComparisonOperator_Is_Eq",
-    "core/ReplaceComparisonOperator_IsNot_NotEq",
-    "core/ReplaceComparisonOperator_(Eq|NotEq|Lt|LtE|Gt|GtE)_(Is|IsNot)",
+    # Of comparisons the opposite, and where a limit lies: the others are these over again, or type errors.
+    "core/ReplaceComparisonOperator_Is_(?!IsNot).*",
+    "core/ReplaceComparisonOperator_IsNot_(?!Is$).*",
+    "core/ReplaceComparisonOperator_Eq_(?!NotEq).*",
+    "core/ReplaceComparisonOperator_NotEq_(?!Eq).*",
+    "core/ReplaceComparisonOperator_(Lt|LtE|Gt|GtE)_(Is|IsNot|Eq|NotEq)",
 )
 
 CONFIG = """

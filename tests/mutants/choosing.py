@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -16,17 +16,24 @@ Position = tuple[int, int]
 def choose(session: Path, source: str, *, sample: int | None, seed: str) -> tuple[int, int]:
     """Leave in the session of Cosmic Ray what is to be tried; return how many that are, and of how many.
 
-    What a filter has skipped goes, and what lies where no change makes a difference. Of the rest the same `sample` is
+    What a filter has skipped goes, and what lies where no change makes a difference, or is none of an operator: the
+    stars of a signature. Of the rest the same `sample` is
     left for the same `seed`; all if it is None.
     """
-    spans = [*_without_effect(ast.parse(source))]
+    tree = ast.parse(source)
+    spans = [*_without_effect(tree)]
+    operations = [_span(node) for node in ast.walk(tree) if isinstance(node, ast.BinOp | ast.AugAssign)]
     with closing(sqlite3.connect(session)) as connection, connection:
         rows = connection.execute(
-            "SELECT job_id, start_pos_row, start_pos_col FROM mutation_specs"
+            "SELECT job_id, operator_name, start_pos_row, start_pos_col FROM mutation_specs"
             " WHERE job_id NOT IN (SELECT job_id FROM work_results)"
             " ORDER BY start_pos_row, start_pos_col, operator_name, occurrence"
         ).fetchall()
-        worthwhile = [job for job, *start in rows if not any(first <= tuple(start) < last for first, last in spans)]
+        worthwhile = [
+            job
+            for job, operator, *start in rows
+            if not _within(spans, start) and ("BinaryOperator" not in operator or _within(operations, start))
+        ]
         few = sample is not None and sample < len(worthwhile)
         chosen = random.Random(seed).sample(worthwhile, sample or 0) if few else worthwhile
         connection.execute("CREATE TEMPORARY TABLE chosen (job_id PRIMARY KEY)")
@@ -36,8 +43,15 @@ def choose(session: Path, source: str, *, sample: int | None, seed: str) -> tupl
     return len(chosen), len(worthwhile)
 
 
+def _within(spans: Iterable[tuple[Position, Position]], start: Sequence[int]) -> bool:
+    return any(first <= tuple(start) < last for first, last in spans)
+
+
 def _without_effect(tree: ast.AST) -> Iterator[tuple[Position, Position]]:
-    """Yield where annotations lie, which are never evaluated, blocks for type checkers, and constants of seconds."""
+    """Yield where no change matters: annotations are never evaluated, nor are blocks for type checkers.
+
+    How long is waited (a constant of seconds), and that values are frozen (a decorator's options), no test can see.
+    """
     for node in ast.walk(tree):
         match node:
             case ast.AnnAssign(annotation=found):
@@ -45,6 +59,8 @@ def _without_effect(tree: ast.AST) -> Iterator[tuple[Position, Position]]:
             case ast.arg(annotation=ast.expr() as found):
                 yield _span(found)
             case ast.FunctionDef(returns=ast.expr() as found) | ast.AsyncFunctionDef(returns=ast.expr() as found):
+                yield _span(found)
+            case ast.ClassDef(decorator_list=[found, *_]):
                 yield _span(found)
             case ast.If(test=ast.Name(id="TYPE_CHECKING")):
                 yield _span(node)

@@ -13,11 +13,15 @@ from tests.mutants.choosing import choose
 SOURCE = """\
 WAIT_S = 5
 TURNS = 7
-def after(wait: Literal[1, 2] = 3) -> Literal[4]:
-    return wait + TURNS
+def after(wait: Literal[1, 2] = 3, *, n: int) -> Literal[4]:
+    return wait * TURNS
+@dataclass(frozen=True)
+class Waits:
+    pass
 """
-WITHOUT_EFFECT = [(1, 9), (3, 24), (3, 38), (3, 46)]
-WORTHWHILE = [(2, 8), (3, 32), (4, 11)]
+WITHOUT_EFFECT = [(1, 9), (3, 24), (3, 35), (3, 57), (5, 18)]
+WORTHWHILE = [(2, 8), (3, 32), (4, 16)]
+STARS = {(3, 35), (4, 16)}
 
 
 def session(path: Path, places: list[tuple[int, int]], *, skipped: int = 0) -> Path:
@@ -30,7 +34,15 @@ def session(path: Path, places: list[tuple[int, int]], *, skipped: int = 0) -> P
         )
         for number, (line, column) in enumerate(places):
             connection.execute("INSERT INTO work_items VALUES (?)", (number,))
-            connection.execute("INSERT INTO mutation_specs VALUES (?, 'operator', 0, ?, ?)", (number, line, column))
+            connection.execute(
+                "INSERT INTO mutation_specs VALUES (?, ?, 0, ?, ?)",
+                (
+                    number,
+                    "core/ReplaceBinaryOperator_Mul_Add" if (line, column) in STARS else "core/NumberReplacer",
+                    line,
+                    column,
+                ),
+            )
             if number < skipped:
                 connection.execute("INSERT INTO work_results VALUES (?)", (number,))
     return path
