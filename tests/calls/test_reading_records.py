@@ -80,6 +80,12 @@ async def test_of_a_call_that_a_graph_recorded_the_newest_checkpoint_counts() ->
     assert (found.replies, found.by_graph) == ({0: SubcallReply(value="a")}, True)
 
 
+def test_a_call_without_an_answer_yet_comes_after_no_other() -> None:
+    call = Record("llm_query_batched:x", 1, (), 2, {}, by_graph=False).call
+
+    assert (call.requests, call.answers, call.arrival) == (2, 0, 0)
+
+
 async def test_a_call_of_which_nothing_is_recorded_has_no_record() -> None:
     assert await record(InMemorySaver(), "a run", ACT_NAME, "llm_query:x") is None
     assert await kept(InMemorySaver()) == {}

@@ -114,6 +114,18 @@ async def test_the_end_of_one_run_is_not_that_of_another(saver: GroupedSqliteSav
     assert (rows(tmp_path, "writes"), rows(tmp_path, "checkpoints")) == (0, 0)
 
 
+@pytest.mark.parametrize("first", ["read", "write"])
+async def test_a_file_without_tables_gets_them_with_the_first_use(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "runs.sqlite"
+    async with aiosqlite.connect(path) as connection, GroupCommit(path, busy_timeout_s=5) as writer:
+        saver = GroupedSqliteSaver(connection, writer)
+        if first == "write":
+            await put(saver)
+        found = await saver.aget_tuple(PLACE)
+
+    assert (found is not None) == (first == "write")
+
+
 async def test_each_version_comes_after_the_one_before_it(saver: GroupedSqliteSaver) -> None:
     versions: list[str] = [saver.get_next_version(None, None)]
     for _ in range(12):
