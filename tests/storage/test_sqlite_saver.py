@@ -114,6 +114,20 @@ async def test_the_end_of_one_run_is_not_that_of_another(saver: GroupedSqliteSav
     assert (rows(tmp_path, "writes"), rows(tmp_path, "checkpoints")) == (0, 0)
 
 
+async def test_a_deleted_run_is_gone_at_once_with_what_was_held_of_it(
+    saver: GroupedSqliteSaver, tmp_path: Path
+) -> None:
+    await put(saver)
+    saver.expect("task", "repeatable")
+    await saver.aput_writes(ON_TOP, [("turns", 1)], "task")
+
+    await saver.adelete_thread("a run")
+
+    assert (rows(tmp_path, "writes"), rows(tmp_path, "checkpoints")) == (0, 0)
+    await saver.settle("a run")
+    assert rows(tmp_path, "writes") == 0
+
+
 @pytest.mark.parametrize("first", ["read", "write"])
 async def test_a_file_without_tables_gets_them_with_the_first_use(tmp_path: Path, first: str) -> None:
     path = tmp_path / "runs.sqlite"
