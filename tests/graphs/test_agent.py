@@ -289,12 +289,14 @@ async def test_what_was_found_last_is_kept_of_many_turns(agent: Build) -> None:
 
 
 async def test_the_question_for_the_best_answer_is_one_turn_more(agent: Build) -> None:
-    graph = agent([repl("n = 1"), repl("n = 2"), "About 40."], budget=Budget(max_turns=2))
+    replies = [repl("n = 1"), repl("n = 2"), "About 40."]
+    graph = agent(replies, budget=Budget(max_turns=2), checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "a run"}}
 
-    result = await graph.ainvoke({"question": "Go."})
+    result = await graph.ainvoke({"question": "Go."}, config)
 
     assert (result["answer"].text, result["usage"].turns) == ("About 40.", 3)
-    assert [turn.number for turn in result["turns"]] == [1, 2]
+    assert [turn.number for turn in (await graph.aget_state(config)).values["turns"]] == [1, 2]
 
 
 async def test_a_cost_ceiling_refuses_a_model_of_unknown_price_unless_allowed(agent: Build) -> None:
