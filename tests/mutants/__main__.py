@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sample", type=_count, metavar="N", help="try N changes of each module, chosen at random")
     parser.add_argument("--seed", type=int, default=0, help="which ones: the same seed chooses the same")
     given = parser.parse_args(arguments)
-    ray = Path(os.environ["COSMIC_RAY"])
+    ray = Path(os.environ["COSMIC_RAY"]).absolute()  # it is called from the copy
     survived = 0
     for module, tests in _modules(given.module):
         with tempfile.TemporaryDirectory() as folder:
