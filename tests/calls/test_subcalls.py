@@ -20,6 +20,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.config import get_config
 from langgraph.graph import START, StateGraph
+from langgraph.types import RetryPolicy
 from pydantic import JsonValue
 
 from rlm_graph import runnables
@@ -285,6 +286,74 @@ async def test_a_batch_asks_again_only_for_what_was_not_answered(subcalls_to: Ca
         assert "overloaded" in answer["value"][5]["error"]
         assert len(server.requests_like(lambda request: request.prompt == "p5")) == 2
         assert server.count == 7
+
+
+async def test_of_a_batch_that_was_cut_off_only_what_is_not_recorded_is_asked_for_and_paid_again(
+    subcalls_to: Callable[..., Subcalls],
+) -> None:
+    batch = HostCall(id=1, function="llm_query_batched", arguments={"prompts": [f"p{n}" for n in range(6)]}, nth=0)
+
+    class LosesOne(InMemorySaver):
+        """Keeps all answers but that to the fourth prompt, for which the disk is full the first time."""
+
+        kept = 0
+        full = True
+        others = asyncio.Event()
+
+        async def aput_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> None:
+            index = next((index for channel, value in writes if channel == "replies" for index in value), None)
+            if index == 3 and self.full:
+                await self.others.wait()
+                self.full = False
+                raise OSError("the disk is full")
+            await super().aput_writes(config, writes, task_id, task_path)
+            self.kept += index is not None
+            if self.kept == 5:
+                self.others.set()
+
+    with ScriptedServer(echo) as server:
+        graph = Code(subcalls_to(server), [batch]).graph(LosesOne())
+        with pytest.raises(OSError, match="the disk is full"):
+            await graph.ainvoke({}, CONFIG, durability="sync")
+        before = server.count
+        result = await graph.ainvoke(None, CONFIG, durability="sync")
+
+        assert [item["text"] for item in result["answers"][0]["value"]] == [f"P{number}" for number in range(6)]
+        assert [request.prompt for request in server.requests[before:]] == ["p3"]
+        assert result["usage"].subcalls == 6
+
+
+@pytest.mark.parametrize("prompts", [["p0"], ["p0", "p1"]], ids=len)
+async def test_a_provider_that_fails_is_asked_as_often_as_the_policy_says_and_each_attempt_counts(
+    prompts: list[str],
+) -> None:
+    batch = HostCall(id=1, function="llm_query_batched", arguments={"prompts": [*prompts]}, nth=0)
+    policy = RetryPolicy(max_attempts=4, initial_interval=0, jitter=False)
+    with ScriptedServer(lambda request: ScriptedReply(status=503, error="overloaded")) as server:
+        model = chat_model("scripted", ModelSettings(base_url=server.url, max_retries=0))
+        subcalls = Subcalls(create_subcall({None: model}, retry=policy), max_concurrency=8)
+
+        result = await Code(subcalls, [batch]).graph(None).ainvoke({}, CONFIG)
+
+        assert [request.prompt for request in server.requests].count("p0") == 4
+        assert server.count == 4 * len(prompts)
+        assert ["overloaded" in item["error"] for item in result["answers"][0]["value"]] == [True] * len(prompts)
+        assert result["usage"].subcalls == 4 * len(prompts)
+
+
+async def test_a_provider_that_recovers_at_the_last_attempt_has_answered() -> None:
+    policy = RetryPolicy(max_attempts=3, initial_interval=0, jitter=False)
+
+    def reply(request: ScriptedRequest) -> str | ScriptedReply:
+        return "at last" if request.number == 3 else ScriptedReply(status=503, error="overloaded")
+
+    with ScriptedServer(reply) as server:
+        model = chat_model("scripted", ModelSettings(base_url=server.url, max_retries=0))
+        subcalls = Subcalls(create_subcall({None: model}, retry=policy), max_concurrency=8)
+
+        result = await Code(subcalls, [query(1, "a")]).graph(None).ainvoke({}, CONFIG)
+
+    assert result["answers"][0]["value"] == "at last"
 
 
 async def test_a_call_over_the_budget_is_refused_in_the_code_and_makes_no_request(

@@ -279,6 +279,26 @@ async def test_what_was_found_is_kept_when_the_provider_fails_at_the_end(agent: 
     assert not result["answer"].complete
 
 
+async def test_what_was_found_last_is_kept_of_many_turns(agent: Build) -> None:
+    found = [repl(f"print('found: {number}')") for number in (1, 2, 3)]
+    graph = agent([*found, ModelError("down", retryable=False)], budget=Budget(max_turns=3))
+
+    result = await graph.ainvoke({"question": "Go."})
+
+    assert result["answer"].text == "found: 3"
+
+
+async def test_the_question_for_the_best_answer_is_one_turn_more(agent: Build) -> None:
+    replies = [repl("n = 1"), repl("n = 2"), "About 40."]
+    graph = agent(replies, budget=Budget(max_turns=2), checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "a run"}}
+
+    result = await graph.ainvoke({"question": "Go."}, config)
+
+    assert (result["answer"].text, result["usage"].turns) == ("About 40.", 3)
+    assert [turn.number for turn in (await graph.aget_state(config)).values["turns"]] == [1, 2]
+
+
 async def test_a_cost_ceiling_refuses_a_model_of_unknown_price_unless_allowed(agent: Build) -> None:
     with pytest.raises(SetupError, match="price of scripted is unknown"):
         await agent(["x"]).ainvoke({"question": "Go.", "budget": Budget(max_cost_usd=1.0)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
@@ -130,6 +131,26 @@ async def test_all_is_on_disk_once_a_stream_was_left(agent: Build, saver: Groupe
         [(turns,)] = another.execute("SELECT count(*) FROM writes WHERE channel = 'turns'").fetchall()
     assert turns == 2
     assert len((await graph.aget_state(CONFIG)).values["turns"]) == 2
+
+
+async def test_all_is_on_disk_once_a_stream_was_left_by_another_thread_than_that_of_the_loop(
+    agent: Build, saver: GroupedSqliteSaver, tmp_path: Path
+) -> None:
+    graph = agent([repl("n = 1")] * 9, checkpointer=saver, executor=ScriptedExecutor(cells))
+
+    def leave() -> int:
+        stream: Any = graph.stream({"question": "Go."}, CONFIG, stream_mode="updates")
+        acts = 0
+        for part in stream:
+            acts += "act" in part
+            if acts == 2:
+                break
+        stream.close()
+        with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as another:
+            [(turns,)] = another.execute("SELECT count(*) FROM writes WHERE channel = 'turns'").fetchall()
+        return int(turns)
+
+    assert await asyncio.to_thread(leave) == 2
 
 
 async def test_who_asks_for_the_state_of_a_run_sees_what_is_not_on_disk_yet(

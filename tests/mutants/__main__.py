@@ -1,7 +1,7 @@
 """Changes the code in many small ways, one at a time, and shows which change no test noticed (`make mutants`).
 
 Cosmic Ray makes the changes, in a copy of the repository. Each one takes the time of the tests of its module, so a room
-takes an hour: `--module` chooses one.
+takes an hour: `--module` chooses one, and `--sample` tries a few changes of each, the same ones for the same `--seed`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from tests.mutants.choosing import choose
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +35,12 @@ SKIPPED = (
     r"core/ReplaceBinaryOperator_Add_(?!Sub).*",
     r"core/ReplaceBinaryOperator_(Sub|Mul|Div|FloorDiv|Pow|Mod)_(?!Add).*",
     "core/RemoveDecorator",
+    # Of comparisons the opposite, and where a limit lies: the others are these over again, or type errors.
+    "core/ReplaceComparisonOperator_Is_(?!IsNot).*",
+    "core/ReplaceComparisonOperator_IsNot_(?!Is$).*",
+    "core/ReplaceComparisonOperator_Eq_(?!NotEq).*",
+    "core/ReplaceComparisonOperator_NotEq_(?!Eq).*",
+    "core/ReplaceComparisonOperator_(Lt|LtE|Gt|GtE)_(Is|IsNot|Eq|NotEq)",
 )
 
 CONFIG = """
@@ -55,13 +63,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--module", action="append", help="a module, for instance rlm_graph/ledger.py; by default all")
     parser.add_argument("--tests", help="run these instead of the module's own, for instance a single file")
     parser.add_argument("--timeout", type=float, default=240, help="seconds after which the tests count as failed")
+    parser.add_argument("--sample", type=_count, metavar="N", help="try N changes of each module, chosen at random")
+    parser.add_argument("--seed", type=int, default=0, help="which ones: the same seed chooses the same")
     given = parser.parse_args(arguments)
-    ray = Path(os.environ["COSMIC_RAY"])
+    ray = Path(os.environ["COSMIC_RAY"]).absolute()  # it is called from the copy
     survived = 0
     for module, tests in _modules(given.module):
         with tempfile.TemporaryDirectory() as folder:
-            survived += _try(ray, Path(folder), module, given.tests or tests, timeout_s=given.timeout)
+            survived += _try(
+                ray,
+                Path(folder),
+                module,
+                given.tests or tests,
+                timeout_s=given.timeout,
+                sample=given.sample,
+                seed=given.seed,
+            )
     return 1 if survived else 0
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("give a number from 1 on")
+    return number
 
 
 def _modules(chosen: Sequence[str] | None) -> Iterator[tuple[str, str]]:
@@ -72,8 +97,8 @@ def _modules(chosen: Sequence[str] | None) -> Iterator[tuple[str, str]]:
                 yield module, tests
 
 
-def _try(ray: Path, folder: Path, module: str, tests: str, *, timeout_s: float) -> int:
-    """Make every change of one module; print those that survived and return how many."""
+def _try(ray: Path, folder: Path, module: str, tests: str, *, timeout_s: float, sample: int | None, seed: int) -> int:
+    """Make every change of one module, or a sample; print those that survived and return how many."""
     copy, session = folder / "copy", folder / "session.sqlite"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "htmlcov", "build", "dist"))
     config = folder / "config.toml"
@@ -90,10 +115,13 @@ def _try(ray: Path, folder: Path, module: str, tests: str, *, timeout_s: float) 
 
     run("cosmic-ray", "init", config, session)
     run("cr-filter-operators", session, config)
+    source = (copy / module).read_text()
+    tried, possible = choose(session, source, sample=sample, seed=f"{seed} {module}")
     run("cosmic-ray", "exec", config, session)
     report = run("cr-report", "--surviving-only", "--show-diff", session)
-    total, survived = (_figure(report, words) for words in ("total jobs", "surviving mutants"))
-    print(f"== {module}: {total} changes, {survived} survived\n{report if survived else ''}", flush=True)
+    survived = _figure(report, "surviving mutants")
+    which = "changes" if tried == possible else f"changes, a sample of {possible} with seed {seed}"
+    print(f"== {module}: {tried} {which}: {survived} survived\n{report if survived else ''}", flush=True)
     return survived
 
 

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 
-from rlm_graph.state import ContextRef
+from rlm_graph.state import Answer, ContextRef, FinalAnswer, KeptValue, SubcallReply
 from rlm_graph.storage.copying import fork
 from rlm_graph.storage.encryption import Cipher
+from rlm_graph.storage.run_contexts import instances_in
 from rlm_graph.storage.runs import Runs
+from rlm_graph.typed_answer import TypedAnswer
 from tests.storage.test_runs import create
 
 KEY = b"0123456789abcdef"
@@ -93,3 +95,23 @@ async def test_an_encrypted_database_does_not_tell_which_folder_holds_a_runs_con
 
         [(name,)] = await runs._database.read("SELECT context FROM run_contexts")
         assert name not in (ref("a").sha256, cipher.name(ref("a").sha256))
+
+
+KEPT = KeptValue(ref=ContextRef(sha256="a" * 64, kind="str", chars=1, bytes=1, parts=1, longest=1), form="text")
+
+
+@pytest.mark.parametrize(
+    ("whole", "large"),
+    [
+        (SubcallReply(value="short"), SubcallReply(kept=KEPT)),
+        (FinalAnswer(value="short"), FinalAnswer(value="", kept=KEPT)),
+        (
+            Answer(value="short", text="short", complete=True),
+            Answer(value="", text="", complete=True, kept=KEPT),
+        ),
+        (TypedAnswer(value="short"), TypedAnswer(value=None, kept=KEPT.model_dump(mode="json"))),
+    ],
+    ids=lambda answer: type(answer).__name__,
+)
+def test_a_large_answer_counts_as_the_context_that_holds_it_at_any_depth(whole: Any, large: Any) -> None:
+    assert [*instances_in({"replies": {0: whole, 1: large}, "more": [(large,)]}, ContextRef)] == [KEPT.ref] * 2
