@@ -89,7 +89,7 @@ FORESEEN = {
         "except SubcallError as error:\n    answers.append(str(error))\n"
         "answers += [llm_query(p) for p in prompts[8:]]\nanswers.append(llm_query('p9'))"
     ),
-    "what is no prompt, later": "prompts[9] = {1, 2}\nanswers = []\nfor p in prompts:\n    answers.append(llm_query(p))",
+    "no prompt, later": "prompts[9] = {1, 2}\nanswers = []\nfor p in prompts:\n    answers.append(llm_query(p))",
     "what cannot be gone over": "for p in 7:\n    llm_query(p)",
     "a target that does not fit": "prompts[5] = ('a',)\nfor a, b in prompts:\n    r = llm_query(a)",
 }
@@ -150,10 +150,14 @@ SERIAL = {
     "a generator": "answers = []\nfor a in (llm_query(p) for p in prompts):\n    answers.append(a)\n    note(a)",
     "any": "any(llm_query(p) == 'P3:0' for p in prompts)",
     "a function": "def f():\n    return [llm_query(p) for p in prompts]\nanswers = f()",
-    "another function of that name": "ask = llm_query\ndef llm_query(p):\n    return ask(p + '!')\n[llm_query(p) for p in prompts]",
+    "another function of that name": (
+        "ask = llm_query\ndef llm_query(p):\n    return ask(p + '!')\n[llm_query(p) for p in prompts]"
+    ),
     "another list": "class L(list): pass\nanswers = [llm_query(p) for p in L(prompts)]",
     "an iterator": "answers = [llm_query(p) for p in iter(prompts)]",
-    "another enumerate": "def enumerate(x): return [(1, p) for p in x]\nfor n, p in enumerate(prompts):\n    llm_query(p)",
+    "another enumerate": (
+        "def enumerate(x): return [(1, p) for p in x]\nfor n, p in enumerate(prompts):\n    llm_query(p)"
+    ),
     "a format of its own": (
         "class F:\n    def __format__(self, spec):\n        note('shown')\n        return 'f'\n"
         "answers = [llm_query(f'{f}') for f in [F(), F()]]"
@@ -162,7 +166,9 @@ SERIAL = {
         "class K:\n    def __hash__(self): return hash('p1')\n    def __eq__(self, other):\n        note('=')\n"
         "        return False\nd = {K(): 1, 'p1': 'x'}\nanswers = [llm_query(d[p]) for p in ['p1', 'p1']]"
     ),
-    "a list that grows": "for p in prompts:\n    r = llm_query(p)\n    prompts.append(r) if len(prompts) < 55 else None",
+    "a list that grows": (
+        "for p in prompts:\n    r = llm_query(p)\n    prompts.append(r) if len(prompts) < 55 else None"
+    ),
     "a call of anything": "for p in prompts:\n    note(llm_query(p))",
     "a key of sorting": "for p in prompts:\n    sorted([llm_query(p)], key=note)",
     "a search in between": "for p in prompts:\n    r = llm_query(p, context_query=p)",
