@@ -2,10 +2,11 @@
 
     python bench/calls.py [--rounds 3] [--calls 200] [--batch 1000]
 
-The model of the first loop answers at once, all others after 50 ms, in a process of its own, which notes when each request
-came and when its reply left. All settings are the engine's defaults, but that the first loop and `one by one` go without
-`batch_loops`: they show what a call costs alone. Beside the engine on its own saver: the same on LangGraph's, the same with nothing recorded, the peer `rlms`, which records nothing, and aiohttp
-with nothing around it. Medians over the rounds.
+The model of the first loop answers at once, all others after 50 ms, in a process of its own, which notes when each
+request came and when its reply left. All settings are the defaults, but that the first loop and `one by one` go
+without `batch_loops`: they show what a call costs alone. Beside the engine on its own saver: the same on LangGraph's,
+the same with nothing recorded, the peer `rlms`, which records nothing, and aiohttp with nothing around it. Medians over
+the rounds.
 """
 
 from __future__ import annotations
