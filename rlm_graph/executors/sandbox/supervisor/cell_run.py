@@ -89,6 +89,8 @@ class CellRun:
         """Digests of the calls, by their ids."""
         self._begun: set[int] = set()
         """Unanswered calls that were begun ahead of their use."""
+        self._begun_ahead: set[int] = set()
+        """All of them, by their ids."""
         self._last_id = 0
         self._ran_s = 0.0
         self._since: float | None = time.monotonic()
@@ -157,6 +159,7 @@ class CellRun:
         self._alone = bool(frame.get("alone") or call.get("ahead"))
         if call.get("ahead"):
             self._begun.add(call["id"])
+            self._begun_ahead.add(call["id"])
         self.unanswered[call["id"]] = {**call, "readings": told} if told else call
         self._stop_clock()
         if sent is not None and sent.failure is not None:  # the owner has nothing to answer
@@ -296,8 +299,8 @@ class CellRun:
             final = _checked_final(final)
         self._take_readings(frame)
         # What was begun and not used is no part of what the code did.
-        for number in frame.get("unused", []):
-            self._called.pop(number, None)
+        for number in self._begun_ahead.intersection(frame.get("unused", [])):
+            del self._called[number]
         self.told = self._told(status, value=value, error=error, final=final)
         self.announce_at = self._kill_at = None
         self._check_by = time.monotonic() + CHECK_S

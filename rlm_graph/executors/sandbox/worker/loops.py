@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -60,7 +61,8 @@ def find_loops(tree: ast.Module) -> list[Loop]:
     `[…] @ values` is what then stands there; all else stays as it is, with its lines and columns.
     """
     finder = _Finder()
-    finder.visit(tree)
+    with contextlib.suppress(RecursionError):  # of an expression that nests deep: what was found until then holds
+        finder.visit(tree)
     return finder.found
 
 

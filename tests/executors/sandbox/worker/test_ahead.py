@@ -89,6 +89,7 @@ FORESEEN = {
         "except SubcallError as error:\n    answers.append(str(error))\n"
         "answers += [llm_query(p) for p in prompts[8:]]\nanswers.append(llm_query('p9'))"
     ),
+    "beside what nests deep": "answers = [llm_query(p) for p in prompts]\nlong = " + "+".join("1" for _ in range(900)),
     "no prompt, later": "prompts[9] = {1, 2}\nanswers = []\nfor p in prompts:\n    answers.append(llm_query(p))",
     "what cannot be gone over": "for p in 7:\n    llm_query(p)",
     "a target that does not fit": "prompts[5] = ('a',)\nfor a, b in prompts:\n    r = llm_query(a)",
