@@ -2,10 +2,11 @@
 
     python bench/calls.py [--rounds 3] [--calls 200] [--batch 1000]
 
-The model of the loop answers at once, that of the batch and of the threads after 50 ms, in a process of its own, which
-notes when each request came and when its reply left. All settings are the engine's defaults. Beside the engine on its
-own saver: the same on LangGraph's, the same with nothing recorded, the peer `rlms`, which records nothing, and aiohttp
-with nothing around it. Medians over the rounds.
+The model of the first loop answers at once, all others after 50 ms, in a process of its own, which notes when each
+request came and when its reply left. All settings are the defaults, but that the first loop and `one by one` go
+without `batch_loops`: they show what a call costs alone. Beside the engine on its own saver: the same on LangGraph's,
+the same with nothing recorded, the peer `rlms`, which records nothing, and aiohttp with nothing around it. Medians over
+the rounds.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from parts.provider import Exchange, Provider, Script, provider
 
 END = "\nFINAL('ok')\n```\nFINAL(ok)"
 LOOP = "```repl\nfor n in range({calls}):\n    llm_query(f'Is {{n}} odd?')" + END
+FORESEEN = "```repl\nanswers = [llm_query(f'Is {{n}} odd?') for n in range({calls})]" + END
 BATCH = "```repl\nanswers = llm_query_batched([f'Is {{n}} odd?' for n in range({calls})])" + END
 THREADS = (
     "```repl\nfrom concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(60) as pool:\n"
@@ -62,6 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     rows: dict[str, tuple[Script, Callable[[Sequence[Exchange]], float], int]] = {
         "ms, one of a loop": (Script(root=[LOOP.format(calls=options.calls)]), between, options.calls),
+        f"s, a loop of {options.calls}": (
+            Script(root=[FORESEEN.format(calls=options.calls)], delay_s=0.05), whole, options.calls,
+        ),
+        f"s, a batch of {options.calls}": (
+            Script(root=[BATCH.format(calls=options.calls)], delay_s=0.05), whole, options.calls,
+        ),
         f"s, a batch of {options.batch}": (
             Script(root=[BATCH.format(calls=options.batch)], delay_s=0.05), whole, options.batch,
         ),
@@ -76,10 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for title, (script, figure, calls) in rows.items():
                 for kind in engine.SAVERS:
                     asked.follow(script)
-                    size = engine.run(asked.url, 1, kind)
+                    size = engine.run(asked.url, 1, kind, batch_loops=figure is whole)
                     if kind == "ours":
                         kept[title] = size / calls / 1000
                     found[title][kind].append(figure(asked.exchanges()["sub"]))
+                if "a loop" in title and figure is whole:
+                    asked.follow(script)
+                    engine.run(asked.url, 1, "ours", batch_loops=False)
+                    found[title]["one by one"].append(figure(asked.exchanges()["sub"]))
                 for peer in peers.PEERS:
                     asked.follow(script)
                     if peers.run(peer, asked.url, 1):

@@ -20,7 +20,7 @@ from rlm_graph.context import ContextStore
 from rlm_graph.context.kept_answers import kept
 from rlm_graph.events.emitting import emit_cell, emit_output
 from rlm_graph.executors.attachment import Attachment, attachment_of
-from rlm_graph.executors.base import Executor, RepeatsReadings, Repl, progress_of, repl_name
+from rlm_graph.executors.base import BeginsAhead, Executor, RepeatsReadings, Repl, progress_of, repl_name
 from rlm_graph.langgraph_internals import checkpointer_of, is_of_this_machine, namespace_of
 from rlm_graph.ledger import Ledger
 from rlm_graph.recovery.replay import Replay
@@ -157,6 +157,8 @@ async def _run_cells(
         emit_cell(cell)
         if isinstance(repl, RepeatsReadings):
             repl.give_readings(await scope.recorded_readings(number))
+        if isinstance(repl, BeginsAhead):
+            repl.begin_ahead(scope.ahead)
         running = asyncio.ensure_future(
             repl.run(
                 cell,

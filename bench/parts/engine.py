@@ -56,20 +56,22 @@ async def postgres_saver(kind: str, address: str) -> AsyncIterator[Any]:
             yield opened
 
 
-def run(url: str, turns: int, kind: str) -> int:
+def run(url: str, turns: int, kind: str, *, batch_loops: bool = True) -> int:
     """Answer a question in so many turns. Return the bytes of the database."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        asyncio.run(_answered(folder, url, turns, kind))
+        asyncio.run(_answered(folder, url, turns, kind, batch_loops=batch_loops))
         return sum(file.stat().st_size for file in folder.glob("runs.sqlite*"))
 
 
-async def _answered(folder: Path, url: str, turns: int, kind: str) -> None:
+async def _answered(folder: Path, url: str, turns: int, kind: str, *, batch_loops: bool) -> None:
     async with saver(kind, folder) as opened:
-        await answer(agent(opened, folder, url, turns), "a run")
+        await answer(agent(opened, folder, url, turns, batch_loops=batch_loops), "a run")
 
 
-def agent(opened: Any, folder: Path, url: str, turns: int, executor: Executor | None = None) -> Any:
+def agent(
+    opened: Any, folder: Path, url: str, turns: int, executor: Executor | None = None, *, batch_loops: bool = True
+) -> Any:
     """Make an agent that may take so many turns, and that keeps contexts in the folder."""
     prepare()
     return create_rlm_agent(
@@ -80,7 +82,7 @@ def agent(opened: Any, folder: Path, url: str, turns: int, executor: Executor | 
         budget=Budget(max_turns=turns + 5, max_subcalls=None, timeout_s=None),
         options=AgentOptions(
             caps=Caps(max_turns=None, max_subcalls=None, timeout_s=None),
-            models=ModelSettings(base_url=url),
+            models=ModelSettings(base_url=url, batch_loops=batch_loops),
             contexts=ContextStore(folder / "contexts"),
         ),
     )

@@ -149,6 +149,7 @@ def assemble(parts: AgentParts, *, depth: int = 0, answer_format: AnswerFormat, 
         approval=parts.approval,
         store=parts.contexts,
         max_concurrency=parts.settings.max_concurrency,
+        batch_loops=parts.settings.batch_loops,
     )
     failures = CostlyFailures(retry)
     nodes: dict[str, Runnable[Any, Any]] = {

@@ -44,6 +44,7 @@ from rlm_graph.context.kept_answers import is_large, kept_reply, whole_reply
 from rlm_graph.executors.base import CallResult, HostCall
 from rlm_graph.executors.sandbox.frames import MAX_VALUE
 from rlm_graph.executors.sandbox.readings import Readings
+from rlm_graph.executors.sandbox.worker.ahead import MAX_AHEAD
 from rlm_graph.handed import ReadingRoom
 from rlm_graph.json_pieces import LARGE, json_pieces, weight
 from rlm_graph.langgraph_internals import (
@@ -173,10 +174,12 @@ class Subcalls:
         approval: Approval | None = None,
         store: ContextStore | None = None,
         max_concurrency: int,
+        batch_loops: bool = False,
     ) -> None:
         """`retrieval` answers the `context_query` of calls; `approval` is that of the graph.
 
-        `store` keeps large answers: without one they stand in their records.
+        `store` keeps large answers: without one they stand in their records. Under `batch_loops`, code may begin calls
+        of loops ahead, as many as may be under way of one batch.
         """
         self._store = store
         self._graph = graph
@@ -184,6 +187,9 @@ class Subcalls:
         self._retrieval = retrieval
         self._agents = agents
         self._max_concurrency = max_concurrency
+        waits = self._approval.may_wait("llm_query")
+        self.ahead = min(MAX_AHEAD, max_concurrency) if batch_loops and max_concurrency > 1 and not waits else 0
+        """Calls that a cell may begin ahead of their use: none where a human is asked before each."""
         self.tools = tuple(function.signature for function in (tools or {}).values())
 
     def within(self, ledger: Ledger, config: RunnableConfig, *, namespace: str | None = None) -> CallScope:
@@ -203,6 +209,7 @@ class Subcalls:
             agents=self._agents,
             approval=self._approval,
             store=self._store,
+            ahead=self.ahead,
         )
 
 
@@ -222,8 +229,11 @@ class CallScope:
         agents: Collection[str] = (),
         approval: Approval,
         store: ContextStore | None = None,
+        ahead: int = 0,
     ) -> None:
         self.tools = tools
+        self.ahead = ahead
+        """Calls that a cell may begin ahead of their use."""
         self._store = store
         self._approval = approval
         self._retrieval = retrieval
@@ -290,7 +300,9 @@ class CallScope:
         if cell == NO_CELL:
             replies = await self._answered(cell, name, requests)
         else:
-            replies = await self._in_order(await self._arrivals_of(cell, progress), cell, name, requests)
+            arrivals = await self._arrivals_of(cell, progress)
+            in_turn = self._begun_ahead if call.ahead else self._in_order
+            replies = await in_turn(arrivals, cell, name, requests)
         ordered = [replies[index] for index in range(len(requests))]
         if call.function.endswith("_batched"):
             return CallResult.model_construct(value=[_batch_item(reply) for reply in ordered])
@@ -337,7 +349,8 @@ class CallScope:
         """Return the answers when all that came before them have been returned."""
         arrivals.begin(name, len(requests))
         try:
-            replies = await self._answered(cell, name, requests, arrivals=arrivals)
+            number = functools.partial(arrivals.number, name)
+            replies = await self._answered(cell, name, requests, recorded_in=cell, number=number)
             await arrivals.turn(name)
         except Exception as error:
             arrivals.fail(error)
@@ -345,6 +358,20 @@ class CallScope:
         finally:
             arrivals.end(name)
         return replies
+
+    async def _begun_ahead(
+        self, arrivals: Arrivals, cell: int, name: str, requests: Sequence[Request]
+    ) -> Mapping[int, SubcallReply]:
+        """Return the answers at once: the code, which has one thread then, takes them when it comes to them.
+
+        They are recorded without an order, so that a replay that begins nothing ahead waits for none of them.
+        """
+        arrivals.pass_by(name)
+        try:
+            return await self._answered(cell, name, requests, recorded_in=cell)
+        except Exception as error:
+            arrivals.fail(error)
+            raise
 
     async def _arrivals_of(self, cell: int, progress: AskProgress | None) -> Arrivals:
         kept = await self._recorded()
@@ -359,19 +386,28 @@ class CallScope:
             return self._arrivals[cell]
 
     async def _answered(
-        self, cell: int, name: str, requests: Sequence[Request], *, arrivals: Arrivals | None = None
+        self,
+        cell: int,
+        name: str,
+        requests: Sequence[Request],
+        *,
+        recorded_in: int | None = None,
+        number: Callable[[], int] | None = None,
     ) -> Mapping[int, SubcallReply]:
-        """Make the requests, or take their answers from the record, which are charged once."""
+        """Make the requests, or take their answers from the record, which are charged once.
+
+        `number` numbers the answers as they come.
+        """
         batch = CallBatch(
             requests, self._ledger, asyncio.Semaphore(self.max_concurrency), read=self._read_of_clocks.take
         )
-        if arrivals is not None:
-            batch = replace(batch, number=functools.partial(arrivals.number, name))
+        if number is not None:
+            batch = replace(batch, number=number)
         kept = await self._kept(name)
         if kept is not None and len(kept.replies) == len(requests):
             replies = kept.replies
         else:
-            replies = await self._run(name, batch, kept, cell=None if arrivals is None else cell)
+            replies = await self._run(name, batch, kept, cell=recorded_in)
         replies = {index: await self._whole(reply) for index, reply in replies.items()}
         self.asked += len(batch.asked)
         self._note(cell, name, replies, agents=_agents(requests), texts=[describe(each).text for each in requests])

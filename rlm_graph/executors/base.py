@@ -35,6 +35,8 @@ class HostCall(Value):
     """By parameter name, as the stub in the sandbox bound them."""
     nth: int
     """How many equal calls (same function and arguments) the cell made before this one."""
+    ahead: bool = False
+    """Whether it was begun before the code came to it: see `BeginsAhead`."""
     readings: dict[str, list[int]] = Field(default_factory=dict)
     """What the cell has read of clocks since the call before: see `rlm_graph.executors.sandbox.readings`."""
     handed: tuple[InstanceOf[HandedText], ...] = ()
@@ -101,6 +103,18 @@ class RepeatsReadings(Protocol):
 
     def give_readings(self, readings: Readings) -> None:
         """Have the clocks of the cell that is run next show these first."""
+
+
+@runtime_checkable
+class BeginsAhead(Protocol):
+    """What a `Repl` may be besides: one that begins calls of a loop before the loop comes to them.
+
+    The code is given the same answers at the same places. Such calls are marked, and their answers may be given in any
+    order: the code's only thread takes each when it comes to it. What the code never comes to is asked in vain.
+    """
+
+    def begin_ahead(self, calls: int) -> None:
+        """Have the cell that is run next begin so many calls ahead of their use, at most."""
 
 
 @runtime_checkable

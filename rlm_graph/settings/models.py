@@ -45,6 +45,10 @@ class ModelSettings(Value):
     """`litellm` asks servers that speak OpenAI's protocol by its client too; by default they are asked by our own."""
     max_concurrency: Harmless[PositiveInt] = 64
     """Sub-calls of one batch that are under way at once. A crash can lose the answers to no more than these."""
+    batch_loops: Harmless[bool] = True
+    """Begin up to 32 calls of a loop ahead, such as `[llm_query(p) for p in prompts]`, where it is plain that none of
+    them depends on another. The code is given the same answers at the same places; one whose loop ends early, by an
+    exception, may have paid for up to 31 calls that it did not come to."""
     profile: Harmless[Literal["standard", "small"] | None] = None
     """Prompt profile; by default `small` for models on a local server, else `standard`."""
     window_tokens: Harmless[PositiveInt] = 128_000

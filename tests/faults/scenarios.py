@@ -72,6 +72,26 @@ WIDE = Scenario(
     ],
 )
 
+LOOP = Scenario(
+    "loop",
+    width=32,
+    every=20,
+    # The first loop ends early, and the second begins few of its calls ahead.
+    replies=[
+        [
+            "asked = []\n"
+            "try:\n"
+            "    for n in range(60):\n"
+            "        asked.append(llm_query(f'early {n}'))\n"
+            "        print(1 // (40 - n))\n"
+            "except ZeroDivisionError:\n"
+            "    print(len(asked))"
+        ],
+        ["answers = [llm_query(f'part {n}') for n in range(60)]\nprint(len(answers), len(set(answers)))"],
+        ["FINAL([*asked, *answers, llm_query('all of it')])"],
+    ],
+)
+
 COMPLETED = Scenario(
     "completed",
     width=9,
@@ -231,7 +251,7 @@ FRAGILE = Scenario(
     ],
 )
 
-SCENARIOS = (TURNS, BATCH, WIDE, THREADS, COMPLETED, CLOCKED, GATHER, CHILDREN, NESTED, CALLS, CONTAINERS)
+SCENARIOS = (TURNS, BATCH, WIDE, LOOP, THREADS, COMPLETED, CLOCKED, GATHER, CHILDREN, NESTED, CALLS, CONTAINERS)
 """Those that are killed at every event."""
 
 BY_NAME = {scenario.name: scenario for scenario in (*SCENARIOS, SAME, FRAGILE)}

@@ -23,7 +23,8 @@ pytestmark = [pytest.mark.confinement, pytest.mark.timeout(600)]
 ORDERED_BY_PLACE = """
 import os
 order = ['west', 'east'] if 'elsewhere' in os.getcwd() else ['east', 'west']
-found = {side: llm_query(side) for side in order}
+found = {order[0]: llm_query(order[0])}
+found[order[1]] = llm_query(order[1])
 FINAL([found['east'], found['west']])
 """
 AT_ONCE = """

@@ -66,6 +66,7 @@ class GivenContexts:
             arguments=reported.arguments,
             nth=reported.nth,
             readings=reported.readings,
+            ahead=reported.ahead,
         )
         if not reported.texts:
             return call

@@ -101,6 +101,7 @@ class SupervisedRepl:
         self._owner = Frame()
         self._service: Service | None = None
         self._readings: Readings = {}
+        self._ahead = 0
         self._contexts = GivenContexts()
         self.stays = stays
 
@@ -171,9 +172,9 @@ class SupervisedRepl:
             request = {
                 "op": "exec", "re": self._link.next_number(), "cell": number, "code": cell.code,
                 "branch": branch, "language": cell.language, "timeout": timeout_s, "started_at": started_at,
-                "seed": _seed(number, cell), "readings": self._readings,
+                "seed": _seed(number, cell), "readings": self._readings, "ahead": self._ahead,
             }  # fmt: skip
-            self._readings = {}
+            self._readings, self._ahead = {}, 0
             service = Service(
                 number,
                 self._allowed,
@@ -198,6 +199,10 @@ class SupervisedRepl:
     def give_readings(self, readings: Readings) -> None:
         """See `RepeatsReadings`."""
         self._readings = whole_streams(readings)
+
+    def begin_ahead(self, calls: int) -> None:
+        """See `BeginsAhead`."""
+        self._ahead = calls
 
     def _note(self, done: Done, cell: PastCell) -> None:
         if done.status == "killed":

@@ -84,6 +84,7 @@ class ReportedCall(FromSandbox):
     function: str = Field(max_length=200)
     arguments: dict[str, JsonValue]
     nth: NonNegativeInt
+    ahead: bool = False
     readings: ReportedReadings = {}
     texts: list[NamedText] = Field(default=[], max_length=MAX_TEXTS)
     sent: str | None = Field(default=None, max_length=64)

@@ -57,6 +57,10 @@ class DeviceChannel:
         self._waiting.add(call["id"])
         return lambda: self._answer(call["id"])
 
+    def may_begin_ahead(self) -> bool:
+        """No: there is one call at a time."""
+        return False
+
     def next_job(self) -> Frame:
         """Wait for what the supervisor wants done next."""
         while not self._jobs:

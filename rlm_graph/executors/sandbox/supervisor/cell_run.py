@@ -85,7 +85,12 @@ class CellRun:
         self._sizes: dict[int, tuple[int, int]] = {}
         """Bytes and values of each unanswered call."""
         self._announced: set[int] = set()
-        self._called: list[str] = []
+        self._called: dict[int, str] = {}
+        """Digests of the calls, by their ids."""
+        self._begun: set[int] = set()
+        """Unanswered calls that were begun ahead of their use."""
+        self._begun_ahead: set[int] = set()
+        """All of them, by their ids."""
         self._last_id = 0
         self._ran_s = 0.0
         self._since: float | None = time.monotonic()
@@ -146,12 +151,15 @@ class CellRun:
         items = count_items(encoded, MAX_VALUE_ITEMS)
         if len(encoded) > MAX_VALUE or items > MAX_VALUE_ITEMS:  # a number, say, can be longer as we write it
             raise BadFrame("a call that is larger than any can be")
-        self._called.append(hashlib.sha256(encoded).hexdigest())
+        self._called[call["id"]] = hashlib.sha256(encoded).hexdigest()
         self._sizes[call["id"]] = len(encoded), items
         self.held_bytes += len(encoded)
         self.held_items += items
         self._keys[call["id"]] = call_key(self.number, call)
-        self._alone = bool(frame.get("alone"))
+        self._alone = bool(frame.get("alone") or call.get("ahead"))
+        if call.get("ahead"):
+            self._begun.add(call["id"])
+            self._begun_ahead.add(call["id"])
         self.unanswered[call["id"]] = {**call, "readings": told} if told else call
         self._stop_clock()
         if sent is not None and sent.failure is not None:  # the owner has nothing to answer
@@ -202,6 +210,7 @@ class CellRun:
         while self._held and (self._holds_too_much() or self._is_due(now)):
             number, line = next(iter(self._held.items()))
             del self._held[number], self.unanswered[number]
+            self._begun.discard(number)
             if number in self._sent:
                 self._sent.pop(number).close()
             self._held_answer_bytes -= len(line)
@@ -225,7 +234,8 @@ class CellRun:
         return self._held_answer_bytes - len(next(iter(self._held.values()))) > MAX_HELD_ANSWER_BYTES
 
     def _is_due(self, now: float) -> bool:
-        if self._alone and len(self.unanswered) == 1:  # its only thread waits for this answer
+        # Its only thread waits for this answer, or comes to it later and finds it there.
+        if self._alone and len(self.unanswered) - len(self._begun) <= 1:
             return True
         if now < self._looked_at + self._look_s:
             return False
@@ -288,6 +298,9 @@ class CellRun:
         if final is not None:
             final = _checked_final(final)
         self._take_readings(frame)
+        # What was begun and not used is no part of what the code did.
+        for number in self._begun_ahead.intersection(frame.get("unused", [])):
+            del self._called[number]
         self.told = self._told(status, value=value, error=error, final=final)
         self.announce_at = self._kill_at = None
         self._check_by = time.monotonic() + CHECK_S
@@ -331,7 +344,7 @@ class CellRun:
         return {
             "ev": "done", "cell": self.number, "generation": self.worker.generation, "status": status, **printed,
             "value": value, "error": error, "final": final, "calls": len(self._called),
-            "digest": hashlib.sha256(json.dumps([*outcome, sorted(self._called)]).encode()).hexdigest(),
+            "digest": hashlib.sha256(json.dumps([*outcome, sorted(self._called.values())]).encode()).hexdigest(),
             "started_at": self.started_at, "wall_s": round(self._ran_s, 6), "readings": self.readings,
             **self._used._asdict(),
         }  # fmt: skip
@@ -373,6 +386,8 @@ def _checked_call(frame: Frame) -> Frame:
     if is_deep(arguments):
         raise BadFrame("a call with arguments that nest too deep")
     call = {"id": frame["id"], "function": function, "arguments": arguments, "nth": frame["nth"]}
+    if frame.get("ahead") is True:
+        call["ahead"] = True
     if "texts" not in frame:
         return call
     texts, sent = frame["texts"], frame.get("sent")

@@ -86,7 +86,7 @@ class Requests:
             client.following = True
             run = CellRun(frame, worker, folder=self._settings.sent_folder or self._settings.folder)
             job = {key: frame[key] for key in ("op", "cell", "code", "language", "seed", "started_at")}
-            self.repl.begin(run, {**job, "readings": run.readings})
+            self.repl.begin(run, {**job, "readings": run.readings, "ahead": int(frame.get("ahead", 0))})
 
     def _follow(self, client: Client, run: CellRun) -> None:
         client.following = True

@@ -7,7 +7,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rlm_graph.executors.sandbox.frames import (
     MAX_BITS,
@@ -19,8 +19,9 @@ from rlm_graph.executors.sandbox.frames import (
     fits_checkpoint,
     is_deep,
 )
+from rlm_graph.executors.sandbox.worker.ahead import MAX_AHEAD, Begun, Wait
 from rlm_graph.executors.sandbox.worker.context import Pieces
-from rlm_graph.executors.sandbox.worker.handing import handed
+from rlm_graph.executors.sandbox.worker.handing import Handed, handed
 
 if TYPE_CHECKING:
     from rlm_graph.executors.sandbox.worker.texts import StoredContext
@@ -73,8 +74,23 @@ class Transport(Protocol):
     def post(self, call: Frame, sent: Iterable[bytes] = ()) -> Callable[[], Frame]:
         """Send a call, and before it the texts that go beside it, in pieces.
 
-        What is returned waits for its answer: `{"value": …}` or `{"error": …, "error_type": …}`.
+        What is returned waits for its answer: `{"value": …}` or `{"error": …, "error_type": …}`. A call that is begun
+        ahead says so: `ahead`.
         """
+
+    def may_begin_ahead(self) -> bool:
+        """Whether calls may be begun ahead: several can be under way, and only the one who asks runs code."""
+
+
+class _Call(NamedTuple):
+    """A call that can be made."""
+
+    function: str
+    arguments: dict[str, Any]
+    beside: Frame
+    taken: Handed
+    key: bytes
+    """The digest of its content."""
 
 
 class HostCalls:
@@ -91,22 +107,79 @@ class HostCalls:
         self._count = 0
         self._seen: dict[bytes, int] = {}
         self._unanswered = 0
+        self._ahead = 0
+        self.begun = Begun()
+        """Calls that are begun and not used."""
 
-    def open(self, cell: int) -> None:
-        """Let the cell of that number make calls."""
+    def open(self, cell: int, *, ahead: int = 0) -> None:
+        """Let the cell of that number make calls, and so many be begun ahead of their use."""
         with self._lock:
             self._cell, self._count, self._seen = cell, 0, {}
+            self._ahead = min(ahead, MAX_AHEAD)
+            self.begun.clear()
 
     def close(self) -> None:
         """Let no more calls out: none can follow the end of its cell."""
         with self._lock:
             self._cell = None
 
+    @property
+    def begins_ahead(self) -> bool:
+        """Whether the cell may begin calls ahead of their use."""
+        return self._ahead > 0
+
     def ask(self, function: str, arguments: dict[str, Any]) -> Any:
         """Call the host and wait for its answer.
 
         Raises `TypeError` for arguments that are no JSON values, and the error that the host answers with.
         """
+        call = self._call(function, arguments)
+        with self._lock:
+            if self._cell is None:
+                raise RuntimeError(
+                    f"{function}: no cell is running; a thread may call the host only while its cell runs"
+                )
+            begun = self.begun.take(call.key)
+            if begun is None and self._waiting >= MAX_UNANSWERED:
+                raise RuntimeError(f"{function}: {MAX_UNANSWERED} calls are waiting already; use a batch for many")
+            if begun is None and self._count >= MAX_CALLS:
+                raise RuntimeError(f"{function}: a cell can make {MAX_CALLS:,} calls; make the others in another one")
+            wait = self._post(call) if begun is None else begun
+            self._unanswered += 1
+        try:
+            if begun is not None:
+                self.begin_ahead(beside=1)
+            return _outcome(wait())
+        finally:
+            with self._lock:
+                self._unanswered -= 1
+
+    def begin_ahead(self, *, beside: int = 0) -> None:
+        """Begin what the loop that runs will ask next: as much as may be under way `beside` what is waited for."""
+        begun = self.begun
+        while begun.coming is not None and len(begun) + beside < self._ahead and self._transport.may_begin_ahead():
+            asked = next(begun.coming, None)
+            try:
+                call = None if asked is None else self._call("llm_query", asked)
+            except (TypeError, ValueError):  # which the code will be told when it asks
+                call = None
+            if call is None:
+                begun.coming = None
+                return
+            with self._lock:
+                if self._cell is None or self._waiting >= MAX_UNANSWERED or self._count >= MAX_CALLS:
+                    begun.coming = None
+                    return
+                wait = self._post(call, ahead=True)
+                begun.add(call.key, self._count, wait)
+
+    @property
+    def _waiting(self) -> int:
+        """How many calls may be unanswered."""
+        return self._unanswered + len(self.begun)
+
+    def _call(self, function: str, arguments: dict[str, Any]) -> _Call:
+        """Return a call that can be made. Raises `TypeError` and `ValueError`."""
         arguments, texts, _ = taken = handed(arguments, self.contexts)
         text = _as_argument(function, arguments)
         beside: Frame = {"texts": texts, "sent": taken.digest()} if texts else {}
@@ -115,28 +188,22 @@ class HostCalls:
             raise ValueError(f"{function}: the arguments hold too many values and long texts; ask in parts")
         named = f"{function}\0{text}\0{said}" if texts else f"{function}\0{text}"
         key = hashlib.sha256(named.encode("ascii", "backslashreplace")).digest()
-        with self._lock:
-            if self._cell is None:
-                raise RuntimeError(
-                    f"{function}: no cell is running; a thread may call the host only while its cell runs"
-                )
-            if self._unanswered >= MAX_UNANSWERED:
-                raise RuntimeError(f"{function}: {MAX_UNANSWERED} calls are waiting already; use a batch for many")
-            if self._count >= MAX_CALLS:
-                raise RuntimeError(f"{function}: a cell can make {MAX_CALLS:,} calls; make the others in another one")
-            self._count += 1
-            nth = self._seen.get(key, 0)
-            self._seen[key] = nth + 1
-            call = {"id": self._count, "cell": self._cell, "function": function, "arguments": arguments, "nth": nth}
-            readings = self._readings()
-            told = {"readings": readings} if readings else {}
-            wait = self._transport.post({**call, **beside, **told}, taken.encoded())
-            self._unanswered += 1
-        try:
-            return _outcome(wait())
-        finally:
-            with self._lock:
-                self._unanswered -= 1
+        return _Call(function, arguments, beside, taken, key)
+
+    def _post(self, call: _Call, *, ahead: bool = False) -> Wait:
+        """Send the next call of the cell. The lock is held."""
+        self._count += 1
+        nth = self._seen.get(call.key, 0)
+        self._seen[call.key] = nth + 1
+        frame = {
+            "id": self._count, "cell": self._cell, "function": call.function, "arguments": call.arguments, "nth": nth,
+            **call.beside,
+        }  # fmt: skip
+        if readings := self._readings():
+            frame["readings"] = readings
+        if ahead:
+            frame["ahead"] = True
+        return self._transport.post(frame, call.taken.encoded())
 
     def ask_each(self, function: str, arguments: dict[str, Any], *, return_exceptions: bool) -> list[Any]:
         """Call the host with a batch, or with the parts of a long one in turn, and return a text for each item.

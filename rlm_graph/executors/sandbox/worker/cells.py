@@ -11,6 +11,8 @@ import types
 from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from rlm_graph.executors.sandbox.worker.ahead import with_looking
+from rlm_graph.executors.sandbox.worker.loops import find_loops
 from rlm_graph.executors.sandbox.worker.namespace import Ended, Namespace
 from rlm_graph.executors.sandbox.worker.preview import bare_name, plain, shorten, show
 from rlm_graph.executors.sandbox.worker.shell import run_shell
@@ -82,11 +84,14 @@ class Cells:
         name = file_name(number)
         linecache.cache[name] = (len(code), None, source_lines(code), name)
         tree: ast.Module = compile(code, name, "exec", self.flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+        looking = self._namespace.looking(find_loops(tree)) if self._namespace.begins_ahead else []
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         parts = [compile(tree, name, "exec", self.flags, dont_inherit=True)]
         self.flags |= parts[0].co_flags & _FUTURE
         if isinstance(last, ast.Expr):
             parts.append(compile(ast.Expression(last.value), name, "eval", self.flags, dont_inherit=True))
+        if looking:
+            parts = [with_looking(part, looking) for part in parts]
         for part in parts:
             self._namespace.look_at(part)
         if any(part.co_flags & inspect.CO_COROUTINE for part in parts):

@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rlm_graph.executors.sandbox.frames import MAX_VALUE, MAX_VALUE_ITEMS
+from rlm_graph.executors.sandbox.worker.ahead import Looking
 from rlm_graph.executors.sandbox.worker.calls import BudgetExceeded, HostCalls, IncompleteReply, SubcallError
 from rlm_graph.executors.sandbox.worker.context import Context, Pieces
+from rlm_graph.executors.sandbox.worker.loops import Loop
 from rlm_graph.executors.sandbox.worker.media import audio_arguments, image_arguments
 from rlm_graph.executors.sandbox.worker.preview import MAX_VARIABLES, variables
 from rlm_graph.executors.sandbox.worker.texts import StoredContext
@@ -102,6 +104,16 @@ class Namespace:
         """Bind the contexts if code that is about to run, or a function in it, may come to their names."""
         if not self.reached and _may_reach_contexts(code):
             self.reach()
+
+    @property
+    def begins_ahead(self) -> bool:
+        """Whether the running cell may begin calls ahead of their use."""
+        return self._calls.begins_ahead
+
+    def looking(self, loops: Sequence[Loop]) -> list[Looking]:
+        """Return what begins the calls of a cell's loops."""
+        ask, calls = self.ours["llm_query"], self._calls
+        return [Looking(loop, self.names, ask, calls.begun, calls.begin_ahead) for loop in loops]
 
     @property
     def answer(self) -> dict[str, Any]:

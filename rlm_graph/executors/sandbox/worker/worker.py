@@ -91,11 +91,15 @@ class SocketChannel:
         for data in sent:
             self.send(text_frame(call, data))
         # The supervisor holds calls back for others that threads are about to make; two threads are ours.
-        line = encode({"ev": "call", **call, "alone": threading.active_count() <= 2})
+        line = encode({"ev": "call", **call, "alone": threading.active_count() <= 2 and not call.get("ahead")})
         with self._changed:
             self._waiting[call["id"]] = answer
         self._send_line(line)
         return answer.get
+
+    def may_begin_ahead(self) -> bool:
+        """Whether the cell has no thread but the one that asks."""
+        return threading.active_count() <= 2 and threading.current_thread() is threading.main_thread()
 
     def settle(self) -> None:
         """Wait until the threads of a cell have all their answers and ask no more."""
@@ -210,7 +214,7 @@ class Worker:
     def _exec(self, job: Frame) -> None:
         number = job["cell"]
         self._set_up(job)
-        self._calls.open(number)
+        self._calls.open(number, ahead=job.get("ahead", 0))
         self._snapshots.note(number, job["code"], job["language"])
         outcome: Frame = {}
         try:
@@ -230,8 +234,11 @@ class Worker:
         self._calls.close()
         self._channel.abandon()
         self._streams.flush()
-        readings = self._determinism.readings()
-        self._report(number, {**outcome, "readings": readings} if readings else outcome)
+        if readings := self._determinism.readings():
+            outcome["readings"] = readings
+        if unused := self._calls.begun.ids:
+            outcome["unused"] = unused
+        self._report(number, outcome)
 
     def _set_up(self, job: Frame) -> None:
         """Put back what belongs to the process, whatever the cell before did to it."""
