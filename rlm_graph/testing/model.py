@@ -139,6 +139,10 @@ def _call_chunk(index: int, call: ToolCall) -> ToolCallChunk:
     return tool_call_chunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=index)
 
 
+def _text_of(message: BaseMessage) -> str:
+    return message.content if isinstance(message.content, str) else message.text  # which is a copy
+
+
 def _message(answer: AIMessage | ScriptedReply | str, messages: Sequence[BaseMessage]) -> AIMessage:
     if isinstance(answer, AIMessage):
         message, reply = answer, ScriptedReply(answer.text)
@@ -153,7 +157,7 @@ def _message(answer: AIMessage | ScriptedReply | str, messages: Sequence[BaseMes
     if message.usage_metadata is not None or not reply.usage:
         return message
     given, written = reply.input_tokens, reply.output_tokens
-    given = count_tokens("\n".join(message.text for message in messages)) if given is None else given
+    given = count_tokens("\n".join(map(_text_of, messages))) if given is None else given
     written = count_tokens(reply.text or "") if written is None else written
     usage = UsageMetadata(input_tokens=given, output_tokens=written, total_tokens=given + written)
     return message.model_copy(update={"usage_metadata": usage})
