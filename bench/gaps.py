@@ -54,11 +54,12 @@ def same(rows: list[Any]) -> list[Any]:
 
 def model(code: str, size: int) -> ScriptedModel:
     """Return a model that is the root, the agent below and the sub-model, told apart by what it is asked."""
+    much = "r" * size
 
     def answer(messages: Sequence[Any]) -> str:
         told = "\n".join(str(message.content) for message in messages)
         if len(messages) == 1:
-            return "r" * size if told == "much" else "ok"
+            return much if told == "much" else "ok"
         below = "FINAL('ok')" if "small child" in told else f"FINAL('c' * {size})"
         return f"```repl\n{code if 'Q?' in told else below}\n```"
 

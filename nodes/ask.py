@@ -16,13 +16,14 @@ from langgraph.runtime import get_runtime
 from langgraph.types import RetryPolicy
 
 from rlm_graph import models as provider
-from rlm_graph.bridge import to_its_end
+from rlm_graph.bridge import in_thread, to_its_end
 from rlm_graph.budget import Usage
 from rlm_graph.calls.requests import ModelRequest, unknown_agent, unknown_model
 from rlm_graph.calls.specialist import Specialist
 from rlm_graph.calls.subcalls import CallBatch, SubcallState
 from rlm_graph.errors import BudgetExceeded, ModelError
 from rlm_graph.events.emitting import emit_call, emit_reply
+from rlm_graph.json_pieces import LARGE, weight
 from rlm_graph.langgraph_internals import part_config
 from rlm_graph.models import ModelReply, ReplyCache, affordable_tokens, media_block, not_whole, unreadable
 from rlm_graph.state import SubcallReply
@@ -173,7 +174,8 @@ async def answer_of(
                 raise BudgetExceeded("timeout_s", spent=timeout_s, limit=timeout_s) from None
             limit = ledger.budget.timeout_s or 0.0
             raise BudgetExceeded("timeout_s", spent=ledger.total.wall_s, limit=limit) from None
-    return _reply(answer)
+    large = weight(answer.message.content) >= LARGE
+    return await in_thread(_reply, answer) if large else _reply(answer)
 
 
 def failed(error: ModelError) -> SubcallReply:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -73,6 +74,28 @@ def json_pieces(
         yield from _list_pieces(value, dumped, pieces)
     else:
         yield dumped(value)
+
+
+def indented_json(value: Any) -> str:
+    """Return what `json.dumps` returns with `ensure_ascii=False` and an indent of 2, with long texts in pieces."""
+    mark, texts = secrets.token_hex(16), []
+
+    def short(part: Any) -> Any:
+        if isinstance(part, str) and len(part) >= PIECE:
+            texts.append(part)
+            return mark
+        if isinstance(part, dict):
+            return {key: short(each) for key, each in part.items()}
+        return list(map(short, part)) if isinstance(part, list | tuple) else part
+
+    if weight(value, PIECE) < PIECE:
+        return json.dumps(value, ensure_ascii=False, indent=2)
+    first, *rest = json.dumps(short(value), ensure_ascii=False, indent=2).split(f'"{mark}"')
+    pieces = [first]
+    for text, behind in zip(texts, rest, strict=True):
+        pieces += json_pieces(text, ensure_ascii=False)
+        pieces.append(behind)
+    return "".join(pieces)
 
 
 def _list_pieces(

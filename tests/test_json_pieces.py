@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rlm_graph.json_pieces import LARGE, PIECE, json_pieces, weight
+from rlm_graph.json_pieces import LARGE, PIECE, indented_json, json_pieces, weight
 
 N = 3 * PIECE
 VALUES: dict[str, Any] = {
@@ -33,6 +33,11 @@ def test_the_pieces_are_together_what_json_is_at_once(name: str, options: dict[s
     assert max(map(len, pieces)) <= 13 * PIECE
 
 
+@pytest.mark.parametrize("name", VALUES)
+def test_indented_json_is_what_it_would_be_at_once(name: str) -> None:
+    assert indented_json(VALUES[name]) == json.dumps(VALUES[name], ensure_ascii=False, indent=2)
+
+
 def test_values_made_by_chance_too() -> None:
     chance = random.Random(1)
 
@@ -46,6 +51,7 @@ def test_values_made_by_chance_too() -> None:
     for _ in range(60):
         value = made(4)
         assert "".join(json_pieces(value)) == json.dumps(value, separators=(",", ":"))
+        assert indented_json(value) == json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def test_what_has_no_form_in_json_is_refused() -> None:

@@ -50,6 +50,26 @@ def test_a_text_that_names_the_tags_stays(text: str) -> None:
     assert without_thinking(text) == text
 
 
+@pytest.mark.parametrize("before", [65_520, 65_530, 65_536, 200_000])
+@pytest.mark.parametrize("filling", ["x", "é", "<", "a\n", "a think [1] "])
+@pytest.mark.parametrize("tags", [("<think>", "</think>"), ("<THIN\u212a>", "</thin\u212a>"), ("[think]", "[/think]")])
+def test_thinking_is_found_wherever_it_stands_in_a_long_text(before: int, filling: str, tags: tuple[str, str]) -> None:
+    lead = (filling * before)[:before]
+
+    assert without_thinking(f"{lead}\n{tags[0]}a{tags[1]}90 days") == f"{lead}\n90 days"
+    assert without_thinking(f"{lead}{tags[1]}\n90 days") == "90 days"
+    assert without_thinking(f"{lead} {tags[0]} is a tag") == f"{lead} {tags[0]} is a tag"
+
+
+@pytest.mark.parametrize("fence", ["```", "~~~~"])
+def test_what_stands_in_a_fence_is_nobodys_thinking(fence: str) -> None:
+    shown = f"{fence}\n<think>\na</think>\n<think>b</think>\n{fence}\n"
+
+    assert without_thinking(f"{shown}90 days") == f"{shown}90 days"
+    assert without_thinking(f"{shown}<think>c</think>90 days") == f"{shown}90 days"
+    assert without_thinking(f"{shown}{fence}\n<think>open") == f"{shown}{fence}\n<think>open"
+
+
 @pytest.mark.parametrize(
     ("reply", "answer"),
     [

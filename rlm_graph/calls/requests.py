@@ -15,6 +15,7 @@ from pydantic import (
     InstanceOf,
     JsonValue,
     PositiveInt,
+    SkipValidation,
     StringConstraints,
     ValidationError,
     field_validator,
@@ -63,7 +64,7 @@ class ToolRequest(Value):
     """One call of a tool on the host."""
 
     tool: str
-    arguments: dict[str, JsonValue]
+    arguments: SkipValidation[dict[str, JsonValue]]
 
 
 Text = str | InstanceOf[TextAt]

@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage
 
 from rlm_graph.context.store import ContextStore
 from rlm_graph.errors import InputError
-from rlm_graph.json_pieces import json_pieces, weight
+from rlm_graph.json_pieces import indented_json, json_pieces, weight
 from rlm_graph.state import Answer, FinalAnswer, KeptValue, SubcallReply
 from rlm_graph.typed_answer import TypedAnswer
 
@@ -187,7 +187,7 @@ def _value(kept_as: KeptValue, store: ContextStore) -> Any:
 
 def as_text(value: Any) -> str:
     """Return a text as it is, and any other value as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
+    return value if isinstance(value, str) else indented_json(value)
 
 
 def _json(value: Any) -> str:

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from pydantic import Field, InstanceOf, JsonValue
+from pydantic import Field, InstanceOf, JsonValue, SkipValidation
 
 from rlm_graph.executors.sandbox.readings import Readings
 from rlm_graph.handed import TextAt, WholeContext
@@ -31,8 +31,9 @@ class HostCall(Value):
     """Unique in its cell."""
     function: str
     """`llm_query`, `llm_query_batched`, `rlm_query`, `rlm_query_batched`, or a tool's name."""
-    arguments: dict[str, JsonValue]
-    """By parameter name, as the stub in the sandbox bound them."""
+    arguments: SkipValidation[dict[str, JsonValue]]
+    """By parameter name, as the stub in the sandbox bound them. They were checked when they came: to check each value
+    of a large one again takes a tenth of a second of the event loop, and a copy."""
     nth: int
     """How many equal calls (same function and arguments) the cell made before this one."""
     ahead: bool = False
@@ -41,7 +42,7 @@ class HostCall(Value):
     """What the cell has read of clocks since the call before: see `rlm_graph.executors.sandbox.readings`."""
     handed: tuple[InstanceOf[HandedText], ...] = ()
     """What of `arguments` is handed over by its place."""
-    plain: dict[str, JsonValue] | None = None
+    plain: SkipValidation[dict[str, JsonValue] | None] = None
     """The arguments as they came, where they named texts."""
     named: tuple[JsonValue, ...] = ()
     """How they named them: with `plain`, what tells the call from others."""
@@ -50,7 +51,8 @@ class HostCall(Value):
 class CallResult(Value):
     """The host's reply: a value, or the text of an error to raise in the code."""
 
-    value: JsonValue = None
+    value: SkipValidation[JsonValue] = None
+    """What is no JSON is noticed when it is sent: the code then gets an error in its place."""
     error: str | None = None
     error_type: str = "RuntimeError"
     """Name of the exception that the code sees: a builtin, `BudgetExceeded`, `SubcallError` or `IncompleteReply`."""

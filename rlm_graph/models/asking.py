@@ -12,8 +12,10 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableBinding, RunnableConfig
 from langgraph.types import RetryPolicy
 
+from rlm_graph.bridge import in_thread
 from rlm_graph.budget import Usage
 from rlm_graph.errors import ModelError, SetupError
+from rlm_graph.json_pieces import LARGE, weight
 from rlm_graph.models import habits, pacing
 from rlm_graph.models.endings import Ending, ending
 from rlm_graph.models.errors import EmptyStream, as_model_error, may_have_cost
@@ -67,7 +69,7 @@ async def ask(
     """
     kept = None if replies is None else await replies.find(model, messages, kwargs)
     if kept is not None:
-        return ModelReply(kept, Usage(), ending(kept))
+        return ModelReply(kept, Usage(), await _ending(kept))
     account = _Account(spent)
     members = model.candidates(messages) if isinstance(model, Pool) else [model]
     failures: list[ModelError] = []
@@ -77,7 +79,7 @@ async def ask(
         except ModelError as error:
             failures.append(error)
         else:
-            reply = ModelReply(message, account.usage, ending(message))
+            reply = ModelReply(message, account.usage, await _ending(message))
             if replies is not None and reply.ending == "complete":
                 await replies.keep(model, messages, kwargs, message)
             return reply
@@ -87,6 +89,12 @@ async def ask(
         last.retryable = any(failure.retryable for failure in failures)
         last.too_long = all(failure.too_long for failure in failures)
     raise last
+
+
+async def _ending(message: AIMessage) -> Ending:
+    """Tell how a reply ended; of a large one beside the event loop."""
+    large = weight(message.content) >= LARGE
+    return await in_thread(ending, message) if large else ending(message)
 
 
 class _Account:

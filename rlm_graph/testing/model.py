@@ -16,6 +16,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from pydantic import PrivateAttr, SkipValidation
 
+from rlm_graph.bridge import in_thread
 from rlm_graph.testing.script import ScriptedReply, count_tokens
 
 Answer = AIMessage | ScriptedReply | str | Exception
@@ -80,7 +81,7 @@ class ScriptedModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=self._answer(messages))])
+        return _result(self._answer(messages))
 
     async def _agenerate(
         self,
@@ -90,7 +91,9 @@ class ScriptedModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         # In the loop and not in a thread, as the inherited method has it: calls then start in the order of the code.
-        return self._generate(messages)
+        message = self._answer(messages)
+        large = isinstance(message.content, str) and len(message.content) >= _LARGE_CHARS
+        return await in_thread(_result, message) if large else _result(message)
 
     def _stream(
         self,
@@ -139,6 +142,18 @@ def _call_chunk(index: int, call: ToolCall) -> ToolCallChunk:
     return tool_call_chunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=index)
 
 
+_LARGE_CHARS = 1 << 20
+"""Of a reply, of which LangChain's classes make some copies."""
+
+
+def _result(message: AIMessage) -> ChatResult:
+    return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+def _text_of(message: BaseMessage) -> str:
+    return message.content if isinstance(message.content, str) else message.text  # which is a copy
+
+
 def _message(answer: AIMessage | ScriptedReply | str, messages: Sequence[BaseMessage]) -> AIMessage:
     if isinstance(answer, AIMessage):
         message, reply = answer, ScriptedReply(answer.text)
@@ -153,7 +168,7 @@ def _message(answer: AIMessage | ScriptedReply | str, messages: Sequence[BaseMes
     if message.usage_metadata is not None or not reply.usage:
         return message
     given, written = reply.input_tokens, reply.output_tokens
-    given = count_tokens("\n".join(message.text for message in messages)) if given is None else given
+    given = count_tokens("\n".join(map(_text_of, messages))) if given is None else given
     written = count_tokens(reply.text or "") if written is None else written
     usage = UsageMetadata(input_tokens=given, output_tokens=written, total_tokens=given + written)
     return message.model_copy(update={"usage_metadata": usage})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
 
 from rlm_graph.executors.sandbox.worker.mapped import give_back
@@ -13,6 +15,8 @@ from rlm_graph.executors.sandbox.worker.texts import WHOLE_TEXT_BYTES, StoredCon
 
 if TYPE_CHECKING:
     from rlm_graph.executors.sandbox.worker.texts import Part, Text
+
+    Span = tuple[Part, StoredText, int, int]
 
 AROUND = 80
 KNOWN_CHARS = 1 << 16
@@ -148,12 +152,15 @@ class Context:
             raise ValueError(f"ctx.chunk: by is 'chars' or 'lines', not {by!r}")
         if size < 1 or not 0 <= overlap < size:
             raise ValueError("ctx.chunk: size must be at least 1, and overlap from 0 to less than size")
-        spans = [
-            (name, text, start, stop)
-            for name, text in self._chosen(part)
-            for start, stop in (_by_chars if by == "chars" else _by_lines)(text, size, overlap)
-        ]
-        return Pieces(spans)
+        cut = _by_chars if by == "chars" else _by_lines
+
+        def spans(chosen: Sequence[tuple[Part, StoredText]]) -> list[Span]:
+            return [(name, text, *span) for name, text in chosen for span in cut(text, size, overlap)]
+
+        chosen = self._chosen(part)
+        if all(text.counted for _, text in chosen):
+            return Pieces(spans(chosen))
+        return Pieces((), [functools.partial(spans, [each]) for each in chosen])
 
     def _number_at(self, place: int) -> int:
         """Return the number of the text that a character of the whole is in."""
@@ -182,16 +189,31 @@ class Context:
 class Pieces(Sequence[Piece]):
     """The pieces of a context, made when they are looked at."""
 
-    def __init__(self, spans: Sequence[tuple[Part, StoredText, int, int]]) -> None:
-        self._spans = spans
+    def __init__(self, spans: Sequence[Span], more: Sequence[Callable[[], list[Span]]] = ()) -> None:
+        """`more` finds those behind `spans`, as far as one comes to them: to cut a text, its characters are counted."""
+        self._known: tuple[Sequence[Span], Sequence[Callable[[], list[Span]]]] = spans, more
 
     @property
-    def spans(self) -> Sequence[tuple[Part, StoredText, int, int]]:
+    def spans(self) -> Sequence[Span]:
         """Where they lie: the text's name, the text, the first character and the one behind the last."""
-        return self._spans
+        return self._first(None)
+
+    def _first(self, count: int | None) -> Sequence[Span]:
+        """Return at least so many spans, or all that there are."""
+        spans, more = self._known  # together, and put back together: threads may look at once
+        while more and (count is None or len(spans) < count):
+            spans, more = [*spans, *more[0]()], more[1:]
+            self._known = spans, more
+        return spans
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_spans": self.spans}  # as snapshots have always held them
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._known = state["_spans"], ()
 
     def __len__(self) -> int:
-        return len(self._spans)
+        return len(self.spans)
 
     def __repr__(self) -> str:
         return f"<{len(self)} pieces of the context>"
@@ -202,8 +224,17 @@ class Pieces(Sequence[Piece]):
     def __getitem__(self, index: slice) -> Pieces: ...
     def __getitem__(self, index: int | slice) -> Piece | Pieces:
         if isinstance(index, slice):
-            return Pieces(self._spans[index])
-        return _known(*self._spans[index])
+            return Pieces(self._first(_end_of(index))[index])
+        place = operator.index(index)
+        return _known(*self._first(place + 1 if place >= 0 else None)[place])
+
+
+def _end_of(wanted: slice) -> int | None:
+    """Return how many items a slice needs at most; None if that depends on how many there are."""
+    ends: tuple[Any, Any, Any] = wanted.start, wanted.stop, wanted.step
+    start, stop, step = (None if each is None else operator.index(each) for each in ends)
+    known = stop is not None and stop >= 0 and (start is None or start >= 0) and (step is None or step > 0)
+    return stop if known else None
 
 
 def _piece(part: Part, text: StoredText, start: int, stop: int) -> str:

@@ -90,6 +90,11 @@ class StoredText:
         """Return it as a `str` that is not kept, unless it is there already."""
         return self._decoded(self._start, self._stop) if self._value is None else self._value
 
+    @property
+    def counted(self) -> bool:
+        """Whether it is known how many characters it has, so that `len` reads nothing."""
+        return self._chars is not None
+
     def slice(self, start: int, stop: int) -> str:
         """Return the characters from `start` to `stop`, which are in order and not negative."""
         if self._value is not None:
@@ -175,8 +180,10 @@ class StoredText:
         return self._marks[number] + _characters(self._data[begin:byte])
 
     def _count_block(self) -> None:
-        begin = self._start + (len(self._marks) - 1) * _BLOCK
-        self._marks.append(self._marks[-1] + _characters(self._data[begin : min(begin + _BLOCK, self._stop)]))
+        number = len(self._marks)
+        begin = self._start + (number - 1) * _BLOCK
+        count = self._marks[number - 1] + _characters(self._data[begin : min(begin + _BLOCK, self._stop)])
+        self._marks[number : number + 1] = [count]  # not appended: a thread may have counted it meanwhile
 
     def _lead(self, number: int) -> int:
         """Return where the first character begins that begins in a block or behind it."""

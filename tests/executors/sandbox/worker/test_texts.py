@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import mmap
+import pickle
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from rlm_graph.executors.sandbox.worker.context import Context
 from rlm_graph.executors.sandbox.worker.handing import MAX_TEXTS, handed
 from rlm_graph.executors.sandbox.worker.mapped import ascii_text, mapped
 from rlm_graph.executors.sandbox.worker.namespace import Main, Namespace
-from rlm_graph.executors.sandbox.worker.texts import StoredContext, open_file, read
+from rlm_graph.executors.sandbox.worker.texts import StoredContext, StoredText, open_file, read
 
 TEXT = "one é\ntwo 漢字\nthree 😀\n"
 
@@ -223,3 +225,78 @@ def test_more_whole_contexts_than_a_call_can_name_are_an_error_in_the_code() -> 
 
     with pytest.raises(ValueError, match="ask in parts"):
         handed({"questions": ["q"], "contexts": [Context(context)] * (MAX_TEXTS + 1)}, {1: context})
+
+
+MIXED = "2026 naïve 日本語 🦜\nplain\n" * 40
+
+
+def in_pieces(text: str = MIXED) -> StoredContext:
+    """Return a text that is too long to be whole, as far as its pieces are concerned: nothing is counted yet."""
+    data = text.encode("utf-8", "surrogatepass")
+    part = {"name": None, "start": 0, "bytes": len(data), "chars": len(text), "ascii": False}
+    return read("str", [part], data, whole_text_bytes=400)
+
+
+@pytest.mark.parametrize("by", ["chars", "lines"])
+def test_chunks_that_are_cut_when_they_are_looked_at_are_those_of_the_texts_themselves(by: str) -> None:
+    chance = random.Random(by)
+    whole = in_pieces().value()
+    assert isinstance(whole, list)
+    for _ in range(60):
+        size = chance.choice([1, 2, 7, 40, 99, 100, 101, 400])
+        overlap = chance.randrange(min(size, 5))
+        wanted = [(each.part, each.offset, str(each)) for each in Context(whole).chunk(size, overlap, by=by)]
+        pieces = Context(in_pieces()).chunk(size, overlap, by=by)
+        for _ in range(4):
+            ends = [chance.choice([None, 0, 1, 3, 10, 10_000, -1, -3]) for _ in range(2)]
+            cut = slice(*ends, chance.choice([None, 1, 2, -1]))
+            assert [(each.part, each.offset, str(each)) for each in pieces[cut]] == wanted[cut]
+        place = chance.randrange(-len(wanted), len(wanted))
+        assert str(Context(in_pieces()).chunk(size, overlap, by=by)[place]) == wanted[place][2]
+        assert [(each.part, each.offset, str(each)) for each in pieces] == wanted
+        assert len(Context(in_pieces()).chunk(size, overlap, by=by)) == len(wanted)
+        with pytest.raises(IndexError):
+            pieces[len(wanted)]
+
+
+def test_the_first_chunks_of_a_text_in_pieces_have_nothing_behind_them_counted() -> None:
+    stored = in_pieces()
+
+    pieces = Context(stored).chunk(len(Context(stored)) // 4)[1:2]
+
+    assert len(pieces) == 1
+    assert [text.counted for text in stored.texts[:3]] == [True, True, False]
+    assert not any(text.counted for text in stored.texts[2:])
+
+
+def test_chunks_in_a_snapshot_are_all_of_them_in_the_form_that_they_always_had() -> None:
+    whole = in_pieces().value()
+    pieces = Context(whole).chunk(50)
+
+    back = pickle.loads(pickle.dumps(Context(in_pieces()).chunk(50)))
+
+    assert list(back) == list(pieces)
+    assert set(pieces.__getstate__()) == {"_spans"}
+
+
+class CountedMeanwhile(bytes):
+    """The bytes of a text that a thread counts while somebody else is about to."""
+
+    text: StoredText | None = None
+
+    def __getitem__(self, key: Any) -> Any:
+        text, self.text = self.text, None
+        if text is not None and isinstance(key, slice):
+            text.slice(20_000, 20_001)
+        return super().__getitem__(key)
+
+
+def test_threads_may_count_the_same_text_at_once() -> None:
+    text = MIXED * 40
+    data = CountedMeanwhile(text.encode())
+    shared = StoredText(data, 0, len(data), ascii=False)
+    data.text = shared
+
+    assert shared.slice(100, 109) == text[100:109]
+    assert shared.slice(40_000, 40_009) == text[40_000:40_009]
+    assert len(shared) == len(text)
