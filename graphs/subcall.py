@@ -13,9 +13,9 @@ from langgraph.types import RetryPolicy, Send
 
 from rlm_graph import runnables
 from rlm_graph.approval import Approval
+from rlm_graph.calls.batch import CallBatch, SubcallState
 from rlm_graph.calls.requests import AgentRequest
 from rlm_graph.calls.specialist import Specialist
-from rlm_graph.calls.subcalls import CallBatch, SubcallState
 from rlm_graph.events.emitting import with_call_events
 from rlm_graph.models import ReplyCache
 from rlm_graph.nodes.ask import ask

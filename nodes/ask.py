@@ -18,9 +18,9 @@ from langgraph.types import RetryPolicy
 from rlm_graph import models as provider
 from rlm_graph.bridge import in_thread, to_its_end
 from rlm_graph.budget import Usage
+from rlm_graph.calls.batch import CallBatch, SubcallState
 from rlm_graph.calls.requests import ModelRequest, unknown_agent, unknown_model
 from rlm_graph.calls.specialist import Specialist
-from rlm_graph.calls.subcalls import CallBatch, SubcallState
 from rlm_graph.errors import BudgetExceeded, ModelError
 from rlm_graph.events.emitting import emit_call, emit_reply
 from rlm_graph.json_pieces import LARGE, weight

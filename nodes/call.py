@@ -11,9 +11,9 @@ from langgraph.runtime import Runtime, get_runtime
 
 from rlm_graph import memory
 from rlm_graph.approval import PREVIEW_CHARS, Approval, ApprovalRequest
+from rlm_graph.calls.batch import CallBatch
 from rlm_graph.calls.requests import ModelRequest, Request, ToolRequest, describe
 from rlm_graph.calls.specialist import Specialist
-from rlm_graph.calls.subcalls import CallBatch
 from rlm_graph.errors import BudgetExceeded, ModelError
 from rlm_graph.ledger import Ledger
 from rlm_graph.models import ReplyCache

@@ -12,9 +12,9 @@ from langgraph.runtime import Runtime, get_runtime
 
 from rlm_graph.approval import Approval
 from rlm_graph.budget import Budget, Usage
+from rlm_graph.calls.batch import CallBatch
 from rlm_graph.calls.requests import AgentRequest, unknown_agent, unknown_model
 from rlm_graph.calls.specialist import Specialist
-from rlm_graph.calls.subcalls import CallBatch
 from rlm_graph.context import Verbatim
 from rlm_graph.errors import BudgetExceeded, ExecutorError, InputError, ModelError, ReplLostError
 from rlm_graph.handed import WholeContext

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphInterrupt
@@ -24,7 +23,9 @@ from rlm_graph import bridge
 from rlm_graph.approval import Approval
 from rlm_graph.budget import Usage
 from rlm_graph.calls.arrivals import Arrivals, AskProgress
+from rlm_graph.calls.batch import CallBatch, SubcallState, reporting_to
 from rlm_graph.calls.clock_readings import ClockReadings, of_cell
+from rlm_graph.calls.keys import key, key_of
 from rlm_graph.calls.record import ACT, AGENTS, CELL, CallKind, Record, Recorder, record, records
 from rlm_graph.calls.requests import (
     MODEL_CALLS,
@@ -40,13 +41,12 @@ from rlm_graph.calls.requests import (
     words_of,
 )
 from rlm_graph.context import ContextStore
-from rlm_graph.context.kept_answers import is_large, kept_reply, whole_reply
+from rlm_graph.context.kept_answers import whole_reply
 from rlm_graph.executors.base import CallResult, HostCall
 from rlm_graph.executors.sandbox.frames import MAX_VALUE
 from rlm_graph.executors.sandbox.readings import Readings
 from rlm_graph.executors.sandbox.worker.ahead import MAX_AHEAD
 from rlm_graph.handed import ReadingRoom
-from rlm_graph.json_pieces import LARGE, json_pieces, weight
 from rlm_graph.langgraph_internals import (
     UNRECORDED,
     checkpointer_of,
@@ -56,7 +56,6 @@ from rlm_graph.langgraph_internals import (
     may_be_repeated,
     namespace_of,
     record_config,
-    reporting,
 )
 from rlm_graph.ledger import Ledger
 from rlm_graph.state import CallSummary, SubcallReply
@@ -79,86 +78,6 @@ PROMPT_CHARS_KEPT = 2_000
 may hold any part of the context, is stored nowhere."""
 MAX_PROMPTS_KEPT = 20
 """The most prompts of a batch of which something is kept."""
-
-
-@dataclass(frozen=True)
-class CallBatch:
-    """What a child graph works on. It is handed over in memory on every run and never stored: prompts are long."""
-
-    requests: Sequence[Request]
-    ledger: Ledger
-    limit: asyncio.Semaphore
-    """Held while a request is under way, and until its answer is recorded: no more than that many can be lost by a
-    crash, however slow the disk is. LangGraph's own limit on tasks holds up the record of their answers."""
-    known: Mapping[int, SubcallReply] = field(default_factory=dict)
-    """Replies that are recorded, by the index of the request."""
-    recorder: Recorder | None = None
-    """Records each answer; None where a graph does, or nobody."""
-    kept: bool = False
-    """Whether a graph records the answers, and `recorded` is called then."""
-    unrecorded: set[int] = field(default_factory=set)
-    """Indexes of the requests whose answer is there and not recorded, for which `limit` is held."""
-    asked: list[int] = field(default_factory=list)
-    """Indexes of the requests that this process really made; those missing were answered from the record."""
-    spent: dict[int, Usage] = field(default_factory=dict)
-    """What the attempts at a request have spent by now, those that failed too, by its index."""
-    number: Callable[[], int] = lambda: 0
-    """Gives an answer that has just come its `arrival`."""
-    read: Callable[[], dict[str, list[int]]] = dict
-    """Gives it what is recorded of clocks with it."""
-    store: ContextStore | None = None
-    """Keeps what is too large for a checkpoint, if the record is read on this machine alone."""
-
-    async def shortened(self, reply: SubcallReply) -> SubcallReply:
-        """Return a reply as it is recorded: what is too large for a checkpoint lies in the store."""
-        if self.store is None or not (is_large(reply.value) or is_large(reply.partial)):
-            return reply
-        return await bridge.in_thread(kept_reply, reply, self.store)
-
-    def numbered(self, reply: SubcallReply) -> SubcallReply:
-        """Return a reply that has just come with its `arrival`, and with what is recorded of clocks with it."""
-        return reply.model_copy(update={"arrival": self.number(), "readings": self.read()})
-
-    def answered(self, index: int, reply: SubcallReply) -> dict[str, Any]:
-        """Return what is recorded of the request of that index, now that its answer is there."""
-        return {"replies": {index: self.numbered(reply)}}
-
-    @asynccontextmanager
-    async def under_way(self, index: int) -> AsyncIterator[None]:
-        """Wait until the request of that index may be made, and count it as under way until its answer is recorded."""
-        await self.limit.acquire()
-        answered = False
-        try:
-            yield
-            answered = self.kept
-        finally:
-            if answered:
-                self.unrecorded.add(index)
-            else:
-                self.limit.release()
-
-    def recorded(self, indexes: Iterable[int]) -> None:
-        """Note that the answers to these requests are recorded."""
-        for index in self.unrecorded.intersection(indexes):
-            self.unrecorded.remove(index)
-            self.limit.release()
-
-    def charge(self, index: int, usage: Usage) -> None:
-        """Note what an attempt at the request of that index has spent."""
-        self.spent[index] = self.spent.get(index, Usage()) + usage
-
-
-def merge(replies: Mapping[int, SubcallReply], more: Mapping[int, SubcallReply]) -> dict[int, SubcallReply]:
-    """Put the replies of a fan-out together."""
-    return {**replies, **more}
-
-
-class SubcallState(TypedDict):
-    """What is recorded of a call: how many requests it has and what each was answered."""
-
-    kind: CallKind
-    count: int
-    replies: Annotated[dict[int, SubcallReply], merge]
 
 
 class Subcalls:
@@ -320,7 +239,7 @@ class CallScope:
 
         Version 0.1.0 told calls from each other by all of their arguments. What is recorded so is found so.
         """
-        name = f"{call.function}:{await _key_of(cell, call)}"
+        name = f"{call.function}:{await key_of(cell, call)}"
         if not call.named or cell == NO_CELL:
             return name
         recorded = {each.name for each in (await self._recorded()).values() if each.cell == cell}
@@ -330,7 +249,7 @@ class CallScope:
             return name
         whole = await bridge.in_thread(whole_arguments, call)
         plain = call.model_copy(update={"arguments": whole, "plain": None, "named": ()})
-        before = f"{call.function}:{_key(cell, plain)}"
+        before = f"{call.function}:{key(cell, plain)}"
         return before if before in recorded else name
 
     async def _retrieved(self, cell: int, call: HostCall, query: JsonValue) -> SubcallReply:
@@ -341,7 +260,7 @@ class CallScope:
         [parameter, *_] = self._retrieval.parameters
         request = ToolRequest(tool=self._retrieval.name, arguments={parameter: query})
         before = call.model_copy(update={"function": f"{call.function} context_query"})
-        return (await self._answered(cell, f"{self._retrieval.name}:{await _key_of(cell, before)}", [request]))[0]
+        return (await self._answered(cell, f"{self._retrieval.name}:{await key_of(cell, before)}", [request]))[0]
 
     async def _in_order(
         self, arrivals: Arrivals, cell: int, name: str, requests: Sequence[Request]
@@ -525,7 +444,7 @@ class CallScope:
             if recorder is not None and kept is not None and not kept.by_graph:
                 await recorder.begin()  # the graph that begins there has all of it from its first checkpoint on
             if saver is not None:
-                batch, saver = _reporting(batch, saver, namespace)
+                batch, saver = reporting_to(batch, saver, namespace)
             config = child_config(self._config, namespace, saver=saver, goes_on=kept is None or kept.by_graph)
             config["metadata"] = {**config.get("metadata", {}), **described}
         config["configurable"][LOCKED] = True
@@ -547,40 +466,10 @@ class CallScope:
         return "ask" if models and not waits else "call"
 
 
-def _reporting(
-    batch: CallBatch, saver: BaseCheckpointSaver[Any], namespace: str
-) -> tuple[CallBatch, BaseCheckpointSaver[Any]]:
-    """Have the batch hear of what a graph records of it by that saver."""
-    batch = replace(batch, kept=True)
-
-    def written(of: str, writes: Sequence[tuple[str, Any]]) -> None:
-        if of == namespace:  # what lies below uses this saver too
-            batch.recorded(index for channel, replies in writes if channel == "replies" for index in replies)
-
-    return batch, reporting(saver, written)
-
-
 def _agents(requests: Sequence[Request]) -> tuple[str, ...]:
     """Return the specialists that a call asks: those of a batch may differ."""
     named = (request.agent for request in requests if not isinstance(request, ToolRequest))
     return tuple(dict.fromkeys(name for name in named if name is not None))
-
-
-async def _key_of(cell: int, call: HostCall) -> str:
-    """Return the name of a call that may be a large one."""
-    return await bridge.in_thread(_key, cell, call) if weight(call.arguments) >= LARGE else _key(cell, call)
-
-
-def _key(cell: int, call: HostCall) -> str:
-    """Name a call by its content, its cell, and how many equal calls that cell made before.
-
-    A text that the call names instead of holding it counts as what it is named by; see `call_key` of the supervisor.
-    """
-    arguments = call.arguments if call.plain is None else call.plain
-    digest = hashlib.sha256()
-    for piece in json_pieces([cell, call.function, arguments, call.nth, *call.named], sort_keys=True):
-        digest.update(piece.encode())
-    return digest.hexdigest()[:24]
 
 
 def _batch_item(reply: SubcallReply) -> JsonValue:

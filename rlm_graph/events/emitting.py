@@ -11,8 +11,8 @@ from langgraph.config import get_config
 from langgraph.runtime import get_runtime
 
 from rlm_graph.budget import Usage
+from rlm_graph.calls.batch import CallBatch
 from rlm_graph.calls.requests import Request, describe
-from rlm_graph.calls.subcalls import CallBatch
 from rlm_graph.events.ids import call_of, id_of
 from rlm_graph.events.types import (
     MAX_CHARS,

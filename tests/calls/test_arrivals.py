@@ -203,9 +203,9 @@ async def test_after_a_failure_nothing_more_is_given() -> None:
 
 
 async def test_the_sandbox_names_calls_as_their_record_does() -> None:
-    from rlm_graph.calls.subcalls import _key
+    from rlm_graph.calls.keys import key
     from rlm_graph.executors.base import HostCall
 
     call = HostCall(id=3, function="search", arguments={"query": "\u00e9\ud800", "limit": 1.5, "in": [True]}, nth=2)
 
-    assert _key(7, call) == call_key(7, call.model_dump(mode="python"))
+    assert key(7, call) == call_key(7, call.model_dump(mode="python"))
