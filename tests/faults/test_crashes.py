@@ -34,7 +34,7 @@ def needs(scenario: Scenario) -> pytest.MarkDecorator:
 
 MOMENTS = [
     ("while the model thinks", TURNS, "request", 0, False),
-    ("while a checkpoint is written", TURNS, "commit", 30, False),
+    ("while a checkpoint is written", TURNS, "commit", 12, False),
     ("before its first checkpoint", TURNS, "commit", 1, False),
     ("inside a cell", TURNS, "frame out exec", 2, False),
     ("while the last checkpoint is written", TURNS, "commit", -2, True),

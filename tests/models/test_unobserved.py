@@ -11,6 +11,7 @@ from langchain_core.callbacks import AsyncCallbackHandler, get_usage_metadata_ca
 from langchain_core.globals import set_llm_cache
 from langchain_core.messages import HumanMessage
 from langchain_core.rate_limiters import InMemoryRateLimiter
+from langsmith import Client, tracing_context
 
 from rlm_graph.models import ask, chat_model
 from rlm_graph.models.listening import is_unobserved
@@ -67,23 +68,14 @@ async def test_a_cache_of_langchains_is_asked_first(server: ScriptedServer) -> N
     assert (reply.message.text, server.count) == ("yes", 1)
 
 
-async def test_a_tracer_that_the_environment_turns_on_is_a_handler(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_tracer_of_langsmiths_is_a_handler(server: ScriptedServer) -> None:
     model = model_of(server)
     assert is_unobserved(model, None)
 
-    monkeypatch.setenv("LANGSMITH_TRACING", "true")
-    monkeypatch.setenv("LANGSMITH_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setenv("LANGSMITH_API_KEY", "none")
-    from langsmith.utils import get_env_var
-
-    get_env_var.cache_clear()
-    try:
+    with tracing_context(
+        enabled=True, client=Client(api_url="http://127.0.0.1:9", api_key="none", auto_batch_tracing=False)
+    ):
         assert not is_unobserved(model, None)
-    finally:
-        monkeypatch.undo()
-        get_env_var.cache_clear()
 
 
 async def test_a_limit_on_the_rate_holds(server: ScriptedServer) -> None:

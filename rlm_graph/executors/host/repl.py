@@ -211,7 +211,7 @@ class SupervisedRepl:
             self._bound.clear()
             return
         self._cells_done = cell.number
-        if cell not in self._past[-1:]:
+        if cell not in self._past:  # else it had run before, and only its outcome was told again
             self._past.append(cell)
 
     async def progress(self, *, answered: bool = False) -> Progress:
