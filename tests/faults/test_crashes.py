@@ -39,7 +39,7 @@ MOMENTS = [
     ("inside a cell", TURNS, "frame out exec", 2, False),
     ("while the last checkpoint is written", TURNS, "commit", -2, True),
     ("between two answers of a batch", BATCH, "half a reply", 12, False),
-    ("with a batch half recorded", BATCH, "commit", 18, True),
+    ("with a batch half recorded", BATCH, "half a reply", 8, True),
     ("with threads half answered", THREADS, "half a reply", 9, True),
     ("with a batch of 200 half answered", WIDE, "half a reply", 100, True),
     ("with a loop half answered", LOOP, "half a reply", 80, True),
