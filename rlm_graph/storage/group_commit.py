@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 
 from rlm_graph.storage.database import Statement
 from rlm_graph.storage.failures import is_busy
+from rlm_graph.storage.write_queue import WriteQueue
 
 T = TypeVar("T")
 
@@ -22,10 +23,9 @@ HELD_S = 0.05
 
 @dataclass(frozen=True, eq=False)
 class _Write:
-    """What one caller wants written, all or nothing, and who hears what came of it."""
+    """What one caller wants written, all or nothing."""
 
     statements: Sequence[Statement]
-    done: asyncio.Future[bool]
     held_of: str | None = None
     """The run of which there is something among them that others take for written."""
 
@@ -44,8 +44,7 @@ class GroupCommit:
         self._held_s = held_s
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rlm-graph-writer")
         self._connection: sqlite3.Connection | None = None
-        self._waiting: list[_Write] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._queue = WriteQueue(self._written)
         self._held: dict[str, list[Statement]] = {}
         """By the run whose it is."""
         self._lost: dict[str, Exception] = {}
@@ -61,8 +60,7 @@ class GroupCommit:
     async def __aexit__(self, *error: object) -> None:
         """Write what waits, and close the connection."""
         await self.settle()
-        if self._writing is not None:
-            await asyncio.wait({self._writing})
+        await self._queue.end()
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         finally:
@@ -75,13 +73,13 @@ class GroupCommit:
         caller that is cancelled meanwhile does not know whether they were executed.
         """
         if run is None:
-            return await self._queue(statements)
+            return await self._queue.put(_Write(statements))
         await self._settled(run)
         held = self._held.pop(run, ())
         if not held:
-            return await self._queue(statements)
+            return await self._queue.put(_Write(statements))
         # Whoever writes of the run meanwhile waits: it may be that this fails, and then he may not.
-        return await asyncio.shield(self._settle_by(run, self._queue([*held, *statements], held_of=run)))
+        return await asyncio.shield(self._settle_by(run, self._queue.put(_Write([*held, *statements], held_of=run))))
 
     def hold(self, statements: Sequence[Statement], *, run: str) -> None:
         """Write the statements before, or with, whatever is written of the run next."""
@@ -147,7 +145,7 @@ class GroupCommit:
     async def _write_held(self, run: str) -> None:
         with suppress(Exception):  # noted in `_lost`: the run hears of it when it writes next
             while statements := self._held.pop(run, None):
-                await self._queue(statements, held_of=run)
+                await self._queue.put(_Write(statements, held_of=run))
 
     async def _settled(self, run: str) -> None:
         """Wait until nothing of the run is on its way. Raises what kept it from the disk."""
@@ -160,37 +158,13 @@ class GroupCommit:
             self._held.pop(run, None)
             raise lost
 
-    async def _queue(self, statements: Sequence[Statement], *, held_of: str | None = None) -> bool:
-        write = _Write(statements, asyncio.get_running_loop().create_future(), held_of)
-        self._waiting.append(write)
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all())
-        return await write.done
-
-    async def _write_all(self) -> None:
+    async def _written(self, together: Sequence[_Write]) -> Sequence[bool | Exception]:
         loop = asyncio.get_running_loop()
-        together: list[_Write] = []
-        try:
-            while self._waiting:
-                together, self._waiting = self._waiting, []
-                outcomes = await loop.run_in_executor(self._thread, self._transaction, together)
-                for write, outcome in zip(together, outcomes, strict=True):
-                    if write.held_of is not None and isinstance(outcome, Exception):
-                        self._lost[write.held_of] = outcome
-                    if write.done.done():  # its caller was cancelled
-                        continue
-                    if isinstance(outcome, bool):
-                        write.done.set_result(outcome)
-                    else:
-                        write.done.set_exception(outcome)
-        except BaseException:
-            # The event loop ends, or the file was closed: nobody may wait for ever.
-            for write in (*together, *self._waiting):
-                write.done.cancel()
-            self._waiting = []
-            raise
-        finally:
-            self._writing = None
+        outcomes = await loop.run_in_executor(self._thread, self._transaction, together)
+        for write, outcome in zip(together, outcomes, strict=True):
+            if write.held_of is not None and isinstance(outcome, Exception):
+                self._lost[write.held_of] = outcome
+        return outcomes
 
     # --- In the thread -----------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import psycopg
 
 from rlm_graph.storage.postgres_pipeline import Command, Pipeline, Prepared, Row
+from rlm_graph.storage.write_queue import WriteQueue
 
 GROUP_BYTES = 16 << 20
 """How much goes into one transaction, but for a write that is larger by itself."""
@@ -59,19 +60,6 @@ Put = tuple[Insertion, Row]
 """A row, and how it gets into its table."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Write:
-    """Rows that one caller wants written, all or none, and who hears what came of it."""
-
-    rows: Sequence[Put]
-    done: asyncio.Future[None]
-
-    @property
-    def bytes(self) -> int:
-        """How much that is, without the frame around it."""
-        return sum(sum(map(len, filter(None, row))) for _, row in self.rows)
-
-
 class PostgresWriter:
     """Writes rows by one pipeline. They are committed when `write` returns.
 
@@ -83,63 +71,29 @@ class PostgresWriter:
         self.pipeline = pipeline
         """Also reads what it has written."""
         self._prepared = {insertion: insertion.statement for insertion in insertions}
-        self._waiting: list[_Write] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._queue = WriteQueue(self._outcomes, together=_in_one_group)
 
     async def write(self, rows: Sequence[Put]) -> None:
         """Write the rows, all or none. Raises `psycopg.Error`.
 
         A caller that is cancelled meanwhile does not know whether they were written.
         """
-        write = _Write(rows, asyncio.get_running_loop().create_future())
-        self._waiting.append(write)
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all())
-        await write.done
+        await self._queue.put(rows)
 
     async def end(self) -> None:
         """Write what waits."""
-        if self._writing is not None:
-            await asyncio.wait({self._writing})
+        await self._queue.end()
 
-    async def _write_all(self) -> None:
-        together: list[_Write] = []
-        try:
-            while self._waiting:
-                together = self._next()
-                for write, outcome in zip(together, await self._outcomes(together), strict=True):
-                    if write.done.done():  # its caller was cancelled
-                        continue
-                    if outcome is None:
-                        write.done.set_result(None)
-                    else:
-                        write.done.set_exception(outcome)
-        except BaseException:
-            # The event loop ends: nobody may wait for ever.
-            for write in (*together, *self._waiting):
-                write.done.cancel()
-            self._waiting = []
-            raise
-        finally:
-            self._writing = None
-
-    def _next(self) -> list[_Write]:
-        """Take what waits, up to `GROUP_BYTES`: at least one."""
-        sizes = itertools.accumulate(write.bytes for write in self._waiting)
-        count = max(1, sum(1 for size in sizes if size <= GROUP_BYTES))
-        together, self._waiting = self._waiting[:count], self._waiting[count:]
-        return together
-
-    async def _outcomes(self, together: Sequence[_Write]) -> Sequence[psycopg.Error | None]:
+    async def _outcomes(self, together: Sequence[Sequence[Put]]) -> Sequence[psycopg.Error | None]:
         """Write all in one transaction; if that fails, each in its own, so that nobody fails for another's sake."""
         error = await self._attempt(together)
         if error is None or len(together) == 1 or self.pipeline.is_lost:
             return [error] * len(together)
         return await asyncio.gather(*(self._attempt([write]) for write in together))
 
-    async def _attempt(self, writes: Sequence[_Write]) -> psycopg.Error | None:
+    async def _attempt(self, writes: Sequence[Sequence[Put]]) -> psycopg.Error | None:
         # Tables do not depend on one another; within one, what comes later must follow what came before.
-        rows = sorted((put for write in writes for put in write.rows), key=lambda put: put[0].table)
+        rows = sorted((put for rows in writes for put in rows), key=lambda put: put[0].table)
         commands: list[Command] = [
             (self._prepared[insertion], insertion.values([row for _, row in puts]))
             for insertion, puts in itertools.groupby(rows, key=lambda put: put[0])
@@ -149,6 +103,12 @@ class PostgresWriter:
         except psycopg.Error as error:
             return error
         return None
+
+
+def _in_one_group(waiting: Sequence[Sequence[Put]]) -> int:
+    """Return how many of the writes take up to `GROUP_BYTES`, without the frame around them: at least one."""
+    sizes = itertools.accumulate(sum(sum(map(len, filter(None, row))) for _, row in rows) for rows in waiting)
+    return max(1, sum(1 for size in sizes if size <= GROUP_BYTES))
 
 
 def _sent(kind: str) -> str:
